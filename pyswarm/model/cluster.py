@@ -1,0 +1,54 @@
+"""The cluster's own record: settings, root CA, join tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pyswarm.model.meta import Meta
+
+DEFAULT_POOLS: Final = ("10.0.0.0/8",)
+DEFAULT_SUBNET_BITS: Final = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSpec:
+    """What an operator may change while the cluster runs.
+
+    A node is down after `heartbeat_misses` periods without a beat: too small, and a busy machine
+    loses its tasks; too large, and a dead one keeps them.
+    """
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    task_history_limit: int = 5
+    heartbeat_period_seconds: float = 1.0
+    heartbeat_misses: int = 3
+    certificate_life_seconds: float = 90 * 24 * 3600.0
+    snapshot_interval_entries: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootCA:
+    """The certificate authority; `key_pem` lives only in the managers' sealed state."""
+
+    certificate_pem: bytes = b""
+    key_pem: bytes = field(default=b"", repr=False)
+    digest: str = ""
+    worker_token: str = field(default="", repr=False)
+    manager_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The one cluster object, named `default`. `removed_nodes` maps the id of each node that was
+    removed to the time at which its last certificate ends: until then it is refused by name."""
+
+    id: str = ""
+    meta: Meta = Meta()
+    spec: ClusterSpec = ClusterSpec()
+    root_ca: RootCA = RootCA()
+    removed_nodes: Mapping[str, float] = field(default_factory=dict)
+    address_pools: tuple[str, ...] = DEFAULT_POOLS
+    subnet_bits: int = DEFAULT_SUBNET_BITS
+    vxlan_port: int = 4789

@@ -1,0 +1,72 @@
+"""Nodes: the machines of the swarm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pyswarm.model.meta import Meta
+from pyswarm.model.resources import Platform, Resources
+from pyswarm.model.states import Availability, NodeRole, NodeState, Reachability
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec:
+    """What the user wants of a node."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    role: NodeRole = NodeRole.WORKER
+    availability: Availability = Availability.ACTIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDescription:
+    """What a node says of itself; `mtu_bytes` is that of the interface that carries VXLAN."""
+
+    hostname: str = ""
+    platform: Platform = Platform()
+    resources: Resources = Resources()
+    engine_version: str = ""
+    engine_labels: Mapping[str, str] = field(default_factory=dict)
+    runtime: str = ""
+    mtu_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """What the managers know; `address` is the node's own, without a port."""
+
+    state: NodeState = NodeState.UNKNOWN
+    message: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerStatus:
+    """A manager's membership of the raft group; `address` is "host:port"."""
+
+    raft_id: int = 0
+    address: str = ""
+    leader: bool = False
+    reachability: Reachability = Reachability.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine. `index` is a small number of its own in the swarm, from which the overlay
+    derives its addresses; it is taken at first sight and given back on removal."""
+
+    id: str = ""
+    meta: Meta = Meta()
+    spec: NodeSpec = NodeSpec()
+    role: NodeRole = NodeRole.WORKER
+    description: NodeDescription = NodeDescription()
+    status: NodeStatus = NodeStatus()
+    manager: ManagerStatus | None = None
+    index: int = 0
+    certificate_serial: str = ""
+
+    @property
+    def hostname(self) -> str:
+        """The name it gave itself, or its id."""
+        return self.description.hostname or self.id
