@@ -1,0 +1,1 @@
+"""Generated protocol code; never edited by hand."""

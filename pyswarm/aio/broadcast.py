@@ -1,0 +1,90 @@
+"""One writer, many readers, bounded memory: a reader that is too slow is told so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Lagged(Exception):
+    """This reader missed items: it must read a snapshot and go on from there."""
+
+
+class Broadcast(Generic[Item]):
+    """Sends each item to every subscription; never waits for a reader."""
+
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription[Item]] = set()
+
+    def publish(self, item: Item) -> None:
+        """Hand `item` to every reader that is there now."""
+        for subscription in self._subscriptions:
+            subscription._put(item)
+
+    def subscribe(self, limit: int = 1024) -> Subscription[Item]:
+        """A reader that may fall at most `limit` items behind."""
+        subscription = Subscription(self, limit)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def _drop(self, subscription: Subscription[Item]) -> None:
+        self._subscriptions.discard(subscription)
+
+
+class Subscription(Generic[Item]):
+    """One reader of a `Broadcast`; close it, or use it as a context manager."""
+
+    def __init__(self, source: Broadcast[Item], limit: int) -> None:
+        self._source = source
+        self._limit = limit
+        self._items: deque[Item] = deque()
+        self._lagged = False
+        self._ready = asyncio.Event()
+
+    def _put(self, item: Item) -> None:
+        if self._lagged:
+            return
+        if len(self._items) >= self._limit:
+            self._items.clear()
+            self._lagged = True
+        else:
+            self._items.append(item)
+        self._ready.set()
+
+    async def get(self) -> Item:
+        """The next item; raises `Lagged` once after items were dropped."""
+        while not self._items:
+            if self._lagged:
+                self._lagged = False
+                raise Lagged
+            self._ready.clear()
+            await self._ready.wait()
+        return self._items.popleft()
+
+    def get_nowait(self) -> list[Item]:
+        """All items that wait now, possibly none; raises `Lagged` like `get`."""
+        if self._lagged:
+            self._lagged = False
+            raise Lagged
+        items = list(self._items)
+        self._items.clear()
+        return items
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._source._drop(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
