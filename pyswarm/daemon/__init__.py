@@ -1,0 +1,1 @@
+"""The daemon: the one process of each host."""
