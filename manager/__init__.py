@@ -1,0 +1,1 @@
+"""Managers: they keep the state and decide what runs where."""

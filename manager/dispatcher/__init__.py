@@ -1,0 +1,1 @@
+"""The managers' side of the agents' sessions."""

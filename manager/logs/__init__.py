@@ -1,0 +1,1 @@
+"""Logs of services, collected from the nodes that have them."""
