@@ -1,0 +1,104 @@
+"""What one node must know: its tasks, and the secrets and configs that they use.
+
+A node gets a task from ASSIGNED on and keeps it until the task's record is gone, ended ones
+included: their logs are still asked for. Secrets and configs are sent only while a task that can
+still run refers to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pyswarm.model import Config, Secret, Task, TaskState, is_terminal
+
+TaskKey = tuple[int, float, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAssignments:
+    """Everything for one node, by id."""
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    secrets: dict[str, Secret] = field(default_factory=dict)
+    configs: dict[str, Config] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignmentDiff:
+    """What turns what a node knows into what it must know; removals are sorted ids."""
+
+    tasks: tuple[Task, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    configs: tuple[Config, ...] = ()
+    removed_tasks: tuple[str, ...] = ()
+    removed_secrets: tuple[str, ...] = ()
+    removed_configs: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return any(
+            (
+                self.tasks,
+                self.secrets,
+                self.configs,
+                self.removed_tasks,
+                self.removed_secrets,
+                self.removed_configs,
+            )
+        )
+
+
+@dataclass(slots=True)
+class Sent:
+    """What a session has sent so far, as keys that tell when to send again."""
+
+    tasks: dict[str, TaskKey] = field(default_factory=dict)
+    secrets: dict[str, int] = field(default_factory=dict)
+    configs: dict[str, int] = field(default_factory=dict)
+
+
+def _task_key(task: Task) -> TaskKey:
+    # The agent writes the status itself, so a change of status is no news to it.
+    return (int(task.desired_state), task.start_after, task.spec_version)
+
+
+def may_run(task: Task) -> bool:
+    """Whether the task can still need its secrets."""
+    return task.desired_state <= TaskState.RUNNING and not is_terminal(task.status.state)
+
+
+def is_for_node(task: Task) -> bool:
+    """Whether an agent must hear of the task."""
+    return task.status.state >= TaskState.ASSIGNED
+
+
+def references(tasks: Iterable[Task]) -> tuple[set[str], set[str]]:
+    """The ids of the secrets and configs that these tasks need."""
+    secrets: set[str] = set()
+    configs: set[str] = set()
+    for task in tasks:
+        if may_run(task):
+            secrets |= {reference.id for reference in task.spec.container.secrets}
+            configs |= {reference.id for reference in task.spec.container.configs}
+    return secrets, configs
+
+
+def diff(sent: Sent, wanted: NodeAssignments) -> AssignmentDiff:
+    """The news for a node, and `sent` brought up to date with it."""
+    tasks = {task_id: _task_key(task) for task_id, task in wanted.tasks.items()}
+    secrets = {key: secret.meta.version for key, secret in wanted.secrets.items()}
+    configs = {key: config.meta.version for key, config in wanted.configs.items()}
+    news = AssignmentDiff(
+        tasks=tuple(wanted.tasks[k] for k in sorted(tasks) if sent.tasks.get(k) != tasks[k]),
+        secrets=tuple(
+            wanted.secrets[k] for k in sorted(secrets) if sent.secrets.get(k) != secrets[k]
+        ),
+        configs=tuple(
+            wanted.configs[k] for k in sorted(configs) if sent.configs.get(k) != configs[k]
+        ),
+        removed_tasks=tuple(sorted(sent.tasks.keys() - tasks.keys())),
+        removed_secrets=tuple(sorted(sent.secrets.keys() - secrets.keys())),
+        removed_configs=tuple(sorted(sent.configs.keys() - configs.keys())),
+    )
+    sent.tasks, sent.secrets, sent.configs = tasks, secrets, configs
+    return news

@@ -1,0 +1,87 @@
+"""Who is alive: sessions, beats, and the moment at which silence becomes death.
+
+A node is down after `misses` periods without a beat. A new leader knows no session yet: it gives
+every node that was ready `misses` periods plus `ADOPTION_SECONDS` to come and register, since its
+agents must first notice that the old leader is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pyswarm.core import NEVER
+
+ADOPTION_SECONDS = 4.0
+
+
+@dataclass(slots=True)
+class _Session:
+    session_id: str
+    """Empty for a node that a new leader expects."""
+    due: float
+    """The node is down unless it beats before this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDown:
+    """A node was silent for too long."""
+
+    node_id: str
+    message: str
+
+
+@dataclass(slots=True)
+class Sessions:
+    """The machine of all sessions of one leadership; times are monotonic seconds."""
+
+    period_seconds: float
+    misses: int
+    _sessions: dict[str, _Session] = field(default_factory=dict)
+
+    @property
+    def grace_seconds(self) -> float:
+        """Silence that a node survives."""
+        return self.period_seconds * self.misses
+
+    def configure(self, period_seconds: float, misses: int) -> None:
+        """Take new settings; they count from each node's next beat on."""
+        self.period_seconds, self.misses = period_seconds, misses
+
+    def expect(self, node_id: str, now: float) -> None:
+        """A node that was ready before this leadership."""
+        if node_id not in self._sessions:
+            due = now + self.grace_seconds + ADOPTION_SECONDS
+            self._sessions[node_id] = _Session("", due)
+
+    def register(self, node_id: str, session_id: str, now: float) -> None:
+        """A node opened a session; an older session of the node is over."""
+        self._sessions[node_id] = _Session(session_id, now + self.grace_seconds)
+
+    def beat(self, node_id: str, session_id: str, now: float) -> bool:
+        """Take a beat; False where the session is over, and the node must register again."""
+        session = self._sessions.get(node_id)
+        if session is None or session.session_id != session_id:
+            return False
+        session.due = now + self.grace_seconds
+        return True
+
+    def is_current(self, node_id: str, session_id: str) -> bool:
+        """Whether this is the node's session, and not one that was replaced or given up."""
+        session = self._sessions.get(node_id)
+        return session is not None and session.session_id == session_id
+
+    def forget(self, node_id: str) -> None:
+        """The node said goodbye, or was removed."""
+        self._sessions.pop(node_id, None)
+
+    def tick(self, now: float) -> list[NodeDown]:
+        """The nodes whose time is over, each named once."""
+        late = sorted(node_id for node_id, s in self._sessions.items() if s.due <= now)
+        for node_id in late:
+            del self._sessions[node_id]
+        message = f"no heartbeat for {self.grace_seconds:g} s"
+        return [NodeDown(node_id, message) for node_id in late]
+
+    def deadline(self) -> float:
+        """When the next node is down if nothing is heard."""
+        return min((session.due for session in self._sessions.values()), default=NEVER)
