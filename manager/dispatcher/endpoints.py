@@ -43,7 +43,7 @@ class _Members:
 def is_reachable(task: Task) -> bool:
     """Whether packets may go to the task: it has a place and has not ended."""
     return bool(task.node_id) and (
-        TaskState.ASSIGNED <= task.status.state and not is_terminal(task.status.state)
+        task.status.state >= TaskState.ASSIGNED and not is_terminal(task.status.state)
     )
 
 

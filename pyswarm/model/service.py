@@ -80,7 +80,7 @@ class UpdateStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service; `spec_version` is the version at which the task spec last changed."""
+    """A service; `spec_version` counts the changes of its task spec, from 1."""
 
     id: str = ""
     meta: Meta = Meta()

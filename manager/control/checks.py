@@ -1,0 +1,191 @@
+"""Rules that a specification must keep before it is stored, each with a sentence for the user."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from pyswarm.errors import InvalidArgument
+from pyswarm.model import (
+    NetworkSpec,
+    NodeSpec,
+    PayloadSpec,
+    PortConfig,
+    PublishMode,
+    ResolutionMode,
+    Resources,
+    ServiceSpec,
+    TaskSpec,
+)
+
+NANO_CPUS_MIN: Final = 1_000_000
+MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
+_DNS_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
+_NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?")
+_CONSTRAINT: Final = re.compile(r"\s*([a-zA-Z][\w.\-]*)\s*(==|!=)\s*(\S.*?)\s*")
+_CONSTRAINT_KEYS: Final = (
+    "node.id",
+    "node.hostname",
+    "node.ip",
+    "node.role",
+    "node.platform.os",
+    "node.platform.arch",
+)
+_CONSTRAINT_PREFIXES: Final = ("node.labels.", "engine.labels.")
+_IMAGE: Final = re.compile(r"[a-zA-Z0-9][\w./:@\-]*")
+
+
+def service_name(name: str) -> None:
+    """A DNS label of at most 63 characters, since it is also the service's name in DNS."""
+    if not name:
+        raise InvalidArgument("a service needs a name")
+    if len(name) > 63:
+        raise InvalidArgument(f"service name '{name}' must be 63 characters or fewer")
+    if not _DNS_LABEL.fullmatch(name):
+        raise InvalidArgument(f"service name '{name}' must be valid as a DNS name component")
+
+
+def payload(kind: str, spec: PayloadSpec, bytes_max: int) -> None:
+    """A secret's or config's name and size; `kind` is the word for the message."""
+    if not _NAME.fullmatch(spec.name) or len(spec.name) > 64:
+        raise InvalidArgument(
+            f"invalid {kind} name '{spec.name}', only 64 [a-zA-Z0-9-_.] characters allowed, and "
+            "the start and end character must be [a-zA-Z0-9]"
+        )
+    if not 0 < len(spec.data) < bytes_max:
+        raise InvalidArgument(
+            f"{kind} data must be larger than 0 and less than {bytes_max} bytes, "
+            f"not {len(spec.data)}"
+        )
+
+
+def network(spec: NetworkSpec) -> None:
+    """A network's name, driver and subnet."""
+    if not _NAME.fullmatch(spec.name):
+        raise InvalidArgument(f"network name '{spec.name}' is not valid: use letters, digits, -_.")
+    if spec.driver not in ("", "overlay"):
+        raise InvalidArgument(
+            f"network {spec.name}: driver '{spec.driver}' is not known here, use overlay"
+        )
+    if "encrypted" in spec.driver_options:
+        raise InvalidArgument(
+            f"network {spec.name}: encrypted networks are not available in this version; "
+            "a network is never left in the clear where encryption was asked for"
+        )
+    if spec.gateway and not spec.subnet:
+        raise InvalidArgument(f"network {spec.name}: a gateway needs a subnet")
+    if not spec.subnet:
+        return
+    try:
+        subnet = ipaddress.IPv4Network(spec.subnet)
+    except ValueError as error:
+        raise InvalidArgument(f"network {spec.name}: subnet {spec.subnet}: {error}") from error
+    if subnet.prefixlen > 29:
+        raise InvalidArgument(f"network {spec.name}: subnet {spec.subnet} is too small, use /29")
+    if spec.gateway and spec.gateway not in map(str, subnet.hosts()):
+        raise InvalidArgument(f"network {spec.name}: gateway {spec.gateway} is not in its subnet")
+
+
+def node(spec: NodeSpec) -> None:
+    """A node's labels."""
+    for key in spec.labels:
+        if not key:
+            raise InvalidArgument("a node label needs a key")
+
+
+def _resources(kind: str, amount: Resources) -> None:
+    if amount.nano_cpus < 0 or 0 < amount.nano_cpus < NANO_CPUS_MIN:
+        raise InvalidArgument(
+            f"invalid cpu {kind} {amount.nano_cpus / 1e9:g}: must be at least 0.001"
+        )
+    if amount.memory_bytes < 0 or 0 < amount.memory_bytes < MEMORY_BYTES_MIN:
+        raise InvalidArgument(f"invalid memory {kind} {amount.memory_bytes}: must be at least 4MiB")
+    if amount.pids < 0:
+        raise InvalidArgument(f"invalid pids {kind} {amount.pids}: must not be negative")
+
+
+def constraint(text: str) -> None:
+    """One placement constraint; a key that nothing can have is refused and not left pending."""
+    match = _CONSTRAINT.fullmatch(text)
+    if not match:
+        raise InvalidArgument(
+            f"placement constraint '{text}' is not of the form key==value or key!=value"
+        )
+    key = match[1]
+    if key not in _CONSTRAINT_KEYS and not key.startswith(_CONSTRAINT_PREFIXES):
+        known = ", ".join((*_CONSTRAINT_KEYS, *(p + "NAME" for p in _CONSTRAINT_PREFIXES)))
+        raise InvalidArgument(f"placement constraint '{text}': unknown key {key}, use {known}")
+
+
+def _mounts(spec: TaskSpec) -> None:
+    targets = set()
+    for mount in spec.container.mounts:
+        if not mount.target.startswith("/"):
+            raise InvalidArgument(f"mount target '{mount.target}' must be an absolute path")
+        if mount.type.name == "BIND" and not mount.source.startswith("/"):
+            raise InvalidArgument(
+                f"invalid bind mount source, must be an absolute path: {mount.source}"
+            )
+        if mount.type.name == "VOLUME" and mount.source and not _NAME.fullmatch(mount.source):
+            raise InvalidArgument(f"volume name '{mount.source}' is not valid")
+        if mount.target in targets:
+            raise InvalidArgument(f"two mounts have the target {mount.target}")
+        targets.add(mount.target)
+
+
+def task(spec: TaskSpec) -> None:
+    """What every task of a service is made from."""
+    container = spec.container
+    if not _IMAGE.fullmatch(container.image):
+        raise InvalidArgument(f"image '{container.image}' is not a valid image reference")
+    _resources("limit", spec.resources.limits)
+    _resources("reservation", spec.resources.reservations)
+    for text in spec.placement.constraints:
+        constraint(text)
+    if spec.placement.max_replicas < 0 or spec.restart.max_attempts < 0:
+        raise InvalidArgument("a count must not be negative")
+    if min(spec.restart.delay_seconds, spec.restart.window_seconds) < 0:
+        raise InvalidArgument("a restart delay or window must not be negative")
+    if container.stop_grace_period_seconds < 0:
+        raise InvalidArgument("the stop grace period must not be negative")
+    if "\0" in "".join((*container.env, *container.command, *container.args)):
+        raise InvalidArgument("environment and command must not contain NUL bytes")
+    _mounts(spec)
+
+
+def _ports(ports: Iterable[PortConfig], mode: ResolutionMode) -> None:
+    seen = set()
+    for port in ports:
+        if not 0 < port.target_port < 65536 or not 0 <= port.published_port < 65536:
+            raise InvalidArgument(
+                f"port {port.published_port}:{port.target_port} is not from 1 to 65535"
+            )
+        if mode == ResolutionMode.DNSRR and port.publish_mode == PublishMode.INGRESS:
+            raise InvalidArgument(
+                "EndpointSpec: port published with ingress mode can't be used with dnsrr mode"
+            )
+        key = (port.protocol, port.published_port)
+        if port.published_port and key in seen:
+            raise InvalidArgument(
+                f"EndpointSpec: duplicate published ports provided: {port.published_port}"
+            )
+        seen.add(key)
+
+
+def service(spec: ServiceSpec) -> None:
+    """A whole service specification."""
+    service_name(spec.name)
+    if spec.replicas < 0:
+        raise InvalidArgument(f"service {spec.name}: replicas must not be negative")
+    for update in (spec.update, spec.rollback):
+        if update.parallelism < 0 or update.delay_seconds < 0 or update.monitor_seconds < 0:
+            raise InvalidArgument(f"service {spec.name}: an update setting is negative")
+        if not 0 <= update.max_failure_ratio <= 1:
+            raise InvalidArgument(f"service {spec.name}: max failure ratio must be from 0 to 1")
+    try:
+        task(spec.task)
+        _ports(spec.endpoint.ports, spec.endpoint.mode)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"service {spec.name}: {error.message}") from error

@@ -1,0 +1,106 @@
+"""What a change of an object may touch, and the record that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from pyswarm.errors import InvalidArgument, NotFound, Unimplemented
+from pyswarm.model import (
+    Config,
+    FileReference,
+    NetworkAttachmentConfig,
+    Node,
+    NodeSpec,
+    PayloadSpec,
+    Secret,
+    Service,
+    ServiceSpec,
+    UpdateState,
+    UpdateStatus,
+)
+
+Lookup = Callable[[str], str]
+"""The id of an object's name or id; raises NotFound."""
+
+
+def resolve_references(
+    spec: ServiceSpec, networks: Lookup, secrets: Lookup, configs: Lookup
+) -> ServiceSpec:
+    """The spec with ids in place of names, so that a later object of that name is not meant."""
+    try:
+        attachments = tuple(
+            replace(a, target=networks(a.target)) for a in _unique(spec.task.networks)
+        )
+        container = replace(
+            spec.task.container,
+            secrets=tuple(_file(r, secrets) for r in spec.task.container.secrets),
+            configs=tuple(_file(r, configs) for r in spec.task.container.configs),
+        )
+    except NotFound as error:
+        raise InvalidArgument(f"service {spec.name}: {error.message}") from error
+    return replace(spec, task=replace(spec.task, networks=attachments, container=container))
+
+
+def _unique(
+    attachments: tuple[NetworkAttachmentConfig, ...],
+) -> tuple[NetworkAttachmentConfig, ...]:
+    return tuple({a.target: a for a in attachments}.values())
+
+
+def _file(reference: FileReference, lookup: Lookup) -> FileReference:
+    return replace(reference, id=lookup(reference.id or reference.name))
+
+
+def update_service(old: Service, spec: ServiceSpec, now: float) -> Service:
+    """The service with a new spec; a changed task spec begins an update."""
+    if spec.name != old.spec.name:
+        raise Unimplemented("renaming services is not supported")
+    if spec.mode != old.spec.mode:
+        raise Unimplemented("service mode change is not allowed")
+    if old.pending_delete:
+        raise NotFound(f"service {old.spec.name} not found: it is being removed")
+    changed = replace(old, spec=spec, meta=replace(old.meta, updated_at=now))
+    if spec.task == old.spec.task:
+        return changed
+    return replace(
+        changed,
+        previous_spec=old.spec,
+        spec_version=old.spec_version + 1,
+        update_status=UpdateStatus(
+            state=UpdateState.UPDATING, started_at=now, message="update in progress"
+        ),
+    )
+
+
+def roll_back_service(old: Service, now: float) -> Service:
+    """The service with the spec before its last update."""
+    if old.previous_spec is None:
+        raise InvalidArgument(f"service {old.spec.name} does not have a previous spec")
+    back = update_service(old, old.previous_spec, now)
+    return replace(back, previous_spec=None)
+
+
+def update_node(old: Node, spec: NodeSpec, now: float) -> Node:
+    """The node with a new spec."""
+    if spec.role != old.spec.role:
+        raise Unimplemented(
+            "changing a node's role is not available in this version: "
+            "let the node leave and join again with the other token"
+        )
+    return replace(old, spec=spec, meta=replace(old.meta, updated_at=now))
+
+
+Payload = TypeVar("Payload", Secret, Config)
+
+
+def update_labels(old: Payload, spec: PayloadSpec, now: float) -> Payload:
+    """A secret or config with new labels; its content never changes."""
+    if spec.name != old.spec.name or (spec.data and spec.data != old.spec.data):
+        raise InvalidArgument("only updates to Labels are allowed: create it under a new name")
+    return replace(
+        old,
+        spec=replace(old.spec, labels=spec.labels),
+        meta=replace(old.meta, updated_at=now),
+    )

@@ -1,0 +1,86 @@
+"""What an update may change, and what follows from it."""
+
+from dataclasses import replace
+
+import pytest
+
+from manager.control import edits
+from pyswarm.errors import InvalidArgument, NotFound, Unimplemented
+from pyswarm.model import (
+    ContainerSpec,
+    FileReference,
+    NetworkAttachmentConfig,
+    PayloadSpec,
+    Secret,
+    Service,
+    ServiceMode,
+    ServiceSpec,
+    TaskSpec,
+    UpdateState,
+)
+
+SPEC = ServiceSpec(name="web", task=TaskSpec(container=ContainerSpec(image="nginx:1")))
+NEW = replace(SPEC, task=TaskSpec(container=ContainerSpec(image="nginx:2")))
+WEB = Service(id="w", spec=SPEC, spec_version=1)
+
+
+def test_a_changed_task_begins_an_update():
+    changed = edits.update_service(WEB, NEW, now=5.0)
+    assert changed.spec_version == 2
+    assert changed.previous_spec == SPEC
+    assert changed.update_status.state == UpdateState.UPDATING
+
+
+def test_scaling_is_no_update():
+    changed = edits.update_service(WEB, replace(SPEC, replicas=5), now=5.0)
+    assert (changed.spec_version, changed.update_status.state) == (1, UpdateState.NONE)
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "other"}, {"mode": ServiceMode.GLOBAL}], ids=["name", "mode"]
+)
+def test_name_and_mode_stay(change):
+    with pytest.raises(Unimplemented):
+        edits.update_service(WEB, replace(SPEC, **change), now=5.0)
+
+
+def test_a_rollback_brings_the_spec_before_back():
+    changed = edits.update_service(WEB, NEW, now=5.0)
+    back = edits.roll_back_service(changed, now=6.0)
+    assert (back.spec, back.spec_version, back.previous_spec) == (SPEC, 3, None)
+
+
+def test_there_is_no_rollback_without_a_previous_spec():
+    with pytest.raises(InvalidArgument, match="previous spec"):
+        edits.roll_back_service(WEB, now=6.0)
+
+
+def test_names_become_ids():
+    spec = replace(
+        SPEC,
+        task=TaskSpec(
+            networks=(NetworkAttachmentConfig(target="front"),),
+            container=ContainerSpec(secrets=(FileReference(name="password"),)),
+        ),
+    )
+    ids = {"front": "n1", "password": "s1"}.__getitem__
+    task = edits.resolve_references(spec, ids, ids, ids).task
+    assert task.networks[0].target == "n1"
+    assert task.container.secrets[0].id == "s1"
+
+
+def test_a_missing_network_is_named_with_its_service():
+    def missing(name):
+        raise NotFound(f"network {name} not found")
+
+    spec = replace(SPEC, task=TaskSpec(networks=(NetworkAttachmentConfig(target="front"),)))
+    with pytest.raises(InvalidArgument, match="service web: network front not found"):
+        edits.resolve_references(spec, missing, missing, missing)
+
+
+def test_the_content_of_a_secret_never_changes():
+    secret = Secret(id="s", spec=PayloadSpec(name="s", data=b"1"))
+    with pytest.raises(InvalidArgument, match="Labels"):
+        edits.update_labels(secret, PayloadSpec(name="s", data=b"2"), now=1.0)
+    labelled = edits.update_labels(secret, PayloadSpec(name="s", labels={"a": "b"}), now=1.0)
+    assert (labelled.spec.data, labelled.spec.labels) == (b"1", {"a": "b"})
