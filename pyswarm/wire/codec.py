@@ -109,8 +109,8 @@ def _writer(kind: type) -> Callable[[Any], Message]:
 _EMPTY = frozenset({str, int, bool, float, bytes, tuple, dict})
 
 
-def to_message(record: Any) -> Message:
-    """The protobuf message of a record."""
+def to_message(record: Any) -> Any:
+    """The protobuf message of a record, of the class of the same name in `objects_pb2`."""
     return _writer(record.__class__)(record)
 
 

@@ -1,0 +1,375 @@
+"""The dispatcher's RPCs: sessions with agents, their beats, statuses and logs.
+
+Only the leader's dispatcher is open; the others refuse, and the error names the leader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+
+import grpc.aio
+
+from manager.dispatcher.assignments import NodeAssignments, is_for_node, references
+from manager.dispatcher.endpoints import networks_of_node
+from manager.dispatcher.outbox import Outbox
+from manager.dispatcher.sessions import Sessions
+from manager.dispatcher.statuses import StatusBatch, newer_status
+from manager.dispatcher.topology import Topology, touched_networks
+from manager.logs.driver import LogBroker
+from manager.state.driver import Commit, Store
+from manager.state.store import Transaction
+from pyswarm.aio import Lagged, Supervisor
+from pyswarm.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc
+from pyswarm.errors import NotFound, NotLeader, PermissionDenied, SwarmError
+from pyswarm.model import (
+    Cluster,
+    Config,
+    Network,
+    Node,
+    NodeDescription,
+    NodeState,
+    NodeStatus,
+    Secret,
+    Task,
+    TaskStatus,
+)
+from pyswarm.wire import from_message, to_message
+
+log = logging.getLogger(__name__)
+
+COALESCE_SECONDS = 0.02
+"""News of one node that come within this time travel together."""
+STATUS_SECONDS = 0.03
+"""Statuses of all nodes that come within this time share one write."""
+LOGS_WAITING_MAX = 64
+
+
+@dataclass(slots=True)
+class _Session:
+    """One open Session stream."""
+
+    node_id: str
+    session_id: str
+    outbox: Outbox = field(default_factory=Outbox)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    hello: bool = True
+    over: bool = False
+    logs: list[dispatcher_pb2.LogSubscription] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatcherContext:
+    """What the dispatcher is given: who calls, who leads, what the time is."""
+
+    store: Store
+    caller: Callable[[grpc.aio.ServicerContext], str]
+    leader_address: Callable[[], str]
+    manager_addresses: Callable[[], list[str]]
+    new_id: Callable[[], str]
+    clock: Callable[[], float]
+    """Seconds since the epoch, for records."""
+    monotonic: Callable[[], float]
+
+
+class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
+    """Sessions with all agents during one leadership; `open` and `close` bound it."""
+
+    def __init__(self, context: DispatcherContext) -> None:
+        self._context = context
+        self._store = context.store
+        self._sessions = Sessions(period_seconds=1.0, misses=3)
+        self._streams: dict[str, _Session] = {}
+        self._topology = Topology()
+        self._statuses = StatusBatch()
+        self._statuses_ready = asyncio.Event()
+        self._written: asyncio.Future[None] | None = None
+        self._supervisor: Supervisor | None = None
+        self.applied: dict[tuple[str, str], int] = {}
+        """The version of each (network, node) that the node says it has applied."""
+        self.logs = LogBroker(self._send_logs, context.new_id)
+
+    async def open(self) -> None:
+        """Begin to serve: this manager leads."""
+        now = self._context.monotonic()
+        view = self._store.view
+        for cluster in view.list(Cluster):
+            spec = cluster.spec
+            self._sessions = Sessions(spec.heartbeat_period_seconds, spec.heartbeat_misses)
+        for node in view.list(Node):
+            if node.status.state == NodeState.READY:
+                self._sessions.expect(node.id, now)
+        self._topology = Topology()
+        self._topology.refresh(view, None)
+        self._supervisor = Supervisor("dispatcher")
+        self._supervisor.start(self._follow_store(), "store")
+        self._supervisor.start(self._watch_silence(), "silence")
+        self._supervisor.start(self._write_statuses(), "statuses")
+
+    async def close(self) -> None:
+        """Stop: this manager no longer leads. Agents look for the new leader."""
+        if self._supervisor:
+            await self._supervisor.close()
+            self._supervisor = None
+        for session in self._streams.values():
+            session.over = True
+            session.wake.set()
+        self._streams = {}
+
+    def _require_open(self) -> None:
+        if self._supervisor is None:
+            raise NotLeader(leader=self._context.leader_address())
+
+    # ---- the RPCs ----
+
+    async def Session(
+        self, request: dispatcher_pb2.SessionRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[dispatcher_pb2.SessionMessage]:
+        """Everything that the calling node must know, for as long as it listens."""
+        self._require_open()
+        node_id = self._context.caller(context)
+        description = from_message(NodeDescription, request.description)
+        session = _Session(node_id, self._context.new_id())
+        await self._store.update(lambda tx: self._ready(tx, node_id, description, request.address))
+        self._require_open()
+        older = self._streams.get(node_id)
+        if older is not None:
+            older.over = True
+            older.wake.set()
+        self._streams[node_id] = session
+        self._sessions.register(node_id, session.session_id, self._context.monotonic())
+        log.info("node %s opened a session", node_id)
+        try:
+            while not session.over:
+                session.wake.clear()
+                for message in self._news(session):
+                    yield message
+                await session.wake.wait()
+                await asyncio.sleep(COALESCE_SECONDS)
+            raise NotLeader("this session is over", leader=self._context.leader_address())
+        finally:
+            if self._streams.get(node_id) is session:
+                del self._streams[node_id]
+                self.logs.lost(node_id)
+
+    def _ready(
+        self, tx: Transaction, node_id: str, description: NodeDescription, address: str
+    ) -> None:
+        node = tx.get(Node, node_id)
+        if node is None:
+            raise PermissionDenied(f"node {node_id} was removed from the swarm")
+        ready = replace(
+            node,
+            description=description,
+            status=NodeStatus(state=NodeState.READY, address=address or node.status.address),
+        )
+        if ready != node:
+            tx.put(ready)
+
+    async def Heartbeat(
+        self,
+        request_iterator: AsyncIterator[dispatcher_pb2.Beat],
+        context: grpc.aio.ServicerContext,
+    ) -> dispatcher_pb2.BeatSummary:
+        """Beats of the calling node. The end of the stream means nothing: it also comes when the
+        node dies. Only a beat that says goodbye is a clean leave."""
+        self._require_open()
+        node_id = self._context.caller(context)
+        beats = 0
+        async for beat in request_iterator:
+            self._require_open()
+            if beat.goodbye:
+                if self._sessions.is_current(node_id, beat.session_id):
+                    self._sessions.forget(node_id)
+                    await self._down({node_id: "the node said goodbye"})
+                break
+            if not self._sessions.beat(node_id, beat.session_id, self._context.monotonic()):
+                raise NotFound("this session is over: open a new one")
+            beats += 1
+        return dispatcher_pb2.BeatSummary(beats=beats)
+
+    async def ReportStatus(
+        self, request: dispatcher_pb2.StatusReport, context: grpc.aio.ServicerContext
+    ) -> dispatcher_pb2.StatusReply:
+        """Statuses of the calling node's own tasks; answered once they are committed."""
+        self._require_open()
+        node_id = self._context.caller(context)
+        if not self._sessions.is_current(node_id, request.session_id):
+            raise NotFound("this session is over: open a new one")
+        for version in request.applied:
+            self.applied[version.network_id, node_id] = version.version
+        view = self._store.view
+        for update in request.updates:
+            task = view.get(Task, update.task_id)
+            if task is not None and task.node_id != node_id:
+                raise PermissionDenied(f"task {update.task_id} is not this node's")
+            self._statuses.add(update.task_id, from_message(TaskStatus, update.status))
+        if request.updates:
+            if self._written is None:
+                self._written = asyncio.get_running_loop().create_future()
+            self._statuses_ready.set()
+            await asyncio.shield(self._written)
+        return dispatcher_pb2.StatusReply()
+
+    async def PublishLogs(
+        self,
+        request_iterator: AsyncIterator[dispatcher_pb2.PublishedLogs],
+        context: grpc.aio.ServicerContext,
+    ) -> dispatcher_pb2.StatusReply:
+        """What a node answers to a log subscription."""
+        self._require_open()
+        node_id = self._context.caller(context)
+        async for message in request_iterator:
+            if not await self.logs.publish(node_id, message):
+                break
+        return dispatcher_pb2.StatusReply()
+
+    # ---- news for a session ----
+
+    def _news(self, session: _Session) -> list[dispatcher_pb2.SessionMessage]:
+        view = self._store.view
+        messages: list[dispatcher_pb2.SessionMessage] = []
+        node = view.get(Node, session.node_id)
+        if node is None:
+            raise PermissionDenied(f"node {session.node_id} was removed from the swarm")
+        if session.hello:
+            session.hello = False
+            messages.append(dispatcher_pb2.SessionMessage(hello=self._hello(session, node)))
+        tasks = [t for t in view.tasks_of_node(session.node_id) if is_for_node(t)]
+        ingress = [n for n in view.list(Network) if n.spec.ingress]
+        wanted = networks_of_node(tasks, ingress)
+        # Endpoints first: a task that starts finds its networks there.
+        endpoints = session.outbox.endpoints(
+            {n: s for n, s in self._topology.sets.items() if n in wanted}
+        )
+        assignments = session.outbox.assignments(self._wanted(tasks))
+        messages += [m for m in (endpoints, assignments) if m is not None]
+        messages += [dispatcher_pb2.SessionMessage(logs=s) for s in session.logs]
+        session.logs = []
+        return messages
+
+    def _wanted(self, tasks: list[Task]) -> NodeAssignments:
+        view = self._store.view
+        secrets, configs = references(tasks)
+        found_secrets = {key: view.get(Secret, key) for key in secrets}
+        found_configs = {key: view.get(Config, key) for key in configs}
+        return NodeAssignments(
+            tasks={task.id: task for task in tasks},
+            secrets={k: s for k, s in found_secrets.items() if s is not None},
+            configs={k: c for k, c in found_configs.items() if c is not None},
+        )
+
+    def _hello(self, session: _Session, node: Node) -> dispatcher_pb2.SessionHello:
+        [cluster] = self._store.view.list(Cluster)
+        return dispatcher_pb2.SessionHello(
+            session_id=session.session_id,
+            heartbeat_period_seconds=cluster.spec.heartbeat_period_seconds,
+            manager_addresses=self._context.manager_addresses(),
+            node=to_message(node),
+            cluster_id=cluster.id,
+            root_certificate=cluster.root_ca.certificate_pem,
+        )
+
+    def _send_logs(self, node_id: str, subscription: dispatcher_pb2.LogSubscription) -> bool:
+        session = self._streams.get(node_id)
+        if session is None or len(session.logs) >= LOGS_WAITING_MAX:
+            return False
+        session.logs.append(subscription)
+        session.wake.set()
+        return True
+
+    # ---- loops ----
+
+    async def _follow_store(self) -> None:
+        with self._store.watch() as commits:
+            while True:
+                try:
+                    batch: list[Commit] = [await commits.get()]
+                    batch += commits.get_nowait()
+                    self._wake_for(batch)
+                except Lagged:
+                    self._topology.refresh(self._store.view, None)
+                    for session in self._streams.values():
+                        session.hello = True
+                        session.wake.set()
+
+    def _wake_for(self, batch: list[Commit]) -> None:
+        pairs = [(change.old, change.new) for commit in batch for change in commit.changes]
+        nodes: set[str] = set()
+        everyone = False
+        for old, new in pairs:
+            record = new if new is not None else old
+            if isinstance(record, Cluster):
+                spec = record.spec
+                self._sessions.configure(spec.heartbeat_period_seconds, spec.heartbeat_misses)
+                everyone = True
+            elif isinstance(record, Node):
+                everyone = everyone or _managers_changed(old, new)
+                nodes.add(record.id)
+            elif isinstance(record, Task):
+                nodes.add(record.node_id)
+        changed = self._topology.refresh(self._store.view, touched_networks(pairs))
+        for session in self._streams.values():
+            session.hello = session.hello or everyone
+            if everyone or session.node_id in nodes or changed:
+                session.wake.set()
+
+    async def _watch_silence(self) -> None:
+        while True:
+            down = self._sessions.tick(self._context.monotonic())
+            if down:
+                await self._down({event.node_id: event.message for event in down})
+            wait = self._sessions.deadline() - self._context.monotonic()
+            await asyncio.sleep(min(max(wait, 0.02), 0.25))
+
+    async def _down(self, messages: dict[str, str]) -> None:
+        def mark(tx: Transaction) -> None:
+            for node_id, message in messages.items():
+                node = tx.get(Node, node_id)
+                if node is not None and node.status.state != NodeState.DOWN:
+                    status = replace(node.status, state=NodeState.DOWN, message=message)
+                    tx.put(replace(node, status=status))
+
+        for node_id, message in messages.items():
+            log.warning("node %s is down: %s", node_id, message)
+            session = self._streams.get(node_id)
+            if session is not None:
+                session.over = True
+                session.wake.set()
+        await self._store.update(mark)
+
+    async def _write_statuses(self) -> None:
+        while True:
+            await self._statuses_ready.wait()
+            await asyncio.sleep(STATUS_SECONDS)
+            self._statuses_ready.clear()
+            batch, written = self._statuses.take(), self._written
+            self._written = None
+            error = await self._write_batch(batch)
+            if written is not None and not written.done():
+                if error is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(error)
+                    written.exception()
+
+    async def _write_batch(self, batch: dict[str, TaskStatus]) -> SwarmError | None:
+        try:
+            await self._store.batch(sorted(batch), lambda tx, key: _write(tx, key, batch[key]))
+        except SwarmError as error:
+            return error
+        return None
+
+
+def _write(tx: Transaction, task_id: str, status: TaskStatus) -> None:
+    task = tx.get(Task, task_id)
+    if task is not None and newer_status(task.status, status):
+        tx.put(replace(task, status=status))
+
+
+def _managers_changed(old: object | None, new: object | None) -> bool:
+    before = old.manager if isinstance(old, Node) else None
+    after = new.manager if isinstance(new, Node) else None
+    return before != after
