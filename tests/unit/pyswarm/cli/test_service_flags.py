@@ -1,0 +1,129 @@
+"""Flags make a specification, and edit one."""
+
+from argparse import ArgumentParser
+
+import pytest
+
+from pyswarm.cli.pairs import file_reference, mount, port
+from pyswarm.cli.service_flags import add_create_flags, add_update_flags, create_spec, update_spec
+from pyswarm.errors import InvalidArgument
+from pyswarm.model import (
+    FileReference,
+    Mount,
+    MountType,
+    NetworkAttachmentConfig,
+    PortConfig,
+    Protocol,
+    PublishMode,
+    RestartCondition,
+    ServiceMode,
+    UpdateOrder,
+)
+
+
+def create(*flags):
+    parser = ArgumentParser()
+    add_create_flags(parser)
+    args = parser.parse_args(flags)
+    args.image, args.command = "nginx", ["-g", "daemon off;"]
+    return create_spec(args, "some_name")
+
+
+def update(old, *flags):
+    parser = ArgumentParser()
+    add_update_flags(parser)
+    return update_spec(parser.parse_args(flags), old)
+
+
+def test_flags_land_in_their_fields():
+    spec = create(
+        *("--name", "web", "--replicas", "3", "-e", "A=1", "--limit-memory", "64m"),
+        *("--limit-cpu", "0.5", "--restart-condition", "on-failure", "--network", "front"),
+        *("--update-order", "start-first", "--stop-grace-period", "1m30s", "-l", "a=b"),
+    )
+    assert (spec.name, spec.replicas, spec.labels) == ("web", 3, {"a": "b"})
+    container = spec.task.container
+    assert (container.image, container.args) == ("nginx", ("-g", "daemon off;"))
+    assert (container.env, container.stop_grace_period_seconds) == (("A=1",), 90.0)
+    assert spec.task.resources.limits.memory_bytes == 64 * 1024 * 1024
+    assert spec.task.resources.limits.nano_cpus == 500_000_000
+    assert spec.task.restart.condition == RestartCondition.ON_FAILURE
+    assert spec.task.networks == (NetworkAttachmentConfig(target="front"),)
+    assert spec.update.order == UpdateOrder.START_FIRST
+
+
+def test_a_service_without_a_name_gets_the_one_that_was_made_for_it():
+    assert create().name == "some_name"
+
+
+def test_a_global_service_takes_no_replicas():
+    assert create("--mode", "global").mode == ServiceMode.GLOBAL
+    with pytest.raises(InvalidArgument, match="replicated"):
+        create("--mode", "global", "--replicas", "2")
+
+
+def test_an_unknown_word_names_the_known_ones():
+    with pytest.raises(InvalidArgument, match="stop-first, start-first"):
+        create("--update-order", "never")
+
+
+def test_an_update_touches_only_what_is_named():
+    old = create("-e", "A=1", "-e", "B=2", "-p", "8080:80")
+    new = update(old, "--env-rm", "A", "--env-add", "C=3", "--image", "nginx:2")
+    assert new.task.container.env == ("B=2", "C=3")
+    assert new.task.container.image == "nginx:2"
+    assert new.endpoint == old.endpoint
+    assert new.task.restart == old.task.restart
+
+
+def test_a_published_port_is_replaced_by_its_target():
+    old = create("-p", "8080:80")
+    new = update(old, "--publish-add", "9090:80")
+    assert [p.published_port for p in new.endpoint.ports] == [9090]
+    assert update(new, "--publish-rm", "80").endpoint.ports == ()
+
+
+def test_force_makes_the_task_spec_differ():
+    old = create()
+    assert update(old).task == old.task
+    assert update(old, "--force").task != old.task
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("80", PortConfig(target_port=80)),
+        ("8080:80", PortConfig(target_port=80, published_port=8080)),
+        (
+            "53:53/udp",
+            PortConfig(target_port=53, published_port=53, protocol=Protocol.UDP),
+        ),
+        (
+            "published=8080,target=80,mode=host",
+            PortConfig(target_port=80, published_port=8080, publish_mode=PublishMode.HOST),
+        ),
+    ],
+)
+def test_ports_are_read_in_both_forms(text, expected):
+    assert port(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "80:x", "70000", "80/icmp", "target=80,mode=mesh"])
+def test_a_bad_port_is_refused(text):
+    with pytest.raises(InvalidArgument, match="port"):
+        port(text)
+
+
+def test_a_mount_is_read():
+    assert mount("type=bind,src=/a,dst=/b,ro") == Mount(
+        type=MountType.BIND, source="/a", target="/b", read_only=True
+    )
+    with pytest.raises(InvalidArgument, match="target"):
+        mount("type=volume,source=data")
+
+
+def test_a_secret_is_read_in_both_forms():
+    assert file_reference("pw") == FileReference(name="pw", target="pw")
+    assert file_reference("source=pw,target=p,mode=0400").mode == 0o400
+    with pytest.raises(InvalidArgument, match="octal"):
+        file_reference("source=pw,mode=rw")
