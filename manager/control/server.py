@@ -63,7 +63,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     # ---- nodes ----
 
     async def ListNodes(
-        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.NodeList:
         """All nodes that match, managers with their state as raft sees it now."""
         wanted = _filters(request)
@@ -71,14 +71,14 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         return control_pb2.NodeList(nodes=[to_message(n) for n in nodes if wanted.node(n)])
 
     async def GetNode(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Node:
         """One node by id, hostname or id prefix."""
         node = self._store.view.resolve(Node, request.ref)
         return to_message(self._context.with_raft_status(node))  # type: ignore[no-any-return]
 
     async def UpdateNode(
-        self, request: control_pb2.UpdateNodeRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.UpdateNodeRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Node:
         """Labels and availability."""
         spec = from_message(NodeSpec, request.spec)
@@ -86,17 +86,17 @@ class ControlServer(control_pb2_grpc.ControlServicer):
 
         def change(tx: Transaction) -> Node:
             node = _current(tx, Node, request.id, request.version)
-            return tx.put(edits.update_node(node, spec, self._now()))
+            return edits.update_node(node, spec, self._now())
 
-        return to_message(await self._store.update(change))  # type: ignore[no-any-return]
+        return await self._changed(change)  # type: ignore[no-any-return]
 
     async def RemoveNode(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Empty:
         """Take a node out for good: its certificate is refused from now on."""
 
         def change(tx: Transaction) -> None:
-            node = tx.resolve(Node, request.ref)
+            node = tx.view.resolve(Node, request.ref)
             if node.manager is not None:
                 raise FailedPrecondition(
                     f"node {node.id} is a cluster manager and is a member of the raft cluster. "
@@ -107,7 +107,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
                     f"node {node.id} is not down and can't be removed: "
                     "let it leave the swarm first, or use --force"
                 )
-            [cluster] = tx.list(Cluster)
+            [cluster] = tx.view.list(Cluster)
             until = self._now() + cluster.spec.certificate_life_seconds
             removed = {k: v for k, v in cluster.removed_nodes.items() if v > self._now()}
             tx.put(replace(cluster, removed_nodes={**removed, node.id: until}))
@@ -119,7 +119,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     # ---- services and tasks ----
 
     async def ListServices(
-        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.ServiceList:
         """All services that match, with how many tasks run and should run."""
         wanted, view = _filters(request), self._store.view
@@ -127,13 +127,13 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         return control_pb2.ServiceList(services=[view_of.counted(view, s) for s in found])
 
     async def GetService(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Service:
         """One service by id, name or id prefix."""
         return self._get(Service, request.ref)  # type: ignore[no-any-return]
 
     async def CreateService(
-        self, request: control_pb2.CreateServiceRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.CreateServiceRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Created:
         """A new service; it is stored when this returns, and its tasks follow."""
         spec = from_message(ServiceSpec, request.spec)
@@ -141,9 +141,9 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         service_id = self._context.new_id()
 
         def change(tx: Transaction) -> None:
-            view_of.require_free_name(tx, Service, spec.name)
+            view_of.require_free_name(tx.view, Service, spec.name)
             resolved = self._resolved(tx, spec)
-            view_of.require_free_ports(tx, resolved, service_id)
+            view_of.require_free_ports(tx.view, resolved, service_id)
             now = self._now()
             meta = Meta(created_at=now, updated_at=now)
             tx.put(Service(id=service_id, meta=meta, spec=resolved, spec_version=1))
@@ -152,7 +152,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         return control_pb2.Created(id=service_id)
 
     async def UpdateService(
-        self, request: control_pb2.UpdateServiceRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.UpdateServiceRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Service:
         """A new spec, or with `rollback` the one before."""
         spec = from_message(ServiceSpec, request.spec)
@@ -162,27 +162,27 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         def change(tx: Transaction) -> Service:
             service = _current(tx, Service, request.id, request.version)
             if request.rollback:
-                return tx.put(edits.roll_back_service(service, self._now()))
+                return edits.roll_back_service(service, self._now())
             resolved = self._resolved(tx, spec)
-            view_of.require_free_ports(tx, resolved, service.id)
-            return tx.put(edits.update_service(service, resolved, self._now()))
+            view_of.require_free_ports(tx.view, resolved, service.id)
+            return edits.update_service(service, resolved, self._now())
 
-        return to_message(await self._store.update(change))  # type: ignore[no-any-return]
+        return await self._changed(change)  # type: ignore[no-any-return]
 
     async def RemoveService(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Empty:
         """Stop the service's tasks; the record and its addresses go when they have ended."""
 
         def change(tx: Transaction) -> None:
-            service = tx.resolve(Service, request.ref)
+            service = tx.view.resolve(Service, request.ref)
             tx.put(replace(service, pending_delete=True))
 
         await self._store.update(change)
         return control_pb2.Empty()
 
     async def ListTasks(
-        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.TaskList:
         """All tasks that match, ended ones included."""
         wanted = _filters(request)
@@ -190,7 +190,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         return control_pb2.TaskList(tasks=tasks)
 
     async def GetTask(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Task:
         """One task by id, name or id prefix."""
         return self._get(Task, request.ref)  # type: ignore[no-any-return]
@@ -198,7 +198,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     # ---- networks ----
 
     async def ListNetworks(
-        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.NetworkList:
         """All networks that match."""
         wanted = _filters(request)
@@ -206,13 +206,13 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         return control_pb2.NetworkList(networks=networks)
 
     async def GetNetwork(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Network:
         """One network by id, name or id prefix."""
         return self._get(Network, request.ref)  # type: ignore[no-any-return]
 
     async def CreateNetwork(
-        self, request: control_pb2.CreateNetworkRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.CreateNetworkRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Created:
         """A new network; its subnet is chosen by the allocator a moment later."""
         spec = from_message(NetworkSpec, request.spec)
@@ -220,8 +220,8 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         network_id = self._context.new_id()
 
         def change(tx: Transaction) -> None:
-            view_of.require_free_name(tx, Network, spec.name)
-            view_of.require_free_subnet(tx, spec)
+            view_of.require_free_name(tx.view, Network, spec.name)
+            view_of.require_free_subnet(tx.view, spec)
             now = self._now()
             named = replace(spec, driver="overlay")
             tx.put(Network(id=network_id, meta=Meta(created_at=now, updated_at=now), spec=named))
@@ -230,13 +230,13 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         return control_pb2.Created(id=network_id)
 
     async def RemoveNetwork(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Empty:
         """Remove a network that nothing uses."""
 
         def change(tx: Transaction) -> None:
-            network = tx.resolve(Network, request.ref)
-            view_of.require_unused_network(tx, network)
+            network = tx.view.resolve(Network, request.ref)
+            view_of.require_unused_network(tx.view, network)
             tx.delete(Network, network.id)
 
         await self._store.update(change)
@@ -245,7 +245,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     # ---- secrets and configs ----
 
     async def ListSecrets(
-        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.SecretList:
         """All secrets that match, without their content."""
         wanted = _filters(request)
@@ -253,33 +253,33 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         return control_pb2.SecretList(secrets=[to_message(view_of.veiled(s)) for s in found])
 
     async def GetSecret(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Secret:
         """One secret, without its content."""
         secret = self._store.view.resolve(Secret, request.ref)
         return to_message(view_of.veiled(secret))  # type: ignore[no-any-return]
 
     async def CreateSecret(
-        self, request: control_pb2.CreatePayloadRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.CreatePayloadRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Created:
         """A new secret."""
         return await self._create_payload(Secret, request, SECRET_BYTES_MAX)
 
     async def UpdateSecret(
-        self, request: control_pb2.UpdatePayloadRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.UpdatePayloadRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Secret:
         """New labels."""
         secret = await self._update_payload(Secret, request)
         return to_message(view_of.veiled(secret))  # type: ignore[no-any-return]
 
     async def RemoveSecret(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Empty:
         """Remove a secret that no service uses."""
         return await self._remove_payload(Secret, request)
 
     async def ListConfigs(
-        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.ConfigList:
         """All configs that match."""
         wanted = _filters(request)
@@ -287,25 +287,25 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         return control_pb2.ConfigList(configs=configs)
 
     async def GetConfig(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Config:
         """One config with its content."""
         return self._get(Config, request.ref)  # type: ignore[no-any-return]
 
     async def CreateConfig(
-        self, request: control_pb2.CreatePayloadRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.CreatePayloadRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Created:
         """A new config."""
         return await self._create_payload(Config, request, CONFIG_BYTES_MAX)
 
     async def UpdateConfig(
-        self, request: control_pb2.UpdatePayloadRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.UpdatePayloadRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Config:
         """New labels."""
         return to_message(await self._update_payload(Config, request))  # type: ignore[no-any-return]
 
     async def RemoveConfig(
-        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Empty:
         """Remove a config that no service uses."""
         return await self._remove_payload(Config, request)
@@ -313,14 +313,14 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     # ---- cluster ----
 
     async def GetCluster(
-        self, request: control_pb2.Empty, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Empty, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Cluster:
         """The cluster's settings and root certificate, without keys and tokens."""
         [cluster] = self._store.view.list(Cluster)
         return to_message(view_of.public(cluster))  # type: ignore[no-any-return]
 
     async def UpdateCluster(
-        self, request: control_pb2.UpdateClusterRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.UpdateClusterRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Cluster:
         """New settings, new join tokens."""
         spec = from_message(ClusterSpec, request.spec) if request.HasField("spec") else None
@@ -328,7 +328,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
             view_of.check_cluster(spec)
 
         def change(tx: Transaction) -> Cluster:
-            [cluster] = tx.list(Cluster)
+            [cluster] = tx.view.list(Cluster)
             if request.version and cluster.meta.version != request.version:
                 raise SequenceConflict("update out of sequence: read the cluster again")
             root = cluster.root_ca
@@ -338,13 +338,14 @@ class ControlServer(control_pb2_grpc.ControlServicer):
                 root = replace(root, manager_token=self._context.new_token(root.digest))
             meta = replace(cluster.meta, updated_at=self._now())
             changed = replace(cluster, root_ca=root, spec=spec or cluster.spec, meta=meta)
-            return tx.put(changed)
+            tx.put(changed)
+            return changed
 
         changed = await self._store.update(change)
         return to_message(view_of.public(changed))  # type: ignore[no-any-return]
 
     async def GetJoinTokens(
-        self, request: control_pb2.Empty, context: grpc.aio.ServicerContext
+        self, request: control_pb2.Empty, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.JoinTokens:
         """What a new node must show."""
         [cluster] = self._store.view.list(Cluster)
@@ -357,7 +358,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     # ---- streams ----
 
     async def Watch(
-        self, request: control_pb2.WatchRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[control_pb2.WatchEvent]:
         """What matches now, then SYNCED, then each change; after a lag it begins again."""
         kinds = view_of.watched_kinds(request.kinds)
@@ -388,7 +389,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
                     continue
 
     async def Logs(
-        self, request: control_pb2.LogsRequest, context: grpc.aio.ServicerContext
+        self, request: control_pb2.LogsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[control_pb2.LogChunk]:
         """Logs of services and tasks from every node that has them."""
         services, tasks = frozenset(request.services), frozenset(request.tasks)
@@ -417,10 +418,21 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     def _resolved(self, tx: Transaction, spec: ServiceSpec) -> ServiceSpec:
         return edits.resolve_references(
             spec,
-            lambda ref: tx.resolve(Network, ref).id,
-            lambda ref: tx.resolve(Secret, ref).id,
-            lambda ref: tx.resolve(Config, ref).id,
+            lambda ref: tx.view.resolve(Network, ref).id,
+            lambda ref: tx.view.resolve(Secret, ref).id,
+            lambda ref: tx.view.resolve(Config, ref).id,
         )
+
+    async def _changed(self, change: Callable[[Transaction], Stored]) -> Any:
+        """Store what `change` makes, and answer it as it stands then."""
+
+        def put(tx: Transaction) -> Stored:
+            record = change(tx)
+            tx.put(record)
+            return record
+
+        record = await self._store.update(put)
+        return to_message(self._store.view.get(type(record), record.id) or record)
 
     async def _create_payload(
         self, kind: type[Payload], request: control_pb2.CreatePayloadRequest, bytes_max: int
@@ -430,7 +442,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         payload_id = self._context.new_id()
 
         def change(tx: Transaction) -> None:
-            view_of.require_free_name(tx, kind, spec.name)
+            view_of.require_free_name(tx.view, kind, spec.name)
             now = self._now()
             tx.put(kind(id=payload_id, meta=Meta(created_at=now, updated_at=now), spec=spec))
 
@@ -444,7 +456,9 @@ class ControlServer(control_pb2_grpc.ControlServicer):
 
         def change(tx: Transaction) -> Payload:
             old = _current(tx, kind, request.id, request.version)
-            return tx.put(edits.update_labels(old, spec, self._now()))
+            new = edits.update_labels(old, spec, self._now())
+            tx.put(new)
+            return new
 
         return await self._store.update(change)
 
@@ -452,8 +466,8 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, kind: type[Payload], request: control_pb2.Reference
     ) -> control_pb2.Empty:
         def change(tx: Transaction) -> None:
-            payload = tx.resolve(kind, request.ref)
-            view_of.require_unused_payload(tx, payload)
+            payload = tx.view.resolve(kind, request.ref)
+            view_of.require_unused_payload(tx.view, payload)
             tx.delete(kind, payload.id)
 
         await self._store.update(change)
@@ -468,7 +482,7 @@ def _filters(request: control_pb2.ListRequest) -> Filters:
 
 
 def _current(tx: Transaction, kind: type[Stored], ref: str, version: int) -> Stored:
-    record = tx.resolve(kind, ref)
+    record: Stored = tx.view.resolve(kind, ref)
     if version and record.meta.version != version:
         raise SequenceConflict("update out of sequence: it changed since it was read, try again")
     return record

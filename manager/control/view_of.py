@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from manager.state.tables import View
 from pyswarm.api.v1 import control_pb2
 from pyswarm.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from pyswarm.model import (
@@ -27,9 +28,6 @@ from pyswarm.model import (
 )
 from pyswarm.wire import to_message
 
-Record = TypeVar("Record")
-Payload = TypeVar("Payload", Secret, Config)
-
 _KINDS: dict[str, type] = {
     "node": Node,
     "service": Service,
@@ -40,23 +38,7 @@ _KINDS: dict[str, type] = {
 }
 
 
-class Reader(Protocol):
-    """The part of a view or transaction that is used here."""
-
-    def list(self, kind: type[Record]) -> list[Record]:
-        """All records of a kind, by id."""
-        ...
-
-    def by_name(self, kind: type[Record], name: str) -> Record | None:
-        """The record with this name."""
-        ...
-
-    def tasks_of_service(self, service_id: str) -> list[Task]:
-        """All tasks of a service."""
-        ...
-
-
-def counted(view: Reader, service: Service) -> control_pb2.ServiceWithCount:
+def counted(view: View, service: Service) -> control_pb2.ServiceWithCount:
     """A service with its running tasks and those that it should have."""
     tasks = view.tasks_of_service(service.id)
     wanted = [t for t in tasks if t.desired_state <= TaskState.RUNNING]
@@ -69,10 +51,10 @@ def counted(view: Reader, service: Service) -> control_pb2.ServiceWithCount:
     )
 
 
-def require_free_name(tx: Reader, kind: type[Any], name: str) -> None:
+def require_free_name(view: View, kind: type[Any], name: str) -> None:
     """Refuse a name that another object of the kind has."""
     word = kind.__name__.lower()
-    existing = tx.by_name(kind, name)
+    existing = view.by_name(kind, name)
     if existing is not None:
         ending = " and is still being removed" if getattr(existing, "pending_delete", 0) else ""
         raise AlreadyExists(
@@ -80,7 +62,7 @@ def require_free_name(tx: Reader, kind: type[Any], name: str) -> None:
         )
 
 
-def require_free_ports(tx: Reader, spec: ServiceSpec, service_id: str) -> None:
+def require_free_ports(view: View, spec: ServiceSpec, service_id: str) -> None:
     """Refuse an ingress port that another service publishes."""
     wanted = {
         (port.protocol, port.published_port)
@@ -89,7 +71,7 @@ def require_free_ports(tx: Reader, spec: ServiceSpec, service_id: str) -> None:
     }
     if not wanted:
         return
-    for other in tx.list(Service):
+    for other in view.list(Service):
         if other.id == service_id:
             continue
         for port in (*other.endpoint.ports, *other.spec.endpoint.ports):
@@ -101,9 +83,9 @@ def require_free_ports(tx: Reader, spec: ServiceSpec, service_id: str) -> None:
                 )
 
 
-def require_free_subnet(tx: Reader, spec: NetworkSpec) -> None:
+def require_free_subnet(view: View, spec: NetworkSpec) -> None:
     """Refuse a subnet that overlaps another network's, and a second ingress network."""
-    for other in tx.list(Network):
+    for other in view.list(Network):
         if spec.ingress and other.spec.ingress:
             raise AlreadyExists(f"ingress network ({other.id}) is already present")
         if spec.subnet and other.subnet:
@@ -115,16 +97,16 @@ def require_free_subnet(tx: Reader, spec: NetworkSpec) -> None:
                 )
 
 
-def require_unused_network(tx: Reader, network: Network) -> None:
+def require_unused_network(view: View, network: Network) -> None:
     """Refuse to remove a network that a service or a task still uses."""
     if network.spec.ingress:
         raise FailedPrecondition("the ingress network carries published ports and stays")
-    for service in tx.list(Service):
+    for service in view.list(Service):
         if any(a.target == network.id for a in service.spec.task.networks):
             raise FailedPrecondition(
                 f"network {network.spec.name} is in use by service {service.spec.name}"
             )
-    for task in tx.list(Task):
+    for task in view.list(Task):
         in_network = any(a.network_id == network.id for a in task.networks)
         if in_network and not is_terminal(task.status.state):
             raise FailedPrecondition(
@@ -132,10 +114,10 @@ def require_unused_network(tx: Reader, network: Network) -> None:
             )
 
 
-def require_unused_payload(tx: Reader, payload: Secret | Config) -> None:
+def require_unused_payload(view: View, payload: Secret | Config) -> None:
     """Refuse to remove a secret or config that services use."""
     users = []
-    for service in tx.list(Service):
+    for service in view.list(Service):
         container = service.spec.task.container
         references = container.secrets if isinstance(payload, Secret) else container.configs
         if any(r.id == payload.id for r in references) and not service.pending_delete:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import grpc.aio
 
@@ -65,7 +66,7 @@ class DispatcherContext:
     """What the dispatcher is given: who calls, who leads, what the time is."""
 
     store: Store
-    caller: Callable[[grpc.aio.ServicerContext], str]
+    caller: Callable[[grpc.aio.ServicerContext[Any, Any]], str]
     leader_address: Callable[[], str]
     manager_addresses: Callable[[], list[str]]
     new_id: Callable[[], str]
@@ -125,7 +126,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
     # ---- the RPCs ----
 
     async def Session(
-        self, request: dispatcher_pb2.SessionRequest, context: grpc.aio.ServicerContext
+        self, request: dispatcher_pb2.SessionRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[dispatcher_pb2.SessionMessage]:
         """Everything that the calling node must know, for as long as it listens."""
         self._require_open()
@@ -171,7 +172,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
     async def Heartbeat(
         self,
         request_iterator: AsyncIterator[dispatcher_pb2.Beat],
-        context: grpc.aio.ServicerContext,
+        context: grpc.aio.ServicerContext[Any, Any],
     ) -> dispatcher_pb2.BeatSummary:
         """Beats of the calling node. The end of the stream means nothing: it also comes when the
         node dies. Only a beat that says goodbye is a clean leave."""
@@ -191,7 +192,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         return dispatcher_pb2.BeatSummary(beats=beats)
 
     async def ReportStatus(
-        self, request: dispatcher_pb2.StatusReport, context: grpc.aio.ServicerContext
+        self, request: dispatcher_pb2.StatusReport, context: grpc.aio.ServicerContext[Any, Any]
     ) -> dispatcher_pb2.StatusReply:
         """Statuses of the calling node's own tasks; answered once they are committed."""
         self._require_open()
@@ -216,7 +217,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
     async def PublishLogs(
         self,
         request_iterator: AsyncIterator[dispatcher_pb2.PublishedLogs],
-        context: grpc.aio.ServicerContext,
+        context: grpc.aio.ServicerContext[Any, Any],
     ) -> dispatcher_pb2.StatusReply:
         """What a node answers to a log subscription."""
         self._require_open()

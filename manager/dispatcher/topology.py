@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from manager.dispatcher.endpoints import derive
-from manager.state.query import View
+from manager.state.tables import View
 from pyswarm.model import EndpointSet, Network, Node, Service, Task
 from pyswarm.model.endpoints import digest
 

@@ -1,0 +1,143 @@
+"""Calls go to the leader: served here when this manager leads, passed on when another does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
+
+from pyswarm.errors import NotLeader, Unavailable
+
+FORWARDED = "pyswarm-forwarded"
+LEADER_WAIT_SECONDS = 15.0
+"""How long a call waits for an election to end before it fails."""
+RETRY_SECONDS = 0.1
+
+Context = grpc.aio.ServicerContext
+
+
+class LeaderFirst(grpc.GenericRpcHandler[Any, Any]):
+    """The handlers of one service, unary or server-streaming, that need the leader.
+
+    `servicer` answers here while `is_leader()`; else `leader()` gives a channel to the leader, or
+    None where none is known. A call that came from another manager is not passed on again: its
+    sender is told who leads, and tries there.
+    """
+
+    def __init__(
+        self,
+        service: ServiceDescriptor,
+        servicer: Any,
+        is_leader: Callable[[], bool],
+        leader: Callable[[], grpc.aio.Channel | None],
+    ) -> None:
+        self._servicer = servicer
+        self._is_leader = is_leader
+        self._leader = leader
+        self._handlers = {
+            f"/{service.full_name}/{method.name}": self._handler(service, method)
+            for method in service.methods
+        }
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler of a method, or None where it is not of this service."""
+        return self._handlers.get(handler_call_details.method)
+
+    def _handler(
+        self, service: ServiceDescriptor, method: MethodDescriptor
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        path = f"/{service.full_name}/{method.name}"
+        request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+        here = getattr(self._servicer, method.name)
+        kind = grpc.unary_stream_rpc_method_handler
+        answer: Callable[..., Any] = self._stream(path, here, response)
+        if not method.server_streaming:
+            kind = grpc.unary_unary_rpc_method_handler
+            answer = self._unary(path, here, response)
+        return kind(
+            answer,
+            request_deserializer=request.FromString,
+            response_serializer=response.SerializeToString,
+        )
+
+    async def _there(self, context: Any) -> grpc.aio.Channel:
+        """A channel to the leader; waits through an election, up to a bound."""
+        forwarded = any(key == FORWARDED for key, _ in context.invocation_metadata() or ())
+        deadline = time.monotonic() + LEADER_WAIT_SECONDS
+        while True:
+            channel = None if forwarded else self._leader()
+            if channel is not None:
+                return channel
+            if forwarded:
+                raise NotLeader
+            if self._is_leader():
+                raise _NowHere
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    "the swarm does not have a leader: it is possible that too few managers are "
+                    "online. Make sure more than half of the managers are online"
+                )
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _unary(self, path: str, here: Callable[..., Awaitable[Any]], response: Any) -> Any:
+        async def answer(request: Any, context: Any) -> Any:
+            deadline = time.monotonic() + LEADER_WAIT_SECONDS
+            while True:
+                if self._is_leader():
+                    return await here(request, context)
+                try:
+                    channel = await self._there(context)
+                    call = channel.unary_unary(
+                        path,
+                        request_serializer=type(request).SerializeToString,
+                        response_deserializer=response.FromString,
+                    )
+                    return await call(request, metadata=((FORWARDED, "1"),))
+                except _NowHere:
+                    continue
+                except grpc.aio.AioRpcError as error:
+                    # The leader refused before it did anything, since it no longer leads: the
+                    # call can be made again. Any other failure may have taken effect.
+                    if not _refused(error) or time.monotonic() > deadline:
+                        raise
+                await asyncio.sleep(RETRY_SECONDS)
+
+        return answer
+
+    def _stream(self, path: str, here: Callable[..., AsyncIterator[Any]], response: Any) -> Any:
+        async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+            if not self._is_leader():
+                try:
+                    channel = await self._there(context)
+                except _NowHere:
+                    channel = None
+                if channel is not None:
+                    call = channel.unary_stream(
+                        path,
+                        request_serializer=type(request).SerializeToString,
+                        response_deserializer=response.FromString,
+                    )
+                    async for message in call(request, metadata=((FORWARDED, "1"),)):
+                        yield message
+                    return
+            async for message in here(request, context):
+                yield message
+
+        return answer
+
+
+class _NowHere(Exception):
+    """This manager became the leader while the call looked for one."""
+
+
+def _refused(error: grpc.aio.AioRpcError) -> bool:
+    metadata: Any = error.trailing_metadata() or ()
+    return any(key == "pyswarm-leader" for key, _ in metadata)
