@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from pyswarm.errors import NotLeader, Unavailable
+from pyswarm.rpc import from_rpc, swarm_errors
 
 FORWARDED = "pyswarm-forwarded"
 LEADER_WAIT_SECONDS = 15.0
@@ -22,7 +23,7 @@ RETRY_SECONDS = 0.1
 Context = grpc.aio.ServicerContext
 
 
-class LeaderFirst(grpc.GenericRpcHandler[Any, Any]):
+class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
     """The handlers of one service, unary or server-streaming, that need the leader.
 
     `servicer` answers here while `is_leader()`; else `leader()` gives a channel to the leader, or
@@ -106,8 +107,9 @@ class LeaderFirst(grpc.GenericRpcHandler[Any, Any]):
                 except grpc.aio.AioRpcError as error:
                     # The leader refused before it did anything, since it no longer leads: the
                     # call can be made again. Any other failure may have taken effect.
-                    if not _refused(error) or time.monotonic() > deadline:
-                        raise
+                    reason = from_rpc(error)
+                    if not isinstance(reason, NotLeader) or time.monotonic() > deadline:
+                        raise reason from error
                 await asyncio.sleep(RETRY_SECONDS)
 
         return answer
@@ -125,8 +127,9 @@ class LeaderFirst(grpc.GenericRpcHandler[Any, Any]):
                         request_serializer=type(request).SerializeToString,
                         response_deserializer=response.FromString,
                     )
-                    async for message in call(request, metadata=((FORWARDED, "1"),)):
-                        yield message
+                    with swarm_errors():
+                        async for message in call(request, metadata=((FORWARDED, "1"),)):
+                            yield message
                     return
             async for message in here(request, context):
                 yield message
@@ -136,8 +139,3 @@ class LeaderFirst(grpc.GenericRpcHandler[Any, Any]):
 
 class _NowHere(Exception):
     """This manager became the leader while the call looked for one."""
-
-
-def _refused(error: grpc.aio.AioRpcError) -> bool:
-    metadata: Any = error.trailing_metadata() or ()
-    return any(key == "pyswarm-leader" for key, _ in metadata)

@@ -33,4 +33,4 @@ def filters(args: Namespace, known: Mapping[str, str]) -> control_pb2.Filters:
             words = ", ".join(sorted(known))
             raise InvalidArgument(f"invalid filter '{key}', use one of {words}")
         fields.setdefault(known[key], []).append(value)
-    return control_pb2.Filters(**fields)  # type: ignore[arg-type]
+    return control_pb2.Filters(**fields)

@@ -1,0 +1,118 @@
+"""This machine: its processors, memory, addresses; what a node says of itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import platform
+import socket
+from collections.abc import Iterable
+
+from pyroute2 import IPRoute
+
+from pyswarm import __version__
+from pyswarm.errors import FailedPrecondition, InvalidArgument
+from pyswarm.model import NodeDescription, Platform, Resources
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+def memory_bytes() -> int:
+    """The machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def architecture() -> str:
+    """The machine's architecture in Go's words."""
+    machine = platform.machine()
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def describe(hostname: str, runtime: str, labels: Iterable[str], mtu_bytes: int) -> NodeDescription:
+    """The description that the node sends to the managers."""
+    pairs = (label.partition("=") for label in labels)
+    return NodeDescription(
+        hostname=hostname,
+        platform=Platform(os="linux", architecture=architecture()),
+        resources=Resources(
+            nano_cpus=(os.cpu_count() or 1) * 1_000_000_000, memory_bytes=memory_bytes()
+        ),
+        engine_version=__version__,
+        engine_labels={key: value for key, _, value in pairs},
+        runtime=runtime,
+        mtu_bytes=mtu_bytes,
+    )
+
+
+def _addresses(links: IPRoute) -> dict[int, str]:
+    """The first global IPv4 address of each link that is up and not the loopback."""
+    up = {
+        link["index"]
+        for link in links.get_links()
+        if link["flags"] & 1 and link.get_attr("IFLA_IFNAME") != "lo"
+    }
+    found: dict[int, str] = {}
+    for address in links.get_addr(family=socket.AF_INET):
+        text = address.get_attr("IFA_ADDRESS")
+        if address["index"] in up and not ipaddress.ip_address(text).is_link_local:
+            found.setdefault(address["index"], text)
+    return found
+
+
+def own_address(wanted: str) -> str:
+    """The address to be reached at: `wanted` (an address, or the name of an interface), else that
+    of the default route, else the only one.
+
+    Raises FailedPrecondition where there is no single choice.
+    """
+    with IPRoute() as links:
+        if wanted:
+            return _wanted(links, wanted)
+        addresses = _addresses(links)
+        for route in links.get_default_routes(family=socket.AF_INET):
+            address = addresses.get(route.get_attr("RTA_OIF"))
+            if address:
+                return address
+    if len(set(addresses.values())) == 1:
+        return next(iter(addresses.values()))
+    if not addresses:
+        raise FailedPrecondition(
+            "could not find the system's IP address - specify one with --advertise-addr"
+        )
+    raise FailedPrecondition(
+        "could not choose an IP address to advertise since this system has multiple addresses "
+        f"({', '.join(sorted(set(addresses.values())))}) - specify one with --advertise-addr"
+    )
+
+
+def _wanted(links: IPRoute, wanted: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(wanted))
+    except ValueError:
+        pass
+    found = links.link_lookup(ifname=wanted)
+    address = _addresses(links).get(found[0]) if found else None
+    if address is None:
+        raise InvalidArgument(
+            f"advertise address {wanted} is neither an IPv4 address nor an interface with one"
+        )
+    return address
+
+
+def split_address(text: str, default_port: int) -> tuple[str, int]:
+    """ "host:port" or "host" as both; raises InvalidArgument."""
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        return text, default_port
+    if not port.isdigit() or not 0 < int(port) < 65536 or not host:
+        raise InvalidArgument(f"address '{text}' is not of the form HOST[:PORT]")
+    return host, int(port)
+
+
+def interface_mtu_bytes(address: str) -> int:
+    """The MTU of the interface that has `address`; 1500 where none has it."""
+    with IPRoute() as links:
+        for entry in links.get_addr(family=socket.AF_INET, address=address):
+            [link] = links.get_links(entry["index"])
+            return int(link.get_attr("IFLA_MTU"))
+    return 1500
