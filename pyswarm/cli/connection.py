@@ -37,7 +37,7 @@ class Connection:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._channel = local_channel(path)
+        self._channel = local_channel(str(path))
         # The generated stubs of the asyncio kind differ in their types only.
         self.control: Any = control_pb2_grpc.ControlStub(self._channel)
         self.local: Any = local_pb2_grpc.LocalStub(self._channel)
