@@ -1,0 +1,1 @@
+"""Hosts as namespaces on one machine, each with its own containerd and daemon."""
