@@ -1,0 +1,122 @@
+"""Who may call what: one table of all RPCs, checked at each call.
+
+A connection outlives decisions: a node may be removed while its connection stands. So the check
+is made for each call and not for each connection, streams of a removed node are cut by `cut`, and
+the servers limit the age of connections as the last resort.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from enum import Enum
+from typing import Any
+
+import grpc
+
+from pyswarm.errors import PermissionDenied
+from pyswarm.model.identity import Identity
+from pyswarm.model.states import NodeRole
+from pyswarm.rpc.handlers import Context, Continuation, Handler, around
+from pyswarm.rpc.identity import _caller, peer_identity
+
+
+class Access(Enum):
+    """Who may make a call: PUBLIC anybody, NODE every member of the swarm, MANAGER managers."""
+
+    PUBLIC = 0
+    NODE = 1
+    MANAGER = 2
+
+
+Table = Mapping[str, Access]
+"""Full method name ("/package.Service/Method") -> who may call it."""
+
+
+class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Refuses what `table` does not allow; handlers find the node with `rpc.caller()`.
+
+    `is_removed(node_id)` comes from the node's own copy of the state, which may lag behind; that
+    is safe because a removed id never comes back. A node's *role* is taken from its certificate
+    for the same reason: a manager that lags must not refuse the new leader that would bring it
+    up to date.
+    """
+
+    def __init__(self, table: Table, cluster_id: str, is_removed: Callable[[str], bool]) -> None:
+        self._table = table
+        self._cluster_id = cluster_id
+        self._is_removed = is_removed
+        self._running: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler:
+        """Wrap the handler of one call."""
+        method = handler_call_details.method
+
+        @asynccontextmanager
+        async def scope(context: Context) -> AsyncIterator[None]:
+            identity = self._admit(method, context)
+            if identity is None:
+                yield
+                return
+            token = _caller.set(identity)
+            try:
+                async with self._cuttable(identity.node_id):
+                    yield
+            finally:
+                _caller.reset(token)
+
+        return around(await continuation(handler_call_details), scope)
+
+    def _admit(self, method: str, context: Context) -> Identity | None:
+        access = self._table.get(method)
+        if access is None:
+            raise PermissionDenied(f"{method} is in no access table, so nobody may call it")
+        if access is Access.PUBLIC:
+            return None
+        identity = peer_identity(context.auth_context())
+        if identity.cluster_id != self._cluster_id:
+            raise PermissionDenied(
+                f"node {identity.node_id} belongs to swarm {identity.cluster_id}, "
+                f"and this is {self._cluster_id}"
+            )
+        self._refuse_removed(identity.node_id)
+        if access is Access.MANAGER and identity.role is not NodeRole.MANAGER:
+            raise PermissionDenied(
+                f"{method} is for managers, and node {identity.node_id} is a worker"
+            )
+        return identity
+
+    def _refuse_removed(self, node_id: str) -> None:
+        if self._is_removed(node_id):
+            raise PermissionDenied(f"node {node_id} was removed from the swarm")
+
+    @asynccontextmanager
+    async def _cuttable(self, node_id: str) -> AsyncIterator[None]:
+        task = asyncio.current_task()
+        assert task is not None, "an RPC runs in a task"
+        self._running[node_id].add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            # Either the peer has gone, and nobody reads what we say; or this is a cut.
+            self._refuse_removed(node_id)
+            raise
+        finally:
+            self._running[node_id].discard(task)
+            if not self._running[node_id]:
+                del self._running[node_id]
+
+    def cut(self, node_id: str) -> None:
+        """End the calls of a node that was just removed (`is_removed` must say so already)."""
+        for task in list(self._running.get(node_id, ())):
+            task.cancel()
+
+
+def methods(services: Iterable[Any]) -> list[str]:
+    """Full method names of service descriptors (`dispatcher_pb2.DESCRIPTOR.services_by_name
+    .values()`), for the test that each RPC has its line in a table."""
+    return sorted(f"/{s.full_name}/{m.name}" for s in services for m in s.methods)
