@@ -25,6 +25,11 @@ class Broadcast(Generic[Item]):
         for subscription in self._subscriptions:
             subscription._put(item)
 
+    def lag(self) -> None:
+        """Tell every reader that it missed items: the source began again from a snapshot."""
+        for subscription in self._subscriptions:
+            subscription._lag()
+
     def subscribe(self, limit: int = 1024) -> Subscription[Item]:
         """A reader that may fall at most `limit` items behind."""
         subscription = Subscription(self, limit)
@@ -49,10 +54,14 @@ class Subscription(Generic[Item]):
         if self._lagged:
             return
         if len(self._items) >= self._limit:
-            self._items.clear()
-            self._lagged = True
+            self._lag()
         else:
             self._items.append(item)
+            self._ready.set()
+
+    def _lag(self) -> None:
+        self._items.clear()
+        self._lagged = True
         self._ready.set()
 
     async def get(self) -> Item:

@@ -1,0 +1,18 @@
+"""The replicated state: persistent tables, transactions on them, and what raft carries of both."""
+
+from manager.state.changes import Change, Commit, Delete, Put
+from manager.state.proposer import Proposer
+from manager.state.store import Transaction
+from manager.state.tables import KINDS, Record, View
+
+__all__ = [
+    "Change",
+    "Commit",
+    "Delete",
+    "KINDS",
+    "Proposer",
+    "Put",
+    "Record",
+    "Transaction",
+    "View",
+]

@@ -1,0 +1,173 @@
+"""One change on one view: the only code that writes tables and indexes.
+
+Deterministic: the same view and the same change give the same view on every manager. What must
+never be (a name, an address or a port with two owners) is refused here, which means: before it is
+proposed, since a transaction applies each change to its own view at once.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any, TypeVar
+
+from immutables import Map
+
+from manager.state.changes import Change, Put
+from manager.state.query import name_of, word
+from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, WAITING, Ids, Record, View
+from pyswarm.errors import AlreadyExists, NotFound
+from pyswarm.model import Network, Protocol, PublishMode, Service, Task, is_terminal
+
+Key = TypeVar("Key")
+Ports = tuple[tuple[Protocol, int], ...]
+
+
+def apply_change(view: View, change: Change) -> View:
+    """The view after one change; raises AlreadyExists or NotFound where it cannot be."""
+    new = view.copy()
+    if isinstance(change, Put):
+        _put(new, change.record)
+    else:
+        _delete(new, change.kind, change.id)
+    return new
+
+
+def _put(view: View, record: Record) -> None:
+    kind = record.__class__
+    table = view.tables[kind]
+    old: Any = table.get(record.id)
+    if kind in UNIQUE_NAMES:
+        _claim_name(view, kind, old, record)
+    if isinstance(record, Task):
+        _index_task(view, old, record)
+    elif isinstance(record, Service):
+        _index_service(view, old, record)
+    view.tables = {**view.tables, kind: table.set(record.id, record)}
+
+
+def _delete(view: View, kind: type[Record], record_id: str) -> None:
+    table = view.tables[kind]
+    old = table.get(record_id)
+    if old is None:
+        raise NotFound(f"{word(kind)} {record_id} not found")
+    if kind in UNIQUE_NAMES:
+        view.names = view.names.delete((KIND_NUMBERS[kind], name_of(old).lower()))
+    if kind is Task:
+        _index_task(view, old, None)
+    elif kind is Service:
+        _index_service(view, old, None)
+    elif kind is Network and record_id in view.addresses:
+        view.addresses = view.addresses.delete(record_id)
+    view.tables = {**view.tables, kind: table.delete(record_id)}
+
+
+def _claim_name(view: View, kind: type[Record], old: Any, record: Record) -> None:
+    name = name_of(record)
+    if old is not None and name_of(old) == name:
+        return
+    number = KIND_NUMBERS[kind]
+    owner = view.names.get((number, name.lower()))
+    if owner is not None and owner != record.id:
+        raise AlreadyExists(f"{word(kind)} {name} already exists")
+    if old is not None:
+        view.names = view.names.delete((number, name_of(old).lower()))
+    view.names = view.names.set((number, name.lower()), record.id)
+
+
+def _move(index: Map[Key, Ids], record_id: str, old: Key | None, new: Key | None) -> Map[Key, Ids]:
+    """The index with the record under `new` and no longer under `old`."""
+    if old == new:
+        return index
+    if old:
+        rest = index[old].delete(record_id)
+        index = index.set(old, rest) if rest else index.delete(old)
+    if new:
+        index = index.set(new, index.get(new, _NOBODY).set(record_id, None))
+    return index
+
+
+_NOBODY: Ids = Map()
+_NO_ADDRESSES: Map[int, str] = Map()
+
+
+def _index_task(view: View, old: Task | None, new: Task | None) -> None:
+    record_id = new.id if new is not None else old.id if old is not None else ""
+    service = (old.service_id if old else None, new.service_id if new else None)
+    view.service_tasks = _move(view.service_tasks, record_id, *service)
+    node = (old.node_id if old else None, new.node_id if new else None)
+    view.node_tasks = _move(view.node_tasks, record_id, *node)
+    was, now = _waiting_key(old), _waiting_key(new)
+    if was != now:
+        view.waiting = _move(view.waiting, record_id, was, now)
+    before, after = _task_addresses(old), _task_addresses(new)
+    if before != after:
+        _index_addresses(view, record_id, before, after)
+
+
+def _waiting_key(task: Task | None) -> str | None:
+    # The key is a string, since the number of NEW is 0 and would count as no key.
+    if task is None or task.status.state not in WAITING:
+        return None
+    return task.status.state.name
+
+
+def _index_service(view: View, old: Service | None, new: Service | None) -> None:
+    record_id = new.id if new is not None else old.id if old is not None else ""
+    before, after = _service_addresses(old), _service_addresses(new)
+    if before != after:
+        _index_addresses(view, record_id, before, after)
+    was, now = _ports(old), _ports(new)
+    if was == now:
+        return
+    for key in was:
+        view.ports = view.ports.delete(key)
+    for key in now:
+        owner = view.ports.get(key)
+        if owner is not None:
+            raise AlreadyExists(f"port {key[1]}/{key[0].name.lower()} is in use by another service")
+        view.ports = view.ports.set(key, record_id)
+
+
+def _ports(service: Service | None) -> Ports:
+    if service is None:
+        return ()
+    return tuple(
+        (port.protocol, port.published_port)
+        for port in service.endpoint.ports
+        if port.publish_mode == PublishMode.INGRESS and port.published_port
+    )
+
+
+Addresses = tuple[tuple[str, str], ...]
+
+
+def _task_addresses(task: Task | None) -> Addresses:
+    """What a task holds; an ended task gives its addresses back and keeps their words only."""
+    if task is None or is_terminal(task.status.state):
+        return ()
+    return tuple((a.network_id, a.address) for a in task.networks if a.address)
+
+
+def _service_addresses(service: Service | None) -> Addresses:
+    if service is None:
+        return ()
+    return tuple((v.network_id, v.address) for v in service.endpoint.virtual_ips)
+
+
+def _index_addresses(view: View, owner: str, before: Addresses, after: Addresses) -> None:
+    for network_id, address in before:
+        taken = view.addresses.get(network_id)
+        # The network may have gone before its last address: then so has this part of the index.
+        if taken is not None and taken.get(number_of(address)) == owner:
+            view.addresses = view.addresses.set(network_id, taken.delete(number_of(address)))
+    for network_id, address in after:
+        taken = view.addresses.get(network_id, _NO_ADDRESSES)
+        holder = taken.get(number_of(address))
+        if holder is not None and holder != owner:
+            raise AlreadyExists(f"address {address} of network {network_id} is taken by {holder}")
+        view.addresses = view.addresses.set(network_id, taken.set(number_of(address), owner))
+
+
+def number_of(address: str) -> int:
+    """ "10.0.1.2/24" as a number, without its prefix."""
+    return int(IPv4Address(address.partition("/")[0]))
