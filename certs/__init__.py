@@ -1,0 +1,1 @@
+"""Trust: the root, join tokens, node certificates and their renewal, sealed files."""

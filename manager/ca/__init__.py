@@ -1,0 +1,1 @@
+"""The managers' side of trust: who gets a certificate, and for which role."""
