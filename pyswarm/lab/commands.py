@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 from pyswarm.errors import FailedPrecondition, SwarmError
 from pyswarm.lab import host, layout, machine, swarm
@@ -48,7 +49,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     execute.add_argument("argv", metavar="CMD", nargs=argparse.REMAINDER)
     logs = command("logs", _logs, "show the log of a host's daemon")
     logs.add_argument("host", metavar="HOST")
-    logs.add_argument("--program", choices=["daemon", "containerd", "init"], default="")
+    logs.add_argument("--program", choices=["daemon", "containerd", "registry", "init"], default="")
     logs.add_argument("-f", "--follow", action="store_true")
     logs.add_argument("-n", "--tail", type=int, default=100, metavar="LINES")
     for name, handler, words in (
@@ -61,6 +62,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     partition = command("partition", _partition, "cut a host off from the others")
     partition.add_argument("host", metavar="HOST")
     partition.add_argument("--from", dest="others", nargs="+", default=[], metavar="HOST")
+    push = command("push", _push, "push an OCI image layout to the lab's registry")
+    push.add_argument("directory", metavar="DIRECTORY")
+    push.add_argument("reference", metavar="IMAGE:TAG")
     daemon = command("daemon", _daemon, "act on a host's daemon alone; containers go on")
     daemon.add_argument("action", choices=["restart", "kill", "stop", "start"])
     daemon.add_argument("host", metavar="HOST")
@@ -68,6 +72,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out what was parsed; the exit code. Expected failures leave as SwarmError."""
+    # `su` without a dash keeps a path without ip and nft.
+    os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     layout.check_machine()
     handler: Handler = args.lab_handler
     return handler(args)
@@ -123,9 +129,15 @@ def _ls(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_member(lab: Lab, name: str) -> None:
+    """NotFound unless `name` is a host, or the hub, which is one for exec and logs."""
+    if name != layout.HUB:
+        lab.layout.host(name)
+
+
 def _exec(args: argparse.Namespace) -> int:
     lab = Lab.open(args.name)
-    lab.layout.host(args.host)
+    _check_member(lab, args.host)
     argv = [word for index, word in enumerate(args.argv) if index or word != "--"]
     sys.stdout.flush()
     command = host.enter_argv(lab.layout, args.host, argv or ["sh"])
@@ -134,8 +146,9 @@ def _exec(args: argparse.Namespace) -> int:
 
 def _logs(args: argparse.Namespace) -> int:
     lab = Lab.open(args.name)
-    lab.layout.host(args.host)
-    program = args.program or ("daemon" if lab.layout.daemon else "containerd")
+    _check_member(lab, args.host)
+    usual = "daemon" if lab.layout.daemon else "containerd"
+    program = args.program or ("registry" if args.host == layout.HUB else usual)
     path = str(lab.layout.state / args.host / "log" / f"{program}.log")
     if not os.path.exists(path):
         raise FailedPrecondition(f"{program} on {args.host} has not written a log yet")
@@ -166,6 +179,12 @@ def _heal(args: argparse.Namespace) -> int:
 
 def _partition(args: argparse.Namespace) -> int:
     Lab.open(args.name).partition(args.host, args.others)
+    return 0
+
+
+def _push(args: argparse.Namespace) -> int:
+    lab = Lab.open(args.name)
+    _say(f"{args.reference} {lab.push(Path(args.directory), args.reference)}")
     return 0
 
 

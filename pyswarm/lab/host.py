@@ -74,7 +74,8 @@ def _programs(layout: Layout, host: Host | None) -> list[dict[str, object]]:
         {"name": "containerd", "argv": ["containerd", "--config", f"{state}/containerd.toml"]}
     ]
     if layout.daemon:
-        argv = [sys.executable, "-m", "pyswarm", "daemon", "--state-dir", f"{state}/pyswarm"]
+        program = str(Path(sys.executable).with_name("pyswarm"))
+        argv = [program, "daemon", "--state-dir", f"{state}/pyswarm"]
         argv += ["--hostname", host.name, "--advertise-addr", host.address]
         argv += ["--insecure-registry", REGISTRY]
         found.append({"name": "daemon", "argv": argv, "after": CONTAINERD_SOCKET})

@@ -8,9 +8,11 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from pyswarm.errors import AlreadyExists, DeadlineExceeded, InvalidArgument
-from pyswarm.lab import cgroups, host, network, process, publish
+from pyswarm.lab import cgroups, host, images, network, process, publish
 from pyswarm.lab.layout import HUB, HUB_ADDRESS, RUN_ROOT, STATE_ROOT, Host, Layout, load
 from pyswarm.lab.process import Process
 from pyswarm.lab.syscalls import in_network
@@ -126,8 +128,9 @@ class Lab:
     def execute(
         self, name: str, *command: str, timeout_seconds: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside a host."""
-        self.layout.host(name)
+        """Run a command inside a host, or inside the hub."""
+        if name != HUB:
+            self.layout.host(name)
         return host.execute(self.layout, name, command, timeout_seconds=timeout_seconds)
 
     def kill_daemon(self, name: str, number: int = signal.SIGKILL) -> None:
@@ -188,6 +191,11 @@ class Lab:
                     f"the registry does not answer: {host.tail(self.layout, HUB, 'registry')}"
                 )
             time.sleep(0.05)
+
+    def push(self, directory: Path, reference: str) -> str:
+        """Push an OCI layout to `registry:5000/REFERENCE`; returns the manifest's digest."""
+        push = partial(images.push, directory, reference, address=HUB_ADDRESS, port=5000)
+        return in_network(self.hub.namespace("net"), push)
 
     def down(self) -> list[str]:
         """Remove the lab: processes, cgroups, files; returns what could not be removed."""
