@@ -27,5 +27,11 @@ def ready(
 ) -> tuple[str, ...]:
     """The ids of the tasks that wait for nothing, in the order in which they came."""
     return tuple(
-        task.id for task in tasks if task.id in held or not missing(task, secrets, configs)
+        task.id
+        for task in tasks
+        if not [what for what in missing(task, secrets, configs) if not _held(task, what, held)]
     )
+
+
+def _held(task: Task, what: str, held: Collection[str]) -> bool:
+    return task.id in held and what.startswith("secret ")

@@ -4,7 +4,7 @@ Only the leader takes sessions. A follower names it, and that hint is followed a
 in a row that lead nowhere mean an election, and the agent backs off. Nothing here touches a task:
 containers do not notice that managers come and go.
 
-A session ends when its stream ends, when a report fails, or when the manager names no sign of
+A session ends when its stream ends, when a report fails, or when the manager gives no sign of
 life: beats have no answer, so after `SILENCE_PERIODS` without any message the machine asks for a
 probe, a report that must be answered.
 """
@@ -24,6 +24,9 @@ OPEN_SECONDS: Final = 5.0
 SILENCE_PERIODS: Final = 10.0
 """Beat periods without a message before a probe. Smaller: each idle agent costs the leader a call
 so often; larger: a leader that is stuck, though its machine answers, is noticed later."""
+GOOD_SECONDS: Final = 3.0
+"""A session that lived this long was a good one; one that breaks at once, again and again, backs
+off like one that cannot be opened."""
 HINTS_MAX: Final = 3
 PERIOD_LEAST_SECONDS: Final = 0.05
 MANAGERS_MAX: Final = 64
@@ -64,7 +67,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The agent stops; with `goodbye` the managers need not wait for silence."""
+    """The agent stops; with `goodbye` the managers need not wait for silence, and the session is
+    left open so that they hear it."""
 
     goodbye: bool = False
 
@@ -124,6 +128,7 @@ class SessionMachine:
     _hints: int = field(default=0, init=False)
     _retry_at: float = field(default=0.0, init=False)
     _open_until: float = field(default=NEVER, init=False)
+    _opened_at: float = field(default=0.0, init=False)
     _period: float = field(default=1.0, init=False)
     _beat_at: float = field(default=NEVER, init=False)
     _silent_at: float = field(default=NEVER, init=False)
@@ -168,16 +173,16 @@ class SessionMachine:
         first = self.session_id != session_id
         self.session_id = session_id
         self._period = max(period, PERIOD_LEAST_SECONDS)
-        self._open_until, self._limit, self._hints = NEVER, RETRY_FIRST_SECONDS, 0
+        self._open_until, self._hints = NEVER, 0
         self._silent_at = now + self._period * SILENCE_PERIODS
         if not first:
             self._beat_at = min(self._beat_at, now + self._period)
             return []
-        self._beat_at = now + self._period
+        self._beat_at, self._opened_at = now + self._period, now
         return [SendBeat(session_id)]
 
     def _broken(self, reason: str, leader: str, now: float) -> list[Command]:
-        was_open = bool(self.session_id)
+        was_good = bool(self.session_id) and now - self._opened_at >= GOOD_SECONDS
         self.address, self.session_id = "", ""
         self._open_until = self._beat_at = self._silent_at = NEVER
         self._queue = [address for address in self._queue if address != leader]
@@ -185,12 +190,10 @@ class SessionMachine:
             self._hints += 1
             self._queue.insert(0, leader)
             self._retry_at = now
-        elif was_open:
-            # The manager that was just lost is asked last: most likely it died.
-            self._queue = []
-            self._retry_at = now + self.jitter(RETRY_FIRST_SECONDS)
         else:
             self._hints = 0
+            if was_good:
+                self._limit = RETRY_FIRST_SECONDS
             self._retry_at = now + self.jitter(self._limit)
             self._limit = min(self._limit * 2, RETRY_MOST_SECONDS)
         return [Close(reason), *(self._tick(now) if self._retry_at <= now else [])]
@@ -223,13 +226,14 @@ class SessionMachine:
         return [Open(self.address)]
 
     def _stop(self, goodbye: bool) -> list[Command]:
-        session_id, self.session_id, self._stopped = self.session_id, "", True
-        beats: list[Command] = []
+        # Inert from here on, or the manager's answer to the goodbye, the end of the session,
+        # would make the agent open the next one.
+        session_id, address = self.session_id, self.address
+        self.session_id, self.address, self._stopped = "", "", True
+        self._open_until = self._beat_at = self._silent_at = NEVER
         if goodbye and session_id:
-            beats.append(SendBeat(session_id, goodbye=True))
-        closes: list[Command] = [Close("the agent stops")] if self.address else []
-        self.address = ""
-        return beats + closes
+            return [SendBeat(session_id, goodbye=True)]
+        return [Close("the agent stops")] if address else []
 
     def check(self) -> None:
         """Assert the invariants."""

@@ -1,0 +1,1 @@
+"""The files, secrets, configs and volumes that a container is shown."""
