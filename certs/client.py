@@ -136,8 +136,9 @@ async def fetch_root(address: str, digest: str, clock: Clock = time.time) -> byt
     """
     target = bootstrap_address(address)
     shown = await _certificate_shown(target)
+    name = x509.server_name(shown)
     check_time(pem_of(shown), clock(), f"the certificate of {target}")
-    async with trusting_channel(target, pem_of(shown), x509.server_name(shown), _SMALL) as channel:
+    async with trusting_channel(target, pem_of(shown), name, _SMALL) as channel:
         stub = ca_pb2_grpc.BootstrapStub(channel)
         with swarm_errors(target):
             answer = await stub.GetRootCertificate(

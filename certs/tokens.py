@@ -18,7 +18,7 @@ from pyswarm.model.ids import ID_LENGTH, base36, encode_id, is_id
 DIGEST_LENGTH: Final = 50
 _PREFIX: Final = "SWMTKN"
 _VERSION: Final = "1"
-_ADVICE: Final = "copy it again from `pyswarm join-token`"
+_ADVICE: Final = "copy it again from `pyswarm swarm join-token`"
 
 
 @dataclass(frozen=True, slots=True)

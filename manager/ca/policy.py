@@ -40,7 +40,8 @@ def decide_join(
     role = role_of_token(root, token)
     if role is None:
         raise PermissionDenied(
-            "the join token is wrong or was rotated: ask a manager for the current one"
+            "the join token is wrong or was rotated: `pyswarm swarm join-token` on a manager "
+            "shows the current one"
         )
     if removed:
         raise PermissionDenied(f"node {node_id} was removed from the swarm: join with a new key")

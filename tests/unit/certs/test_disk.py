@@ -1,0 +1,123 @@
+"""Credentials survive a restart; a wrong mode or a damaged file is refused in words."""
+
+import os
+import stat
+
+import pytest
+
+from certs.disk import CertificateDirectory
+from pyswarm.errors import DataLoss, FailedPrecondition
+from pyswarm.testing.trust import Trust
+
+TRUST = Trust()
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return CertificateDirectory(tmp_path / "state" / "certificates")
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_node_has_nothing(directory):
+    assert directory.load() is None
+
+
+def test_what_is_stored_is_loaded_and_the_last_one_counts(directory):
+    directory.store(TRUST.node("n1"))
+    last = TRUST.node("n1")
+    directory.store(last)
+    loaded = directory.load()
+    assert loaded.identity == last.identity
+    assert loaded.key_pem.strip() == last.key_pem.strip()
+    assert loaded.root_pem.strip() == last.root_pem.strip()
+
+
+def test_only_the_owner_reads_whatever_the_umask(directory):
+    before = os.umask(0)
+    try:
+        directory.store(TRUST.node("n1"))
+        directory.cryptor()
+    finally:
+        os.umask(before)
+    assert mode(directory.path) == 0o700
+    assert {path.name: mode(path) for path in directory.path.iterdir()} == {
+        "node.pem": 0o600,
+        "data.key": 0o600,
+    }
+
+
+@pytest.mark.parametrize("name", ["node.pem", "data.key"])
+def test_a_file_that_others_may_read_is_refused(directory, name):
+    directory.store(TRUST.node("n1"))
+    directory.cryptor()
+    (directory.path / name).chmod(0o640)
+    with pytest.raises(FailedPrecondition, match=r"mode 0640.*0600"):
+        directory.load() if name == "node.pem" else directory.cryptor()
+
+
+def test_a_symbolic_link_is_refused(directory, tmp_path):
+    directory.store(TRUST.node("n1"))
+    (directory.path / "node.pem").rename(tmp_path / "elsewhere.pem")
+    (directory.path / "node.pem").symlink_to(tmp_path / "elsewhere.pem")
+    with pytest.raises(FailedPrecondition, match="cannot read"):
+        directory.load()
+
+
+def test_a_crash_while_writing_leaves_the_old_credentials(directory, monkeypatch):
+    old = TRUST.node("n1")
+    directory.store(old)
+
+    def crash(descriptor):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", crash)
+        with pytest.raises(OSError, match="no space"):
+            directory.store(TRUST.node("n1"))
+    assert directory.load().identity == old.identity
+    (directory.path / "node.new").write_bytes(b"half")
+    directory.store(old)
+    assert directory.load().identity == old.identity
+
+
+def test_damage_is_named_with_the_way_out(directory):
+    one, two = TRUST.node("n1"), TRUST.node("n1")
+    directory.store(one)
+    path = directory.path / "node.pem"
+    whole = path.read_bytes()
+    for content in (
+        b"",
+        whole[: len(whole) // 2],
+        whole.replace(b"A", b"B", 1),
+        two.key_pem + one.certificate_pem + one.root_pem,
+        one.key_pem + one.certificate_pem + Trust().root.certificate_pem,
+        b"x" * 70_000,
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataLoss, match=r"node\.pem"):
+            directory.load()
+
+
+def test_the_data_key_is_made_once(directory):
+    sealed = directory.cryptor().encrypt(b"secret", b"")
+    assert directory.cryptor().decrypt(sealed, b"") == b"secret"
+    (directory.path / "data.key").write_text("short")
+    with pytest.raises(DataLoss, match=r"data\.key is damaged"):
+        directory.cryptor()
+
+
+def test_removal_leaves_no_key_behind(directory):
+    directory.remove()
+    directory.store(TRUST.node("n1"))
+    directory.cryptor()
+    directory.remove()
+    assert list(directory.path.iterdir()) == []
+    assert directory.load() is None
+
+
+def test_the_key_is_not_in_a_log():
+    credentials = TRUST.node("n1")
+    assert "PRIVATE" not in repr(credentials)
