@@ -1,0 +1,50 @@
+# make demo    a cluster of five hosts on this machine, with a shop on it (root)
+# make test    whatever this machine lacks, then all tests (root)
+# make check   the fast loop: lint, types, import floors, house rules, unit tests
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test check bench gen clean packages venv venv-dev
+
+PYTHON := .venv/bin/python
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+packages:
+	@deploy/install-packages.sh
+
+venv: packages
+	@deploy/make-venv.sh
+
+venv-dev: packages
+	@deploy/make-venv.sh dev
+
+demo: venv
+	@deploy/demo.sh up
+
+demo-down:
+	@deploy/demo.sh down
+
+test: venv-dev
+	@deploy/run-tests.sh
+
+check: venv-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m pytest -q tests/tidy tests/unit
+
+bench: venv-dev
+	$(PYTHON) tests/bench/run.py
+
+# Generated code is committed, so that an install needs no protoc.
+gen: venv-dev
+	$(PYTHON) -m grpc_tools.protoc --proto_path=proto \
+	    --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \
+	    --plugin=protoc-gen-mypy=.venv/bin/protoc-gen-mypy \
+	    --plugin=protoc-gen-mypy_grpc=.venv/bin/protoc-gen-mypy_grpc \
+	    $$(find proto -name '*.proto' | sort)
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

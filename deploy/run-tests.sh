@@ -1,0 +1,35 @@
+#!/bin/bash
+# All tests, in groups, so that a crash of one group does not hide the others. What is skipped is
+# listed with its reason; the last line is pytest's summary of the last group, and the exit code
+# is honest about all of them.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PATH:/usr/sbin:/sbin"
+build=build/test-logs
+mkdir -p $build
+failed=()
+
+group() { # group NAME [PYTEST ARGUMENTS]: everything that lies in tests/NAME
+    local name=$1 code
+    shift
+    # A group that has no test yet is not a failure; a group whose tests vanish shows in git.
+    if ! find "tests/$name" -name 'test_*.py' -print -quit 2>/dev/null | grep -q .; then return; fi
+    echo "== tests/$name"
+    .venv/bin/python -m pytest -q -rs "tests/$name" "$@" </dev/null 2>&1 | tee "$build/$name.log"
+    code=$?
+    [ $code = 0 ] || failed+=("$name (exit code $code)")
+}
+
+started=$SECONDS
+for name in tidy unit sim netns containerd e2e; do group $name; done
+
+echo "== skipped"
+grep -h '^SKIPPED' $build/*.log | sort -u || echo "nothing"
+echo "== took $((SECONDS - started)) s"
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'FAILED: tests/%s\n' "${failed[@]}"
+fi
+for name in tidy unit sim netns containerd e2e; do
+    [ -e $build/$name.log ] && printf '%-10s %s\n' $name "$(tail -n1 $build/$name.log)"
+done
+[ ${#failed[@]} = 0 ]
