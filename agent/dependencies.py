@@ -6,32 +6,19 @@ After a restart of the daemon alone the tmpfs of a task is still there (`held`),
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from pyswarm.model import Task
 
 
-def missing(task: Task, secrets: Collection[str], configs: Collection[str]) -> tuple[str, ...]:
+def missing(
+    task: Task, secrets: Collection[str], configs: Collection[str], held: Collection[str] = ()
+) -> tuple[str, ...]:
     """What the task refers to and is not here, in words, sorted: ("config site", ...)."""
     container = task.spec.container
-    lost = {f"secret {ref.name or ref.id}" for ref in container.secrets if ref.id not in secrets}
-    lost |= {f"config {ref.name or ref.id}" for ref in container.configs if ref.id not in configs}
+    lost = {f"config {ref.name or ref.id}" for ref in container.configs if ref.id not in configs}
+    if task.id not in held:
+        lost |= {
+            f"secret {ref.name or ref.id}" for ref in container.secrets if ref.id not in secrets
+        }
     return tuple(sorted(lost))
-
-
-def ready(
-    tasks: Iterable[Task],
-    secrets: Collection[str],
-    configs: Collection[str],
-    held: Collection[str] = (),
-) -> tuple[str, ...]:
-    """The ids of the tasks that wait for nothing, in the order in which they came."""
-    return tuple(
-        task.id
-        for task in tasks
-        if not [what for what in missing(task, secrets, configs) if not _held(task, what, held)]
-    )
-
-
-def _held(task: Task, what: str, held: Collection[str]) -> bool:
-    return task.id in held and what.startswith("secret ")

@@ -1,5 +1,5 @@
 from agent.assignments import AssignmentNews, Assignments
-from agent.dependencies import missing, ready
+from agent.dependencies import missing
 from pyswarm.model import Config, ContainerSpec, FileReference, Secret, Task, TaskSpec
 
 A, B = Task(id="a"), Task(id="b")
@@ -43,13 +43,13 @@ def test_a_task_waits_for_each_secret_and_config():
     task = Task(id="t", spec=TaskSpec(container=container))
     assert missing(task, {}, {}) == ("config site", "secret password")
     assert missing(task, {"s": Secret(id="s")}, {"c": Config(id="c")}) == ()
-    assert ready([task, A], {}, {}) == ("a",)
+    assert missing(A, {}, {}) == ()
 
 
 def test_a_task_whose_secrets_are_still_in_memory_waits_for_its_configs_only():
     secrets = (FileReference(id="s", name="password"),)
     held = Task(id="t", spec=TaskSpec(container=ContainerSpec(secrets=secrets)))
-    assert ready([held], {}, {}, held={"t"}) == ("t",)
+    assert missing(held, {}, {}, held={"t"}) == ()
     configs = (FileReference(id="c", name="site"),)
     both = Task(id="t", spec=TaskSpec(container=ContainerSpec(secrets=secrets, configs=configs)))
-    assert ready([both], {}, {}, held={"t"}) == ()
+    assert missing(both, {}, {}, held={"t"}) == ("config site",)

@@ -1,0 +1,1 @@
+"""Keeps the overlay at the endpoint sets that the managers sent last."""

@@ -1,0 +1,1 @@
+"""Runs one task: its machine decides, the executor does."""
