@@ -1,0 +1,72 @@
+"""Files without secrets, which need no root; secrets are in tests/netns/agent."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.mounts.driver import TaskFiles
+from pyswarm.errors import InvalidArgument
+from pyswarm.model import (
+    ContainerSpec,
+    FileReference,
+    Mount,
+    MountType,
+    NetworkAttachment,
+    Task,
+    TaskSpec,
+)
+
+ID = "a" * 25
+
+
+def prepared(tmp_path, contents=None, **container):
+    spec = ContainerSpec(**container)
+    networks = (NetworkAttachment(network_id="n", address="10.0.1.5/24"),)
+    task = Task(id=ID, spec=TaskSpec(container=spec), networks=networks)
+    files = TaskFiles(tmp_path / "run", tmp_path / "state")
+    return files, files.prepare(task, spec, {}, contents or {})
+
+
+def test_every_container_gets_hosts_resolv_conf_and_hostname(tmp_path):
+    _, mounts = prepared(tmp_path, hostname="db")
+    assert [m.target for m in mounts] == ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"]
+    hosts, _, name = (Path(m.source) for m in mounts)
+    assert "10.0.1.5\tdb" in hosts.read_text()
+    assert name.read_text() == "db\n"
+    assert hosts.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_config_is_a_read_only_file_with_its_mode(tmp_path):
+    configs = (FileReference(id="c", name="site", target="/etc/site.conf", mode=0o440),)
+    _, mounts = prepared(tmp_path, {"c": b"listen 80"}, configs=configs)
+    mount = mounts[-1]
+    assert (mount.target, mount.read_only) == ("/etc/site.conf", True)
+    assert Path(mount.source).read_bytes() == b"listen 80"
+    assert Path(mount.source).stat().st_mode & 0o777 == 0o440
+
+
+def test_named_volumes_stay_and_anonymous_ones_go_with_the_task(tmp_path):
+    files, mounts = prepared(
+        tmp_path, mounts=(Mount(source="data", target="/data"), Mount(target="/cache"))
+    )
+    named, anonymous = (Path(m.source) for m in mounts[-2:])
+    assert {m.type for m in mounts} == {MountType.BIND}
+    assert named == tmp_path / "state/volumes/data/_data"
+    (named / "kept").write_text("x")
+    files.remove(ID)
+    assert (named / "kept").exists()
+    assert not anonymous.exists()
+    assert files.strays(frozenset()) == ()
+
+
+@pytest.mark.parametrize("name", ["../etc", "a/b", ".hidden", "a" * 300])
+def test_a_volume_cannot_lie_outside(tmp_path, name):
+    with pytest.raises(InvalidArgument, match="cannot name a volume"):
+        prepared(tmp_path, mounts=(Mount(source=name, target="/data"),))
+
+
+def test_preparing_twice_gives_the_same(tmp_path):
+    _, first = prepared(tmp_path)
+    files, second = prepared(tmp_path)
+    assert first == second
+    assert files.strays(frozenset()) == (ID,)
