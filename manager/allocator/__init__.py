@@ -1,0 +1,1 @@
+"""Addresses, ports and numbers: what must be given out once and never twice."""

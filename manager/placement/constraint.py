@@ -1,0 +1,96 @@
+"""Placement constraints: `key == value` and `key != value`, as in Docker.
+
+Values are compared whatever their case. `node.ip` takes an address or a network (CIDR).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from pyswarm.errors import InvalidArgument
+from pyswarm.model import Node
+
+_SHAPE: Final = re.compile(r"\s*([A-Za-z][\w.\-/]*)\s*(==|!=)\s*(\S.*?)\s*")
+
+_FIELDS: Final[dict[str, Callable[[Node], str]]] = {
+    "node.id": lambda node: node.id,
+    "node.hostname": lambda node: node.description.hostname,
+    "node.role": lambda node: node.role.name,
+    "node.platform.os": lambda node: node.description.platform.os,
+    "node.platform.arch": lambda node: architecture(node.description.platform.architecture),
+}
+
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+
+NODE_LABELS: Final = "node.labels."
+ENGINE_LABELS: Final = "engine.labels."
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """One constraint; `equal` is False for `!=`."""
+
+    key: str
+    equal: bool
+    value: str
+
+
+def architecture(name: str) -> str:
+    """An architecture in Go's words: `x86_64` and `amd64` are one."""
+    return _ARCHITECTURES.get(name.lower(), name.lower())
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Constraint:
+    """The constraint in `text`; raises InvalidArgument."""
+    match = _SHAPE.fullmatch(text)
+    if match is None:
+        raise InvalidArgument(
+            f"placement constraint '{text}' is not of the form key==value or key!=value"
+        )
+    key = match[1]
+    known = key in _FIELDS or key == "node.ip" or key.startswith((NODE_LABELS, ENGINE_LABELS))
+    if not known:
+        raise InvalidArgument(f"placement constraint '{text}': unknown key {key}")
+    return Constraint(key, match[2] == "==", match[3])
+
+
+def descriptor_value(node: Node, key: str) -> str:
+    """What a node has under `key`; empty where it has nothing."""
+    if key.startswith(NODE_LABELS):
+        return node.spec.labels.get(key.removeprefix(NODE_LABELS), "")
+    if key.startswith(ENGINE_LABELS):
+        return node.description.engine_labels.get(key.removeprefix(ENGINE_LABELS), "")
+    field = _FIELDS.get(key)
+    return field(node) if field is not None else ""
+
+
+def matches(constraint: Constraint, node: Node) -> bool:
+    """Whether the node satisfies one constraint."""
+    if constraint.key == "node.ip":
+        return _has_address(node, constraint.value) == constraint.equal
+    wanted = constraint.value.lower()
+    if constraint.key == "node.platform.arch":
+        wanted = architecture(wanted)
+    return (descriptor_value(node, constraint.key).lower() == wanted) == constraint.equal
+
+
+def _has_address(node: Node, wanted: str) -> bool:
+    try:
+        network = ipaddress.ip_network(wanted, strict=False)
+        return ipaddress.ip_address(node.status.address) in network
+    except ValueError:
+        return False
+
+
+def satisfied(texts: Iterable[str], node: Node) -> bool:
+    """Whether the node satisfies every constraint; one that cannot be read satisfies nothing."""
+    try:
+        return all(matches(parse(text), node) for text in texts)
+    except InvalidArgument:
+        return False

@@ -1,0 +1,1 @@
+"""The loop in which every planner runs; the planners themselves know nothing of it."""
