@@ -1,7 +1,5 @@
 """gRPC as pyswarm uses it: mutual TLS 1.3, callers with names, errors that survive the wire."""
 
-# The first import sets grpcio's environment, and nothing may make credentials before.
-from pyswarm.rpc import tls as tls
 from pyswarm.rpc.authorize import Access, Authorizer, Table, methods
 from pyswarm.rpc.channels import (
     MANAGER,

@@ -13,7 +13,12 @@ from pyswarm.aio import Supervisor
 from pyswarm.errors import InvalidArgument
 from pyswarm.model.identity import role_name
 from pyswarm.model.states import NodeRole
-from pyswarm.rpc.credentials import Credentials, Provider, channel_credentials
+from pyswarm.rpc.credentials import (
+    Credentials,
+    Provider,
+    channel_credentials,
+    trusting_credentials,
+)
 
 Options = tuple[tuple[str, Any], ...]
 
@@ -55,8 +60,7 @@ def trusting_channel(
     address: str, trusted_pem: bytes, expect: str, options: Options = ()
 ) -> grpc.aio.Channel:
     """A channel without a certificate of our own, for the bootstrap listener only."""
-    trusted = grpc.ssl_channel_credentials(root_certificates=trusted_pem)
-    return _channel(address, trusted, expect, options)
+    return _channel(address, trusting_credentials(trusted_pem), expect, options)
 
 
 def _channel(

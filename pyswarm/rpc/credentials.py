@@ -14,6 +14,7 @@ from cryptography import x509
 from pyswarm.errors import FailedPrecondition
 from pyswarm.model.identity import Identity
 from pyswarm.rpc.identity import read_identity
+from pyswarm.rpc.tls import require_tls_1_3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def _utc(seconds: float) -> str:
 
 def channel_credentials(credentials: Credentials) -> grpc.ChannelCredentials:
     """Mutual TLS for a client."""
+    require_tls_1_3()
     return grpc.ssl_channel_credentials(
         root_certificates=credentials.root_pem,
         private_key=credentials.key_pem,
@@ -84,11 +86,18 @@ def channel_credentials(credentials: Credentials) -> grpc.ChannelCredentials:
     )
 
 
+def trusting_credentials(trusted_pem: bytes) -> grpc.ChannelCredentials:
+    """TLS for a client that shows no certificate and trusts exactly this one."""
+    require_tls_1_3()
+    return grpc.ssl_channel_credentials(root_certificates=trusted_pem)
+
+
 def server_credentials(provider: Provider, *, mutual: bool) -> grpc.ServerCredentials:
     """TLS for a server that asks `provider` at each handshake, so a renewal needs no restart.
 
     With `mutual` a client must show a certificate of the root; without, it is not even asked.
     """
+    require_tls_1_3()
     served = provider()
 
     def configuration(credentials: Credentials) -> grpc.ServerCertificateConfiguration:
