@@ -28,10 +28,6 @@ test: venv-dev
 	@deploy/run-tests.sh
 
 check: venv-dev
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	.venv/bin/lint-imports
 	$(PYTHON) -m pytest -q tests/tidy tests/unit
 
 bench: venv-dev

@@ -24,7 +24,8 @@ wait_until() {
 
 converged() { # every service has as many running tasks as it wants
     local replicas
-    replicas=$("$pyswarm" service ls --format '{{.Replicas}}') || return 1
+    replicas=$("$pyswarm" service ls --format json |
+        sed -n 's/.*"Replicas": *"\([^" ]*\).*/\1/p') || return 1
     [ "$(wc -l <<<"$replicas")" = 3 ] && ! grep -qv '^\([0-9]*\)/\1$' <<<"$replicas"
 }
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 CACHE_HOST = os.environ.get("CACHE_HOST", "cache")
 CACHE_PORT = int(os.environ.get("CACHE_PORT", "6379"))
@@ -16,7 +17,7 @@ PASSWORD_FILE = os.environ.get("CACHE_PASSWORD_FILE", "/run/secrets/cache_passwo
 TIMEOUT_SECONDS = 3.0
 
 
-def ask(stream, *words: str) -> str:
+def ask(stream: BinaryIO, *words: str) -> str:
     """One command in redis' protocol (RESP 2) and its one-line answer; OSError for an error."""
     parts = [f"*{len(words)}\r\n".encode()]
     parts += [f"${len(word.encode())}\r\n{word}\r\n".encode() for word in words]
@@ -44,6 +45,7 @@ class Handler(BaseHTTPRequestHandler):
     """`/healthz` answers for this program alone; everything else is a visit."""
 
     def do_GET(self) -> None:
+        """Answer one request."""
         if self.path == "/healthz":
             self.answer(200, "ok\n")
             return
@@ -55,6 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, f"visit {visits}, counted by {socket.gethostname()}\n")
 
     def answer(self, status: int, text: str) -> None:
+        """Send a whole response of plain text."""
         body = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
