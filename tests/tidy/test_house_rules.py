@@ -28,10 +28,10 @@ SHELL_PACKAGES = (
     "pyswarm.testing",
     "pyswarm.web",
 )
-SHELL_IMPORTS = frozenset(
-    ["asyncio", "grpc", "os", "pyroute2", "random", "secrets", "selectors"]
-    + ["signal", "socket", "ssl", "subprocess", "threading", "time", "uuid"]
-)
+SHELL_IMPORTS = {
+    *("asyncio", "grpc", "os", "pyroute2", "random", "secrets", "selectors"),
+    *("signal", "socket", "ssl", "subprocess", "threading", "time", "uuid"),
+}
 LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 BANNED_FILES = frozenset(["utils", "util", "common", "helpers", "helper", "base", "misc"])
@@ -169,7 +169,7 @@ def test_nothing_is_left_to_do_later() -> None:
 def test_no_file_knows_where_it_was_written() -> None:
     path = re.compile(r"(?<![\w.])/(?:home|Users|work)/\w")
     bad = []
-    for source in everything():
+    for source in sources():
         for number, line in enumerate(source.read_text().splitlines(), start=1):
             if path.search(line):
                 bad.append(f"{relative(source)}:{number}: names a path of somebody's machine")
