@@ -1,0 +1,1 @@
+"""Turns services into tasks, and keeps as many as were asked for."""

@@ -1,0 +1,114 @@
+"""Runs the orchestrator on the leader."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any, Final
+
+from manager.orchestrator.plan import plan_service
+from manager.planning import driver as planning
+from manager.state import Changed, Transaction
+from manager.state.driver import Store
+from pyswarm.core import NEVER
+from pyswarm.model import Cluster, Node, Service, ServiceMode, Task, TaskState, is_terminal
+from pyswarm.model.ids import ID_BYTES, encode_id
+
+SERVICES_MAX: Final = 50
+"""Services in one round."""
+
+
+def random_ids() -> Iterator[str]:
+    """New ids without end."""
+    while True:
+        yield encode_id(secrets.token_bytes(ID_BYTES))
+
+
+class Orchestrator:
+    """Which services to look at, and when to look at which without a change."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._ids = random_ids()
+        self._dirty: dict[str, None] = {}
+        self._wake: dict[str, float] = {}
+
+    def observe(self, changes: tuple[Changed, ...] | None) -> bool:
+        """See `planning.Part`."""
+        if changes is None:
+            self._mark_all()
+        else:
+            for change in changes:
+                self._mark(change)
+        return bool(self._dirty)
+
+    def _mark_all(self) -> None:
+        view = self._store.view
+        self._dirty |= dict.fromkeys(service.id for service in view.list(Service))
+        self._dirty |= dict.fromkeys(sorted(view.service_tasks))
+
+    def _mark(self, change: Changed) -> None:
+        if change.kind is Task:
+            if _matters(change.old, change.new):
+                self._dirty[(change.new or change.old).service_id] = None
+        elif change.kind is Service:
+            self._dirty[change.id] = None
+        elif change.kind is Node:
+            if _node_facts(change.old) != _node_facts(change.new):
+                self._mark_node(change.id)
+        elif change.kind is Cluster:
+            self._mark_all()
+
+    def _mark_node(self, node_id: str) -> None:
+        view = self._store.view
+        self._dirty |= dict.fromkeys(task.service_id for task in view.tasks_of_node(node_id))
+        for service in view.list(Service):
+            if service.spec.mode == ServiceMode.GLOBAL:
+                self._dirty[service.id] = None
+
+    async def act(self) -> float:
+        """See `planning.Part`."""
+        now = self._store.clock()
+        self._dirty |= dict.fromkeys(sorted(k for k, at in self._wake.items() if at <= now))
+        chosen = list(self._dirty)[:SERVICES_MAX]
+        for service_id in chosen:
+            del self._dirty[service_id]
+        more: set[str] = set()
+
+        def plan(tx: Transaction, service_id: str) -> None:
+            done = plan_service(tx.view, service_id, tx.now, self._ids)
+            for task_id in done.deleted:
+                tx.delete(Task, task_id)
+            for task in done.tasks:
+                tx.put(task)
+            if done.service is not None:
+                tx.put(done.service)
+            self._wake.pop(service_id, None)
+            if done.wake_at != NEVER:
+                self._wake[service_id] = done.wake_at
+            if done.more:
+                more.add(service_id)
+
+        if chosen:
+            await self._store.batch(chosen, plan)
+        self._dirty |= dict.fromkeys(sorted(more))
+        return 0.0 if self._dirty else min(self._wake.values(), default=NEVER)
+
+
+def _matters(old: Task | None, new: Task | None) -> bool:
+    """Whether a change of a task can change what its service needs."""
+    if old is None or new is None or old.desired_state != new.desired_state:
+        return True
+    state = new.status.state
+    return state != old.status.state and (state == TaskState.RUNNING or is_terminal(state))
+
+
+def _node_facts(node: Node | None) -> Any:
+    if node is None:
+        return None
+    return (node.spec, node.role, node.description, node.status.state, node.status.address)
+
+
+async def run(store: Store) -> None:
+    """Orchestrate until cancelled; to be run on the leader only."""
+    await planning.run("orchestrator", store, Orchestrator(store))

@@ -1,0 +1,1 @@
+"""Decides on which node each task runs."""
