@@ -28,6 +28,8 @@ SHELL_PACKAGES = (
     "pyswarm.testing",
     "pyswarm.web",
 )
+# pyswarm/__init__.py sets one variable of the environment, which grpcio reads at its import.
+SHELL_MODULES = frozenset(["pyswarm"])
 SHELL_IMPORTS = {
     *("asyncio", "grpc", "os", "pyroute2", "random", "secrets", "selectors"),
     *("signal", "socket", "ssl", "subprocess", "threading", "time", "uuid"),
@@ -67,7 +69,7 @@ def module_name(path: Path) -> str:
 
 def is_shell(module: str) -> bool:
     inside = any(module == top or module.startswith(f"{top}.") for top in SHELL_PACKAGES)
-    return inside or module.rpartition(".")[2] in SHELL_FILES
+    return inside or module in SHELL_MODULES or module.rpartition(".")[2] in SHELL_FILES
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
