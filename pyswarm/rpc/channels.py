@@ -37,7 +37,10 @@ _CLIENT_OPTIONS: Final[Options] = (
     ("grpc.min_reconnect_backoff_ms", 5000),
     # A peer that was switched off sends no FIN: it is noticed after 3 + 2 s.
     ("grpc.keepalive_time_ms", 3000),
+    # Two settings for one thing: grpcio 1.85 waits for the answer of a ping as long as the second
+    # says, and its default is a minute, whatever the first says (measured: 63 s).
     ("grpc.keepalive_timeout_ms", 2000),
+    ("grpc.http2.ping_timeout_ms", 2000),
     ("grpc.http2.max_pings_without_data", 0),
     # A proxy of the environment has no business between the nodes of a swarm.
     ("grpc.enable_http_proxy", 0),

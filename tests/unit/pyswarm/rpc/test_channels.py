@@ -94,6 +94,41 @@ def test_an_old_connection_is_ended_and_the_next_call_opens_another(serve):
     asyncio.run(main())
 
 
+def test_a_peer_that_falls_silent_is_noticed_long_before_tcp_would(serve):
+    silent = asyncio.Event()
+
+    async def pump(reader, writer):
+        while data := await reader.read(65536):
+            if not silent.is_set():
+                writer.write(data)
+
+    async def main():
+        async with serve() as served, asyncio.TaskGroup() as tasks:
+
+            async def relay(reader, writer):
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", served.port)
+                ends.extend([writer, far_writer])
+                pumps.append(tasks.create_task(pump(reader, far_writer)))
+                pumps.append(tasks.create_task(pump(far_reader, writer)))
+
+            pumps, ends = [], []
+            server = await asyncio.start_server(relay, "127.0.0.1", 0)
+            address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with server, secure_channel(address, served.trust.node("w1")) as channel:
+                stream = channel.unary_stream("/test.Echo/Count")(b"3")
+                assert [await stream.read() for _ in range(3)] == [b"w1 0", b"w1 1", b"w1 2"]
+                silent.set()
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await asyncio.wait_for(stream.read(), SECONDS)
+                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            for task in pumps:
+                task.cancel()
+            for end in ends:
+                end.close()
+
+    asyncio.run(main())
+
+
 def test_a_socket_path_that_the_kernel_cannot_take_is_refused():
     with pytest.raises(InvalidArgument, match="longer than the 107 bytes"):
         local_channel("/" + "x" * 107)
