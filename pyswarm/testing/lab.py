@@ -147,7 +147,7 @@ class LabDriver:
         """What a host holds beyond an empty one: compare before with after.
 
         Named by kind: `netns ...`, `link ...`, `rule ...`, `mount ...`, `cgroup ...`, `container
-        ...`, `address ...`, `route ...`. Empty tables and counters do not count.
+        ...`, `address ...`, `route ...`, `policy ...`. Counters are left out of the rules.
         """
         script = (
             "lsns --noheadings --output NS,COMMAND --type net | sed 's/^ */netns /';"

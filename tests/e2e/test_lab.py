@@ -288,3 +288,18 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts() -> None:
 def test_removing_what_is_not_there_is_no_failure() -> None:
     nothing = layout.Layout(name="nowhere", hosts=())
     assert machine.remove(nothing) == []
+
+
+def test_leftovers_name_what_a_host_gained_and_forget_what_it_lost(lab: LabDriver) -> None:
+    before = lab.leftovers("m1")
+    assert not lab.leftovers("m1") ^ before
+    lab.output("m1", "ip", "link", "add", "name", "odd", "type", "bridge")
+    lab.output("m1", "nft", "add", "table", "ip", "odd")
+    lab.output("m1", "mkdir", "/run/odd")
+    lab.output("m1", "mount", "-t", "tmpfs", "odd", "/run/odd")
+    gained = lab.leftovers("m1") - before
+    assert {"link odd", "rule table ip odd {", "mount /run/odd"} <= gained
+    lab.output("m1", "umount", "/run/odd")
+    lab.output("m1", "nft", "delete", "table", "ip", "odd")
+    lab.output("m1", "ip", "link", "del", "odd")
+    assert lab.leftovers("m1") == before
