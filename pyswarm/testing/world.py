@@ -268,7 +268,8 @@ class World:
             new = self._moved(task)
             if new is not None and new != state:
                 status = replace(task.status, state=new, timestamp=self.now)
-                self.write(lambda tx, t=replace(task, status=status): tx.put(t))  # type: ignore[misc]
+                moved = replace(task, status=status)
+                self.write(lambda tx, t=moved: tx.put(t))  # type: ignore[misc]
 
     def _moved(self, task: Task) -> TaskState | None:
         if task.desired_state >= TaskState.SHUTDOWN:
