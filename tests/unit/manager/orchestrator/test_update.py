@@ -1,0 +1,209 @@
+from dataclasses import replace
+
+from pyswarm.model import (
+    EndpointSpec,
+    FailureAction,
+    PortConfig,
+    PublishMode,
+    RestartPolicy,
+    ServiceSpec,
+    TaskSpec,
+    TaskState,
+    UpdateConfig,
+    UpdateOrder,
+    UpdateState,
+)
+from pyswarm.testing.world import World
+
+
+def spec(version=0, replicas=4, update=None, rollback=None, **task):
+    return ServiceSpec(
+        name="web",
+        replicas=replicas,
+        task=TaskSpec(force_update=version, restart=RestartPolicy(delay_seconds=1), **task),
+        update=update or UpdateConfig(monitor_seconds=2),
+        rollback=rollback or UpdateConfig(monitor_seconds=2),
+    )
+
+
+def settled(first):
+    w = World(3)
+    s = w.create(first)
+    w.settle()
+    return w, s
+
+
+def versions(w, s):
+    return [t.spec.force_update for t in w.running(s)]
+
+
+def living(w, s):
+    return [t for t in w.view.tasks_of_service(s) if t.status.state <= TaskState.RUNNING]
+
+
+def test_one_slot_after_the_other_stops_and_starts():
+    w, s = settled(spec())
+    w.change(s, spec(1))
+    fewest = 4
+    while w.service(s).update_status.state == UpdateState.UPDATING:
+        w.step()
+        fewest = min(fewest, len(w.running(s)))
+    assert fewest == 3
+    assert versions(w, s) == [1, 1, 1, 1]
+    status = w.service(s).update_status
+    assert (status.state, status.message) == (UpdateState.COMPLETED, "update completed")
+    assert status.completed_at > status.started_at
+
+
+def test_stop_first_runs_the_new_one_only_when_the_old_one_has_stopped():
+    w, s = settled(spec(replicas=1))
+    [old] = w.running(s)
+    w.silent.add(old.node_id)
+    w.change(s, spec(1, replicas=1))
+    w.run(20)
+    [_, new] = living(w, s)
+    assert new.desired_state == TaskState.READY
+    w.silent.clear()
+    w.settle()
+    assert versions(w, s) == [1]
+
+
+def test_an_old_task_that_will_not_stop_holds_up_its_slot_for_a_minute_only():
+    w, s = settled(spec(replicas=1))
+    [old] = w.running(s)
+    w.silent.add(old.node_id)
+    w.change(s, spec(1, replicas=1))
+    w.run(60)
+    assert [t.desired_state for t in living(w, s)] == [TaskState.SHUTDOWN, TaskState.READY]
+    w.run(25)
+    assert [t.desired_state for t in living(w, s)] == [TaskState.SHUTDOWN, TaskState.RUNNING]
+
+
+def test_start_first_never_has_fewer_tasks_than_wanted():
+    order = UpdateConfig(order=UpdateOrder.START_FIRST, monitor_seconds=2)
+    w, s = settled(spec(update=order))
+    w.change(s, spec(1, update=order))
+    while w.service(s).update_status.state == UpdateState.UPDATING:
+        w.step()
+        up = [t for t in living(w, s) if t.status.state == TaskState.RUNNING]
+        assert 4 <= len(up) <= 6
+    w.settle()
+    assert versions(w, s) == [1, 1, 1, 1]
+
+
+def test_parallelism_bounds_how_many_are_down_and_zero_is_all():
+    for parallelism, expected in ((2, 2), (0, 4)):
+        config = UpdateConfig(parallelism=parallelism, monitor_seconds=1)
+        w, s = settled(spec(update=config))
+        w.change(s, spec(1, update=config))
+        down = 0
+        while w.service(s).update_status.state == UpdateState.UPDATING:
+            w.step()
+            down = max(down, 4 - len(w.running(s)))
+        assert down == expected
+
+
+def test_the_delay_lies_between_two_slots():
+    config = UpdateConfig(delay_seconds=10, monitor_seconds=1)
+    w, s = settled(spec(replicas=2, update=config))
+    w.change(s, spec(1, replicas=2, update=config))
+    w.settle()
+    first, second = sorted(t.meta.created_at for t in w.running(s))
+    assert second - first >= 10
+
+
+def test_a_failing_update_pauses_and_says_which_task():
+    w, s = settled(spec())
+    w.ends = lambda task: TaskState.FAILED if task.spec.force_update else None
+    w.change(s, spec(1))
+    w.run(60)
+    status = w.service(s).update_status
+    assert status.state == UpdateState.PAUSED
+    assert status.message.startswith("update paused due to failure or early termination of task")
+    # As in Docker the next slot begins when the task runs; `monitor` only judges.
+    assert versions(w, s).count(0) >= 2
+
+
+def test_a_failing_update_goes_on_where_it_is_told_to():
+    config = UpdateConfig(failure_action=FailureAction.CONTINUE, monitor_seconds=2)
+    w, s = settled(spec(update=config))
+    broken = []
+    w.ends = lambda task: TaskState.FAILED if task.id in broken else None
+    w.change(s, spec(1, update=config))
+    while not broken:
+        w.step()
+        broken += [t.id for t in w.running(s) if t.spec.force_update]
+    w.settle()
+    assert versions(w, s) == [1, 1, 1, 1]
+    assert w.service(s).update_status.state == UpdateState.COMPLETED
+
+
+def test_some_failures_are_tolerated():
+    config = UpdateConfig(max_failure_ratio=0.5, monitor_seconds=2)
+    w, s = settled(spec(update=config))
+    broken = []
+    w.ends = lambda task: TaskState.FAILED if task.id in broken else None
+    w.change(s, spec(1, update=config))
+    while not broken:
+        w.step()
+        broken += [t.id for t in w.running(s) if t.spec.force_update][:1]
+    w.settle()
+    assert versions(w, s) == [1, 1, 1, 1]
+
+
+def test_a_failing_update_rolls_back_and_keeps_the_number_of_replicas():
+    config = UpdateConfig(failure_action=FailureAction.ROLLBACK, monitor_seconds=2)
+    w, s = settled(spec(update=config))
+    w.ends = lambda task: TaskState.FAILED if task.spec.force_update else None
+    w.change(s, spec(1, replicas=5, update=config))
+    w.settle()
+    assert versions(w, s) == [0] * 5
+    service = w.service(s)
+    assert service.update_status.message == "rollback completed"
+    assert (service.previous_spec, service.spec_version) == (None, 3)
+
+
+def test_a_failing_rollback_pauses_and_is_not_rolled_back():
+    config = UpdateConfig(failure_action=FailureAction.ROLLBACK, monitor_seconds=2)
+    w, s = settled(spec(update=config, rollback=config))
+    w.change(s, spec(1, update=config, rollback=config))
+    w.run(3)
+    w.ends = lambda task: TaskState.FAILED
+    w.run(60)
+    status = w.service(s).update_status
+    assert status.state == UpdateState.PAUSED
+    assert status.message.startswith("rollback paused")
+
+
+def test_an_update_that_cannot_be_placed_says_what_it_waits_for():
+    w, s = settled(spec(replicas=2))
+    changed = spec(1, replicas=2)
+    placement = replace(changed.task.placement, constraints=("node.labels.none==x",))
+    w.change(s, replace(changed, task=replace(changed.task, placement=placement)))
+    w.run(60)
+    status = w.service(s).update_status
+    assert status.state == UpdateState.UPDATING
+    assert "waiting for task" in status.message
+    assert "scheduling constraints not satisfied on 3 nodes" in status.message
+    w.change(s, spec(2, replicas=2))
+    w.settle()
+    assert versions(w, s) == [2, 2]
+
+
+def test_a_changed_host_port_replaces_the_tasks_too():
+    w, s = settled(spec(replicas=2))
+    port = PortConfig(target_port=80, published_port=80, publish_mode=PublishMode.HOST)
+    w.change(s, replace(spec(replicas=2), endpoint=EndpointSpec(ports=(port,))))
+    w.settle()
+    assert [t.ports for t in w.running(s)] == [(port,), (port,)]
+    assert w.service(s).update_status.state == UpdateState.COMPLETED
+
+
+def test_a_change_that_is_taken_back_leaves_tasks_that_are_right_already():
+    w, s = settled(spec())
+    before = [t.id for t in w.running(s)]
+    w.change(s, spec(1))
+    w.change(s, spec(0))
+    w.settle()
+    assert [t.id for t in w.running(s)] == before
+    assert w.service(s).update_status.state == UpdateState.COMPLETED
