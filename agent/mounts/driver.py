@@ -160,6 +160,11 @@ class TaskFiles:
         return mounts
 
     def _mount_of(self, mount: Mount, anonymous: Path) -> Mount:
+        if mount.type is MountType.BIND and not Path(mount.source).exists():
+            raise InvalidArgument(
+                f'"{mount.source}" is to be mounted at {mount.target}, and does not exist on '
+                "this node"
+            )
         if mount.type is not MountType.VOLUME:
             return mount
         folder = self._volumes / mount.source if mount.source else anonymous

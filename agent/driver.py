@@ -1,0 +1,297 @@
+"""The agent of a node: runs what the managers assign, whether or not a manager answers.
+
+It remembers tasks and endpoint sets on disk, so that after a restart it adopts what runs, answers
+DNS and goes on with what it was told, before any manager is there. Managers come and go behind the
+link; nothing that they do or fail to do touches a container, except an assignment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import grpc.aio
+
+from agent.assignments import AssignmentNews, Assignments
+from agent.client import Hello, LogsAsked
+from agent.dependencies import missing
+from agent.disk import WorkerState
+from agent.endpoints.driver import NetworkKeeper
+from agent.executor.containers import Containers
+from agent.executor.driver import Executor
+from agent.link.driver import Link, LinkSettings
+from agent.logs.driver import LogPublisher
+from agent.mounts.driver import TaskFiles
+from agent.networks import NetworkNews
+from agent.overlay import Overlay
+from agent.reconcile import reconcile
+from agent.runner.driver import TaskRunner
+from agent.task_events import Found
+from pyswarm.aio import Backoff, Supervisor
+from pyswarm.errors import SwarmError
+from pyswarm.model import Node, NodeDescription, Task, TaskState, TaskStatus
+
+log = logging.getLogger(__name__)
+
+RECONCILE_SECONDS: Final = 30.0
+"""Between two looks at what really runs: the net under lost exits and forgotten containers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentStatus:
+    """`problem` says why no task can run, in one sentence; empty where they can."""
+
+    connected: bool
+    manager: str
+    tasks: Mapping[TaskState, int]
+    problem: str = ""
+
+
+class Agent:
+    """One node's worker. `channels` answers the channel to a manager at "host:port"; `managers`
+    the addresses that the daemon knows; the callbacks must not wait."""
+
+    def __init__(
+        self,
+        node_id: str,
+        *,
+        runtime: Containers,
+        overlay: Overlay,
+        state_directory: Path,
+        run_directory: Path,
+        describe: Callable[[], NodeDescription],
+        underlay_address: str,
+        channels: Callable[[str], grpc.aio.Channel],
+        managers: Callable[[], list[str]],
+        on_managers: Callable[[list[str]], None] = lambda addresses: None,
+        on_node: Callable[[Node], None] = lambda node: None,
+        on_removed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.node_id = node_id
+        self._overlay = overlay
+        self._describe = describe
+        self._managers = managers
+        self._on_managers = on_managers
+        self._on_node = on_node
+        self._on_removed = on_removed
+        self._state = WorkerState(state_directory / "worker")
+        self._files = TaskFiles(run_directory, state_directory)
+        self._assignments = Assignments()
+        self._held: frozenset[str] = frozenset()
+        self._runners: dict[str, TaskRunner] = {}
+        self._problem = ""
+        self._supervisor = Supervisor("agent")
+        settings = LinkSettings(
+            channels=channels,
+            describe=describe,
+            underlay_address=underlay_address,
+            managers=self._known_managers,
+        )
+        self._link = Link(settings, self)
+        self._networks = NetworkKeeper(overlay, self._state, self._link.applied)
+        self._executor = Executor(
+            containers=runtime,
+            overlay=overlay,
+            files=self._files,
+            networks=self._networks,
+            node=describe,
+            assignments=self._assignments,
+        )
+        self._logs = LogPublisher(runtime, self._link.publish, self._assignments.tasks.get)
+
+    # ---- life ----
+
+    async def start(self) -> None:
+        """Adopt what runs and begin to work; raises SwarmError where the overlay cannot start.
+
+        A runtime that does not answer is waited for in the background, and no session is opened
+        before: managers must not send tasks to a node that cannot run them.
+        """
+        for task in self._state.tasks():
+            self._assignments.tasks[task.id] = task
+        await self._overlay.start()
+        await self._networks.start()
+        self._held = self._files.held()
+        if not await self._adopt():
+            self._supervisor.start(self._adopt_later(), "runtime")
+
+    async def stop(self, goodbye: bool = False) -> None:
+        """Stop working; containers go on. `goodbye` tells the managers that this is on purpose."""
+        await self._link.stop(goodbye)
+        await self._supervisor.close()
+        await self._logs.close()
+        for runner in list(self._runners.values()):
+            await runner.close()
+        await self._networks.stop()
+        await self._overlay.stop()
+
+    async def wipe(self) -> None:
+        """After leaving the swarm: remove every container, network, secret and memory of it.
+        Named volumes stay, as in Docker. Call it on a stopped agent."""
+        for seen in await self._executor.list():
+            await self._executor.discard(seen, logs=True)
+        for task_id in self._files.strays(frozenset()):
+            self._files.remove(task_id)
+        await self._overlay.destroy()
+        self._state.wipe()
+        self._runners.clear()
+
+    def status(self) -> AgentStatus:
+        """How the agent stands."""
+        states = Counter(runner.machine.status.state for runner in self._runners.values())
+        return AgentStatus(
+            connected=self._link.connected,
+            manager=self._link.manager,
+            tasks=dict(sorted(states.items())),
+            problem=self._problem,
+        )
+
+    # ---- what runs ----
+
+    async def _adopt(self) -> bool:
+        try:
+            seen = await self._executor.list()
+        except SwarmError as error:
+            if error.message != self._problem:
+                log.error("no task can run on this node: %s", error.message)
+            self._problem = error.message
+            return False
+        self._problem = ""
+        plan = reconcile(self._assignments.tasks.keys(), seen)
+        for stray in plan.strays:
+            await self._remove_stray(stray.task_id, self._executor.discard(stray, logs=False))
+        for task_id in sorted(self._overlay.attached() - self._assignments.tasks.keys()):
+            await self._remove_stray(task_id, self._overlay.detach(task_id))
+        for task_id in self._files.strays(frozenset(self._assignments.tasks)):
+            self._files.remove(task_id)
+        for task in list(self._assignments.tasks.values()):
+            self._run(task, plan.adopt.get(task.id))
+        self._link.start()
+        self._supervisor.start(self._reconcile(), "reconcile")
+        return True
+
+    async def _adopt_later(self) -> None:
+        backoff = Backoff(0.5, 5.0)
+        adopted = False
+        while not adopted:
+            await asyncio.sleep(backoff.next())
+            adopted = await self._adopt()
+
+    async def _remove_stray(self, task_id: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+            log.info("removed what was left of task %s, which nobody wants here", task_id)
+        except SwarmError as error:
+            log.warning("a remainder of task %s stays for now: %s", task_id, error.message)
+
+    async def _reconcile(self) -> None:
+        while True:
+            await asyncio.sleep(RECONCILE_SECONDS)
+            up = {key for key, runner in self._runners.items() if runner.is_up}
+            try:
+                seen = await self._executor.list()
+            except SwarmError as error:
+                log.warning("cannot look at what runs: %s", error.message)
+                continue
+            plan = reconcile(self._runners.keys(), seen)
+            for stray in plan.strays:
+                if stray.task_id not in self._runners:
+                    work = self._executor.discard(stray, logs=False)
+                    await self._remove_stray(stray.task_id, work)
+            for task_id in sorted(up - plan.adopt.keys() & self._runners.keys()):
+                self._runners[task_id].lost()
+
+    def _run(self, task: Task, found: Found | None = None) -> None:
+        runner = TaskRunner(
+            task,
+            self._executor,
+            ready=not self._missing(task),
+            on_status=self._on_status,
+            on_gone=self._on_gone,
+        )
+        self._runners[task.id] = runner
+        self._link.status(task.id, task.status)
+        runner.begin(found)
+
+    def _missing(self, task: Task) -> tuple[str, ...]:
+        known = self._assignments
+        return missing(task, known.secrets, known.configs, self._held)
+
+    def _on_status(self, task: Task, status: TaskStatus) -> None:
+        self._link.status(task.id, status)
+        self._save(replace(task, status=status))
+
+    def _on_gone(self, task_id: str) -> None:
+        self._runners.pop(task_id, None)
+        self._link.forget(task_id)
+        self._state.drop_task(task_id)
+
+    def _save(self, task: Task) -> None:
+        try:
+            self._state.save_task(task)
+        except OSError as error:
+            log.error("task %s cannot be remembered across a restart: %s", task.name, error)
+
+    # ---- what the managers say ----
+
+    def _known_managers(self) -> list[str]:
+        return self._managers() or list(self._state.managers())
+
+    def on_opened(self) -> None:
+        """A new session begins: endpoint sets first, then complete assignments."""
+        self._networks.begin_session()
+
+    def on_closed(self) -> None:
+        """Nobody reads our logs any more."""
+        self._logs.cancel_all()
+
+    def on_removed(self) -> None:
+        """The managers refuse this node for good."""
+        log.error("this node was removed from the swarm")
+        self._on_removed()
+
+    def on_hello(self, hello: Hello) -> None:
+        """Remember who we are to the managers, and where they are."""
+        try:
+            self._state.save_managers(hello.manager_addresses)
+            self._state.save_node(hello.node)
+        except OSError as error:
+            log.error("the managers' addresses cannot be remembered: %s", error)
+        self._on_managers(list(hello.manager_addresses))
+        self._on_node(hello.node)
+
+    def on_networks(self, news: NetworkNews) -> bool:
+        """Who is where."""
+        return self._networks.take(news)
+
+    def on_assignments(self, news: AssignmentNews) -> bool:
+        """What to run."""
+        change = self._assignments.apply(news)
+        if change is None:
+            return False
+        if news.complete:
+            self._networks.settle()
+        for task in change.tasks:
+            runner = self._runners.get(task.id)
+            if runner is None:
+                self._save(task)
+                self._run(task)
+            else:
+                runner.update(task)
+                self._save(replace(runner.task, status=runner.machine.status))
+        for task_id in change.removed:
+            if task_id in self._runners:
+                self._runners[task_id].unassign()
+        for runner in list(self._runners.values()):
+            if not runner.machine.ready and not self._missing(runner.machine.task):
+                runner.dependencies_ready()
+        return True
+
+    def on_logs(self, asked: LogsAsked) -> None:
+        """Somebody wants to read logs."""
+        self._logs.take(asked)

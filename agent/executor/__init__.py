@@ -1,0 +1,1 @@
+"""Does what a task's machine asks for: image, networks, files, container."""

@@ -1,0 +1,129 @@
+"""What the executor needs of a container runtime, and what it asks it to run.
+
+The runtime knows containers and images; tasks, networks and secrets are none of its business: it
+is given a network namespace and mounts that are already there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pyswarm.model import ContainerSpec, Healthcheck, Mount, Resources, Task
+
+TASK_LABEL: Final = "pyswarm.task"
+"""The label that makes a container ours; its value is the task's id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRequest:
+    """A container to create. `container` has its placeholders filled; `mounts` holds every bind
+    and tmpfs, those of `container.mounts` included; `namespace` is a path."""
+
+    id: str
+    container: ContainerSpec
+    limits: Resources
+    mounts: tuple[Mount, ...]
+    namespace: str
+    hostname: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSeen:
+    """A container as the runtime knows it; `exit_code` None while it runs or before it does."""
+
+    id: str
+    labels: Mapping[str, str]
+    started: bool
+    pid: int = 0
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerExit:
+    """How a container ended; `reason` says more where something is known ("out of memory")."""
+
+    exit_code: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputLine:
+    """One line of output; `timestamp` since the epoch."""
+
+    timestamp: float
+    stderr: bool
+    data: bytes
+
+
+class Containers(Protocol):
+    """Every call raises SwarmError, `temporary` where a retry can help; NotFound where there is
+    no such container or image."""
+
+    async def pull(self, image: str) -> None:
+        """Have the image here; one that is pinned by digest and here is not fetched again."""
+
+    async def has_image(self, image: str) -> bool:
+        """Whether the image is here, so that it can run although its registry is away."""
+        ...
+
+    async def healthcheck(self, image: str) -> Healthcheck | None:
+        """The image's own health check."""
+        ...
+
+    async def create(self, request: ContainerRequest) -> None:
+        """Create the container; what is left of one of this id is replaced."""
+
+    async def start(self, container_id: str) -> int:
+        """Start it; answers the pid."""
+        ...
+
+    async def kill(self, container_id: str, signal: str) -> None:
+        """Send a signal; empty is the image's stop signal, or SIGTERM."""
+
+    async def wait(self, container_id: str) -> ContainerExit:
+        """Until it has ended, also long ago."""
+        ...
+
+    async def delete(self, container_id: str) -> None:
+        """Remove it, running or not; its logs stay. Nothing happens where it is gone."""
+
+    async def list(self) -> Sequence[ContainerSeen]:
+        """The containers that carry TASK_LABEL."""
+        ...
+
+    async def execute(
+        self, container_id: str, argv: Sequence[str], timeout_seconds: float
+    ) -> tuple[int, bytes]:
+        """Run a program in the container; answers exit code and the first 4096 bytes of output.
+        Raises DeadlineExceeded, the program killed."""
+        ...
+
+    def logs(
+        self, container_id: str, *, follow: bool, tail: int, since: float
+    ) -> AsyncIterator[OutputLine]:
+        """Its output, the last `tail` lines (-1: all), since a time; `follow`: until it ends."""
+        ...
+
+    async def delete_logs(self, container_id: str) -> None:
+        """Remove its logs."""
+
+
+def container_id(task: Task) -> str:
+    """A task has one container, and it bears the task's id."""
+    return task.id
+
+
+def labels(task: Task) -> dict[str, str]:
+    """The container's labels: the user's, and Docker's own that tools look for."""
+    return {
+        **task.spec.container.labels,
+        "com.docker.swarm.task.id": task.id,
+        "com.docker.swarm.task.name": task.name,
+        "com.docker.swarm.service.id": task.service_id,
+        "com.docker.swarm.service.name": task.service_name,
+        "com.docker.swarm.node.id": task.node_id,
+        TASK_LABEL: task.id,
+    }

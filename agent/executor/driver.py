@@ -1,0 +1,192 @@
+"""Performs the steps of this node's tasks on the runtime, the overlay and the files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+from agent import health
+from agent.assignments import Assignments
+from agent.endpoints.driver import NetworkKeeper
+from agent.executor.containers import (
+    TASK_LABEL,
+    ContainerRequest,
+    Containers,
+    container_id,
+    labels,
+)
+from agent.hostfiles import hostname
+from agent.mounts.driver import TaskFiles
+from agent.overlay import Overlay
+from agent.reconcile import Seen
+from agent.task_events import Exited
+from agent.templates import expand_container
+from pyswarm.aio import Backoff
+from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError
+from pyswarm.model import Config, Healthcheck, NodeDescription, Secret, Task
+
+log = logging.getLogger(__name__)
+
+LOST_EXIT_CODE: Final = 137
+"""Of a container that is gone without a word: as if it had been killed."""
+STARTS_AT_ONCE: Final = 8
+"""Containers that are made at the same time: more only compete for the disk."""
+
+Payload = TypeVar("Payload", Secret, Config)
+
+
+class Executor:
+    """The steps of all tasks of one node; `node` describes it, for placeholders."""
+
+    def __init__(
+        self,
+        *,
+        containers: Containers,
+        overlay: Overlay,
+        files: TaskFiles,
+        networks: NetworkKeeper,
+        assignments: Assignments,
+        node: Callable[[], NodeDescription],
+    ) -> None:
+        self._containers = containers
+        self._overlay = overlay
+        self._files = files
+        self._networks = networks
+        self._assignments = assignments
+        self._node = node
+        self._making = asyncio.Semaphore(STARTS_AT_ONCE)
+
+    # ---- the steps ----
+
+    async def prepare(self, task: Task) -> None:
+        """Image, networks, files, container."""
+        container = expand_container(task, self._node())
+        await self._pull(container.image)
+        await self._networks.known([a.network_id for a in task.networks])
+        async with self._making:
+            namespace = await self._overlay.attach(task.id, task.networks, host_ports=task.ports)
+            mounts = self._files.prepare(
+                task,
+                container,
+                _contents(self._assignments.secrets),
+                _contents(self._assignments.configs),
+            )
+            await self._containers.create(
+                ContainerRequest(
+                    id=container_id(task),
+                    container=container,
+                    limits=task.spec.resources.limits,
+                    mounts=mounts,
+                    namespace=namespace,
+                    hostname=hostname(container, task),
+                    labels=labels(task),
+                )
+            )
+
+    async def _pull(self, image: str) -> None:
+        try:
+            await self._containers.pull(image)
+        except SwarmError as error:
+            # A registry that is away, or has lost the image, must not stop what is here already.
+            if not await self._containers.has_image(image):
+                raise
+            log.warning("%s is run as it is here, since %s", image, error.message)
+
+    async def start(self, task: Task) -> Seen:
+        """Start the container."""
+        async with self._making:
+            pid = await self._containers.start(container_id(task))
+        return Seen(container_id(task), task.id, True, pid)
+
+    async def find(self, task: Task) -> Seen | None:
+        """The task's container as it is now."""
+        return next((seen for seen in await self.list() if seen.task_id == task.id), None)
+
+    async def wait(self, task: Task) -> Exited:
+        """Until the container has ended, however often the runtime is restarted meanwhile."""
+        backoff = Backoff(0.1, 2.0)
+        while True:
+            try:
+                ended = await self._containers.wait(container_id(task))
+            except NotFound:
+                exited = Exited(LOST_EXIT_CODE, "its container is gone")
+                break
+            except SwarmError as error:
+                log.warning("task %s: cannot watch it: %s", task.name, error.message)
+                await asyncio.sleep(backoff.next())
+                continue
+            exited = Exited(ended.exit_code, ended.reason)
+            break
+        await self._mark_dead(task)
+        return exited
+
+    async def _mark_dead(self, task: Task) -> None:
+        try:
+            await self._overlay.mark_dead(task.id)
+        except SwarmError as error:
+            log.warning("task %s: still in its addresses: %s", task.name, error.message)
+
+    async def stop(self, task: Task, signal: str) -> None:
+        """Send the stop signal; one that is gone already needs none."""
+        try:
+            await self._containers.kill(container_id(task), signal)
+        except NotFound:
+            return
+
+    async def kill(self, task: Task) -> None:
+        """Send SIGKILL."""
+        await self.stop(task, "SIGKILL")
+
+    async def clean(self, task: Task) -> None:
+        """Container first: it holds the namespace and the mounts."""
+        await self._containers.delete(container_id(task))
+        await self._overlay.detach(task.id)
+        self._files.remove(task.id)
+
+    async def remove(self, task: Task) -> None:
+        """The logs too."""
+        await self._containers.delete_logs(container_id(task))
+
+    # ---- health ----
+
+    async def healthcheck(self, task: Task) -> Healthcheck | None:
+        """The service's health check, else the image's."""
+        check = task.spec.container.healthcheck
+        if check is not None and check.test:
+            return check
+        return await self._containers.healthcheck(task.spec.container.image)
+
+    async def probe(self, task: Task, probe: health.Probe) -> health.Probed:
+        """Run the check once; whatever goes wrong is a failure of it."""
+        try:
+            code, output = await self._containers.execute(
+                container_id(task), probe.argv, probe.timeout_seconds
+            )
+        except DeadlineExceeded:
+            return health.Probed(False, f"no answer in {probe.timeout_seconds:g} s")
+        except SwarmError as error:
+            return health.Probed(False, error.message)
+        text = output[: health.OUTPUT_BYTES_MAX].decode(errors="replace")
+        return health.Probed(code == 0, text)
+
+    # ---- what is there ----
+
+    async def list(self) -> list[Seen]:
+        """Every container that carries our label."""
+        return [
+            Seen(c.id, c.labels[TASK_LABEL], c.started, c.pid, c.exit_code)
+            for c in await self._containers.list()
+        ]
+
+    async def discard(self, seen: Seen, logs: bool) -> None:
+        """Remove a stray container and its place in the networks."""
+        await self._containers.delete(seen.container_id)
+        await self._overlay.detach(seen.task_id)
+        if logs:
+            await self._containers.delete_logs(seen.container_id)
+
+
+def _contents(payloads: Mapping[str, Payload]) -> dict[str, bytes]:
+    return {key: payload.spec.data for key, payload in payloads.items()}

@@ -1,0 +1,1 @@
+"""Answers requests for the logs of this node's tasks."""
