@@ -97,6 +97,7 @@ class TaskMachine:
     _retry_at: float = field(default=0.0, init=False)
     _begun_at: float = field(default=0.0, init=False)
     _unassigned: bool = field(default=False, init=False)
+    _adopting: bool = field(default=False, init=False)
     _failure: str = field(default="", init=False)
     """Why the container is being stopped although it is wanted."""
 
@@ -199,6 +200,7 @@ class TaskMachine:
         self.status = replace(self.status, container_id=found.container_id, pid=found.pid)
         if found.exit_code is not None:
             return self._exited(Exited(found.exit_code), now)
+        self._adopting = True
         self._enter(Phase.STARTING)
         return [Watch()]
 
@@ -287,6 +289,10 @@ class TaskMachine:
         match (event.step, self.phase):
             case (Step.PREPARE, Phase.PREPARING):
                 again = Phase.WAITING
+            case (Step.START, Phase.STARTING) if self._adopting:
+                # The container runs, only the look at it failed: to start it would be wrong.
+                self._due = now + self._delay()
+                return []
             case (Step.START, Phase.STARTING):
                 again = Phase.PREPARED
             case (Step.STOP, Phase.STOPPING):
@@ -320,6 +326,8 @@ class TaskMachine:
         match self.phase:
             case Phase.WAITING | Phase.PREPARED:
                 return self._go_on(now)
+            case Phase.STARTING:
+                return [Watch()]
             case Phase.DRAINING:
                 return self._stop(now)
             case Phase.STOPPING:

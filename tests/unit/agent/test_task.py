@@ -260,6 +260,15 @@ def test_a_container_that_runs_is_adopted(state):
     assert story.status.state == TaskState.RUNNING
 
 
+def test_a_look_that_fails_at_adoption_is_repeated_and_starts_nothing():
+    story = Story(replace(TASK, status=TaskStatus(state=TaskState.RUNNING)))
+    story.tell(Begin(Found("c9", 99)))
+    assert story.tell(Failed(Step.START, "containerd is away", True), now=1.0) == []
+    assert story.tell(Tick(), now=2.0) == ["watch"]
+    assert story.tell(Started("c9", 99)) == []
+    assert story.machine.phase is Phase.UP
+
+
 def test_a_container_that_ended_meanwhile_is_reported():
     story = Story(replace(TASK, status=TaskStatus(state=TaskState.RUNNING)))
     assert story.tell(Begin(Found("c9", 0, exit_code=2))) == ["FAILED", "clean"]
