@@ -85,6 +85,7 @@ class Agent:
         self._held: frozenset[str] = frozenset()
         self._runners: dict[str, TaskRunner] = {}
         self._problem = ""
+        self._removed = False
         self._supervisor = Supervisor("agent")
         settings = LinkSettings(
             channels=channels,
@@ -251,7 +252,10 @@ class Agent:
         self._logs.cancel_all()
 
     def on_removed(self) -> None:
-        """The managers refuse this node for good."""
+        """The managers refuse this node for good; each try says so, and the first one counts."""
+        if self._removed:
+            return
+        self._removed = True
         log.error("this node was removed from the swarm")
         self._on_removed()
 
