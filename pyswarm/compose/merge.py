@@ -55,13 +55,17 @@ def _replaced(keys: tuple[str, ...]) -> bool:
 
 
 def _unique(old: Iterable[Marked], new: Iterable[Marked], keys: tuple[str, ...]) -> list[Marked]:
+    """The old items that no new one replaces, then the new ones without exact doubles.
+
+    New ones with the same key stay beside each other: in one file that is a mistake, which the
+    conversion names, and not a replacement.
+    """
     key = _key(keys)
     if not key:
         return [*old, *new]
-    items: dict[object, Marked] = {}
-    for item in (*old, *new):
-        items[key(item)] = item
-    return list(items.values())
+    fresh = {str(_plain(item)): item for item in new}
+    replaced = {key(item) for item in fresh.values()}
+    return [*(item for item in old if key(item) not in replaced), *fresh.values()]
 
 
 def _key(keys: tuple[str, ...]) -> Key | None:
@@ -78,7 +82,7 @@ def _key(keys: tuple[str, ...]) -> Key | None:
             return None
         case ("services", _, "tmpfs"):
             return lambda item: item.text.partition(":")[0]
-    return lambda item: item.text if not item.entries else str(_plain(item))
+    return lambda item: str(_plain(item))
 
 
 def _port_key(port: Marked) -> object:
