@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -135,19 +136,22 @@ def _references(item: Marked, _warnings: list[str]) -> Marked:
 def _hosts(item: Marked, _warnings: list[str]) -> Marked:
     """Extra hosts as a list of "name=address"."""
     found: list[Marked] = []
-    if isinstance(item.value, dict):
-        for name, value in item.value.items():
-            addresses = value.texts or (value.text,)
-            found += [Marked(f"{name}={a}", value.place, value.path) for a in addresses]
-        return item.put(found)
+    for name, value in item.entries.items():
+        found += [_host(value, name, address) for address in value.texts or (value.text,)]
     for entry in item.items:
-        match = re.fullmatch(r"([^=:\s]+)[=:](\S+)", entry.text)
-        if not match:
-            raise entry.error(
-                f"must be a name with an address such as db=10.0.0.5, not '{entry.text}'"
-            )
-        found.append(entry.put(f"{match[1]}={match[2].strip('[]')}"))
-    return item.put(found)
+        name, _, address = entry.text.replace("=", ":", 1).partition(":")
+        found.append(_host(entry, name, address))
+    return item.put([*found])
+
+
+def _host(entry: Marked, name: str, address: str) -> Marked:
+    address = address.removeprefix("[").removesuffix("]")
+    try:
+        return entry.put(f"{name}={ipaddress.ip_address(address)}")
+    except ValueError as error:
+        raise entry.error(
+            f"must be a name with an address such as db=10.0.0.5, not '{name}={address}'"
+        ) from error
 
 
 def _ports(item: Marked, warnings: list[str]) -> Marked:
