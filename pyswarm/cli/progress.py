@@ -1,0 +1,260 @@
+"""How far a service has come to what was asked: a machine that says when it is there. Pure.
+
+    tasks and update status ──> Progress ──> Convergence ──> lines ──> terminal or plain text
+                                             (WORKING, VERIFYING, CONVERGED, FAILED)
+
+A service has converged when every slot has run its newest specification for the monitor period
+(Docker: 5 s), or as soon as the managers call the update complete, since they have monitored it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import islice
+from typing import Final
+
+from pyswarm.cli.render import clean, human_duration, natural_key
+from pyswarm.core import NEVER
+from pyswarm.model import Service, ServiceMode, Task, TaskState, UpdateState, UpdateStatus
+
+SLOTS_SHOWN_MAX: Final = 20
+ERROR_LENGTH_MAX: Final = 75
+
+_BAR_WIDTH: Final = 40
+_STATES: Final = (
+    TaskState.NEW,
+    TaskState.PENDING,
+    TaskState.ASSIGNED,
+    TaskState.ACCEPTED,
+    TaskState.PREPARING,
+    TaskState.READY,
+    TaskState.STARTING,
+    TaskState.RUNNING,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotProgress:
+    """One slot: its label ("1/3" or a node's name), its task's state, and what went wrong in it.
+
+    `state` is None while the slot has no task of the newest specification.
+    """
+
+    label: str
+    state: TaskState | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A service seen once."""
+
+    running: int
+    wanted: int
+    slots: tuple[SlotProgress, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that is wanted runs."""
+        return self.running >= self.wanted
+
+
+def measure(service: Service, tasks: Iterable[Task], node_names: dict[str, str]) -> Progress:
+    """The progress of a service, from its tasks (those of others are left out).
+
+    `node_names` are the nodes that are up: a task on any other does not count as running.
+    """
+    by_slot: dict[int | str, list[Task]] = {}
+    for task in sorted(tasks, key=lambda t: (t.meta.created_at, t.id)):
+        if task.service_id == service.id and task.spec_version == service.spec_version:
+            by_slot.setdefault(task.slot or task.node_id, []).append(task)
+    ordered: list[tuple[int | str, str]]
+    if service.spec.mode == ServiceMode.GLOBAL:
+        counted = [key for key in by_slot if key in node_names and _is_wanted(by_slot[key])]
+        ordered = [(key, node_names[str(key)]) for key in counted]
+        ordered.sort(key=lambda item: natural_key(item[1]))
+    else:
+        wanted = service.spec.replicas
+        ordered = [(slot, f"{slot}/{wanted}") for slot in _slots(by_slot, wanted)]
+    slots = tuple(_slot(label, by_slot.get(key, []), node_names) for key, label in ordered)
+    running = sum(slot.state == TaskState.RUNNING for slot in slots)
+    return Progress(running, len(slots), slots)
+
+
+def _is_wanted(tasks: Sequence[Task]) -> bool:
+    """Whether a node is still meant to run a global service; a drained one is not."""
+    last = tasks[-1]
+    failed = last.status.state in (TaskState.FAILED, TaskState.REJECTED)
+    return failed or any(task.desired_state <= TaskState.RUNNING for task in tasks)
+
+
+def _slots(by_slot: dict[int | str, list[Task]], wanted: int) -> list[int]:
+    """The slots that are there, filled up with the smallest free numbers."""
+    alive = [
+        key
+        for key, tasks in by_slot.items()
+        if isinstance(key, int) and any(t.desired_state <= TaskState.RUNNING for t in tasks)
+    ]
+    taken = set(sorted(alive)[:wanted])
+    free = (number for number in range(1, 2 * wanted + 1) if number not in taken)
+    return sorted([*taken, *islice(free, wanted - len(taken))])
+
+
+def _slot(label: str, tasks: Sequence[Task], nodes_up: dict[str, str]) -> SlotProgress:
+    current = [task for task in tasks if task.desired_state <= TaskState.RUNNING]
+    if not current:
+        return SlotProgress(label, None, tasks[-1].status.error if tasks else "")
+    task = current[-1]
+    state = task.status.state
+    if state == TaskState.RUNNING and task.node_id in nodes_up:
+        return SlotProgress(label, state)
+    # A new attempt says nothing yet of what the last one died of, and that is what helps.
+    error = task.status.error or next(
+        (t.status.error for t in reversed(tasks) if t.status.error), ""
+    )
+    if state == TaskState.RUNNING:
+        return SlotProgress(label, None, error or f"node {task.node_id} is not up")
+    return SlotProgress(label, state, error)
+
+
+class Phase(IntEnum):
+    """Where a wait stands; the last two end it."""
+
+    WORKING = 0
+    VERIFYING = 1
+    CONVERGED = 2
+    FAILED = 3
+
+
+class Convergence:
+    """A machine that watches one service. Times are seconds on a monotonic scale.
+
+    It is made from the service as the change's answer showed it: an update that was already over
+    then is an older one, and neither ends nor fails this wait.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.phase = Phase.WORKING
+        self.progress = Progress(0, service.spec.replicas)
+        self.problem = ""
+        self._verified_at = NEVER
+        self._older = service.update_status
+
+    def handle(self, service: Service, progress: Progress, now: float) -> None:
+        """Take what is known now; after CONVERGED or FAILED nothing changes any more."""
+        if self.phase >= Phase.CONVERGED:
+            return
+        self.service, self.progress = service, progress
+        status = service.update_status
+        fresh = self._is_fresh(status)
+        if fresh and status.state == UpdateState.PAUSED:
+            self.phase, self.problem = Phase.FAILED, f"service update paused: {status.message}"
+        elif not progress.complete or (fresh and status.state == UpdateState.UPDATING):
+            self.phase, self._verified_at = Phase.WORKING, NEVER
+            self.problem = ""
+        elif fresh and status.state == UpdateState.COMPLETED:
+            self.phase = Phase.CONVERGED
+        elif self.phase == Phase.WORKING:
+            self.phase = Phase.VERIFYING
+            self._verified_at = now + service.spec.update.monitor_seconds
+        self.tick(now)
+
+    def _is_fresh(self, status: UpdateStatus) -> bool:
+        return status != self._older or status.state == UpdateState.UPDATING
+
+    def tick(self, now: float) -> None:
+        """The time has come; call at `deadline()`."""
+        if self.phase == Phase.VERIFYING and now >= self._verified_at:
+            self.phase = Phase.CONVERGED
+
+    def deadline(self) -> float:
+        """When the wait is over if nothing else happens."""
+        return self._verified_at if self.phase == Phase.VERIFYING else NEVER
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        verifying = self.phase == Phase.VERIFYING
+        assert not verifying or self.progress.complete, f"verifying at {self.progress}"
+        assert (self.phase == Phase.FAILED) == bool(self.problem), f"{self.phase}: {self.problem}"
+
+    @property
+    def verdict(self) -> str:
+        """The last line: what is waited for, or how it ended."""
+        if self.phase == Phase.FAILED:
+            return clean(self.problem)
+        if self.phase == Phase.CONVERGED:
+            return f"verify: Service {self.service.spec.name} converged"
+        if self.phase == Phase.VERIFYING:
+            period = human_duration(self.service.spec.update.monitor_seconds).lower()
+            return f"verify: Waiting {period} to verify that tasks are stable..."
+        return ""
+
+
+def service_lines(wait: Convergence) -> list[str]:
+    """One service in full: the sum, each slot (up to twenty), the verdict."""
+    progress = wait.progress
+    lines = [f"overall progress: {progress.running} out of {progress.wanted} tasks"]
+    if progress.wanted <= SLOTS_SHOWN_MAX:
+        width = max((len(slot.label) for slot in progress.slots), default=0)
+        lines += [_slot_line(slot, width) for slot in progress.slots]
+    return [*lines, wait.verdict] if wait.verdict else lines
+
+
+def stack_lines(waits: Iterable[Convergence]) -> list[str]:
+    """Several services, a line for each, in the order of their names."""
+    ordered = sorted(waits, key=lambda wait: natural_key(wait.service.spec.name))
+    width = max((len(wait.service.spec.name) for wait in ordered), default=0)
+    return [_stack_line(wait, width) for wait in ordered]
+
+
+def _stack_line(wait: Convergence, width: int) -> str:
+    progress = wait.progress
+    words = {Phase.WORKING: "", Phase.VERIFYING: "verifying", Phase.CONVERGED: "converged"}
+    note = wait.verdict if wait.phase == Phase.FAILED else words[wait.phase]
+    if wait.phase == Phase.WORKING:
+        note = next((_shortened(slot.error) for slot in progress.slots if slot.error), "")
+    line = f"{wait.service.spec.name.ljust(width)}  {progress.running}/{progress.wanted}  {note}"
+    return line.rstrip()
+
+
+def _slot_line(slot: SlotProgress, width: int) -> str:
+    label = f"{slot.label.ljust(width)}: "
+    if slot.state is None:
+        return (label + _shortened(slot.error)).rstrip()
+    word = slot.state.name.lower().ljust(9)
+    if slot.error:
+        return f"{label}{word} {_shortened(slot.error)}"
+    reached = _STATES.index(slot.state) + 1 if slot.state in _STATES else 0
+    filled = _BAR_WIDTH * reached // len(_STATES)
+    bar = ("=" * filled)[:-1] + ">" if filled else ""
+    return f"{label}{word} [{bar.ljust(_BAR_WIDTH)}]"
+
+
+def _shortened(error: str) -> str:
+    text = clean(error)
+    if len(text) <= ERROR_LENGTH_MAX:
+        return text
+    return text[: ERROR_LENGTH_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def repaint(old_count: int, lines: Sequence[str], columns: int) -> str:
+    """What to write so that a terminal shows `lines` where it showed `old_count` lines.
+
+    Lines are cut at the terminal's width: one that wraps would make the count wrong.
+    """
+    up = f"\x1b[{old_count}A" if old_count else ""
+    shown = "".join(f"\x1b[2K{line[: max(1, columns - 1)]}\n" for line in lines)
+    return f"{up}\r{shown}\x1b[J"
+
+
+def new_lines(old: Sequence[str], lines: Sequence[str]) -> list[str]:
+    """For a log file, which cannot be painted over: the lines that say something new.
+
+    Bars say nothing to a log, so a slot counts by its state.
+    """
+    known = {line.partition(" [")[0] for line in old}
+    plain = (line.partition(" [")[0].rstrip() for line in lines)
+    return [line for line in plain if line not in {k.rstrip() for k in known}]
