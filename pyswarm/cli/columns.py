@@ -38,7 +38,7 @@ def show_networks(args: Namespace, networks: Iterable[Network]) -> None:
     _show(args, listings.networks(networks, full=args.no_trunc))
 
 
-def show_payloads(args: Namespace, payloads: Sequence[Secret] | Sequence[Config]) -> None:
+def show_payloads(args: Namespace, payloads: Sequence[Secret | Config]) -> None:
     """`secret ls` and `config ls`."""
     _show(args, listings.payloads(payloads, time.time()))
 

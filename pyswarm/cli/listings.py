@@ -195,11 +195,10 @@ def _labels(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={labels[key]}" for key in sorted(labels))
 
 
-def payloads(found: Sequence[Secret] | Sequence[Config], now: float) -> Listing:
+def payloads(found: Sequence[Secret | Config], now: float) -> Listing:
     """`secret ls` and `config ls`; never the content."""
     rows = []
-    items: list[Secret | Config] = [*found]
-    for item in sorted(items, key=lambda i: natural_key(i.spec.name)):
+    for item in sorted(found, key=lambda i: natural_key(i.spec.name)):
         values = {
             "ID": item.id,
             "Name": item.spec.name,

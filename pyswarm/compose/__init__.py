@@ -1,8 +1,11 @@
-"""Compose files to specifications: parse, interpolate, check, merge, convert, plan."""
+"""Compose files to specifications: parse, interpolate, check, merge, convert, plan.
+
+What needs PyYAML (`client`, `show`) is not imported here, so that commands without a compose file
+start without it.
+"""
 
 from pyswarm.compose.marked import ComposeError, Marked, Place
 from pyswarm.compose.plan import Action, Existing, Kind, Plan, Step, plan
-from pyswarm.compose.show import to_yaml
 from pyswarm.compose.stack import IMAGE_LABEL, NAMESPACE_LABEL, Stack
 
 __all__ = [
@@ -15,7 +18,6 @@ __all__ = [
     "Plan",
     "Step",
     "plan",
-    "to_yaml",
     "IMAGE_LABEL",
     "NAMESPACE_LABEL",
     "Stack",

@@ -10,12 +10,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyswarm.compose import to_yaml
 from pyswarm.compose.client import load, load_document
 from pyswarm.compose.context import Context
 from pyswarm.compose.convert import convert
 from pyswarm.compose.document import read
 from pyswarm.compose.marked import ComposeError
+from pyswarm.compose.show import to_yaml
 from pyswarm.errors import InvalidArgument
 
 SHOP = """\
