@@ -23,27 +23,28 @@ _sym_db = _symbol_database.Default()
 
 
 from pyswarm.api.v1 import control_pb2 as pyswarm_dot_api_dot_v1_dot_control__pb2
+from pyswarm.api.v1 import objects_pb2 as pyswarm_dot_api_dot_v1_dot_objects__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apyswarm/api/v1/local.proto\x12\x0epyswarm.api.v1\x1a\x1cpyswarm/api/v1/control.proto\"\x81\x02\n\x0bInitRequest\x12\x19\n\x11\x61\x64vertise_address\x18\x01 \x01(\t\x12\x15\n\raddress_pools\x18\x02 \x03(\t\x12\x13\n\x0bsubnet_bits\x18\x03 \x01(\x03\x12\x12\n\nvxlan_port\x18\x04 \x01(\x03\x12 \n\x18heartbeat_period_seconds\x18\x05 \x01(\x01\x12 \n\x18\x63\x65rtificate_life_seconds\x18\x06 \x01(\x01\x12\x1a\n\x12task_history_limit\x18\x07 \x01(\x03\x12!\n\x19snapshot_interval_entries\x18\x08 \x01(\x03\x12\x14\n\x0c\x61vailability\x18\t \x01(\t\"N\n\x0cInitResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x14\n\x0cworker_token\x18\x02 \x01(\t\x12\x17\n\x0fmanager_address\x18\x03 \x01(\t\"`\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x19\n\x11\x61\x64vertise_address\x18\x03 \x01(\t\x12\x14\n\x0c\x61vailability\x18\x04 \x01(\t\"0\n\x0cJoinResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07manager\x18\x02 \x01(\x08\"\x1d\n\x0cLeaveRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\"\xf1\x03\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08hostname\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x0f\n\x07node_id\x18\x05 \x01(\t\x12\x12\n\ncluster_id\x18\x06 \x01(\t\x12\x0f\n\x07manager\x18\x07 \x01(\x08\x12\x0e\n\x06leader\x18\x08 \x01(\x08\x12\x0f\n\x07\x61\x64\x64ress\x18\t \x01(\t\x12\x10\n\x08managers\x18\n \x01(\x03\x12\r\n\x05nodes\x18\x0b \x01(\x03\x12\x19\n\x11manager_addresses\x18\x0c \x03(\t\x12\x0f\n\x07runtime\x18\r \x01(\t\x12\x0c\n\x04\x63pus\x18\x0e \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x0f \x01(\x03\x12\x18\n\x10operating_system\x18\x10 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x11 \x01(\t\x12\x0e\n\x06kernel\x18\x12 \x01(\t\x12\x1a\n\x12\x63ontainers_running\x18\x13 \x01(\x03\x12\x12\n\ncontainers\x18\x14 \x01(\x03\x12\x17\n\x0fstate_directory\x18\x15 \x01(\t\x12\x0e\n\x06python\x18\x16 \x01(\t\x12\x16\n\x0eleader_address\x18\x17 \x01(\t\x12\x11\n\traft_term\x18\x18 \x01(\x03\x12\x14\n\x0craft_applied\x18\x19 \x01(\x03\x32\x88\x02\n\x05Local\x12\x41\n\x04Init\x12\x1b.pyswarm.api.v1.InitRequest\x1a\x1c.pyswarm.api.v1.InitResponse\x12\x41\n\x04Join\x12\x1b.pyswarm.api.v1.JoinRequest\x1a\x1c.pyswarm.api.v1.JoinResponse\x12<\n\x05Leave\x12\x1c.pyswarm.api.v1.LeaveRequest\x1a\x15.pyswarm.api.v1.Empty\x12;\n\x04Info\x12\x15.pyswarm.api.v1.Empty\x1a\x1c.pyswarm.api.v1.InfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apyswarm/api/v1/local.proto\x12\x0epyswarm.api.v1\x1a\x1cpyswarm/api/v1/control.proto\x1a\x1cpyswarm/api/v1/objects.proto\"\xa9\x01\n\x0bInitRequest\x12\x19\n\x11\x61\x64vertise_address\x18\x01 \x01(\t\x12\x15\n\raddress_pools\x18\x02 \x03(\t\x12\x13\n\x0bsubnet_bits\x18\x03 \x01(\x03\x12\x12\n\nvxlan_port\x18\x04 \x01(\x03\x12)\n\x04spec\x18\x05 \x01(\x0b\x32\x1b.pyswarm.api.v1.ClusterSpec\x12\x14\n\x0c\x61vailability\x18\x06 \x01(\t\"N\n\x0cInitResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x14\n\x0cworker_token\x18\x02 \x01(\t\x12\x17\n\x0fmanager_address\x18\x03 \x01(\t\"`\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x19\n\x11\x61\x64vertise_address\x18\x03 \x01(\t\x12\x14\n\x0c\x61vailability\x18\x04 \x01(\t\"0\n\x0cJoinResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07manager\x18\x02 \x01(\x08\"\x1d\n\x0cLeaveRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\"\xf1\x03\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08hostname\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x0f\n\x07node_id\x18\x05 \x01(\t\x12\x12\n\ncluster_id\x18\x06 \x01(\t\x12\x0f\n\x07manager\x18\x07 \x01(\x08\x12\x0e\n\x06leader\x18\x08 \x01(\x08\x12\x0f\n\x07\x61\x64\x64ress\x18\t \x01(\t\x12\x10\n\x08managers\x18\n \x01(\x03\x12\r\n\x05nodes\x18\x0b \x01(\x03\x12\x19\n\x11manager_addresses\x18\x0c \x03(\t\x12\x0f\n\x07runtime\x18\r \x01(\t\x12\x0c\n\x04\x63pus\x18\x0e \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x0f \x01(\x03\x12\x18\n\x10operating_system\x18\x10 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x11 \x01(\t\x12\x0e\n\x06kernel\x18\x12 \x01(\t\x12\x1a\n\x12\x63ontainers_running\x18\x13 \x01(\x03\x12\x12\n\ncontainers\x18\x14 \x01(\x03\x12\x17\n\x0fstate_directory\x18\x15 \x01(\t\x12\x0e\n\x06python\x18\x16 \x01(\t\x12\x16\n\x0eleader_address\x18\x17 \x01(\t\x12\x11\n\traft_term\x18\x18 \x01(\x03\x12\x14\n\x0craft_applied\x18\x19 \x01(\x03\x32\x88\x02\n\x05Local\x12\x41\n\x04Init\x12\x1b.pyswarm.api.v1.InitRequest\x1a\x1c.pyswarm.api.v1.InitResponse\x12\x41\n\x04Join\x12\x1b.pyswarm.api.v1.JoinRequest\x1a\x1c.pyswarm.api.v1.JoinResponse\x12<\n\x05Leave\x12\x1c.pyswarm.api.v1.LeaveRequest\x1a\x15.pyswarm.api.v1.Empty\x12;\n\x04Info\x12\x15.pyswarm.api.v1.Empty\x1a\x1c.pyswarm.api.v1.InfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pyswarm.api.v1.local_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INITREQUEST']._serialized_start=77
-  _globals['_INITREQUEST']._serialized_end=334
-  _globals['_INITRESPONSE']._serialized_start=336
-  _globals['_INITRESPONSE']._serialized_end=414
-  _globals['_JOINREQUEST']._serialized_start=416
-  _globals['_JOINREQUEST']._serialized_end=512
-  _globals['_JOINRESPONSE']._serialized_start=514
-  _globals['_JOINRESPONSE']._serialized_end=562
-  _globals['_LEAVEREQUEST']._serialized_start=564
-  _globals['_LEAVEREQUEST']._serialized_end=593
-  _globals['_INFORESPONSE']._serialized_start=596
-  _globals['_INFORESPONSE']._serialized_end=1093
-  _globals['_LOCAL']._serialized_start=1096
-  _globals['_LOCAL']._serialized_end=1360
+  _globals['_INITREQUEST']._serialized_start=107
+  _globals['_INITREQUEST']._serialized_end=276
+  _globals['_INITRESPONSE']._serialized_start=278
+  _globals['_INITRESPONSE']._serialized_end=356
+  _globals['_JOINREQUEST']._serialized_start=358
+  _globals['_JOINREQUEST']._serialized_end=454
+  _globals['_JOINRESPONSE']._serialized_start=456
+  _globals['_JOINRESPONSE']._serialized_end=504
+  _globals['_LEAVEREQUEST']._serialized_start=506
+  _globals['_LEAVEREQUEST']._serialized_end=535
+  _globals['_INFORESPONSE']._serialized_start=538
+  _globals['_INFORESPONSE']._serialized_end=1035
+  _globals['_LOCAL']._serialized_start=1038
+  _globals['_LOCAL']._serialized_end=1302
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from pyswarm.api.v1 import objects_pb2 as _objects_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -26,22 +27,17 @@ class InitRequest(_message.Message):
     ADDRESS_POOLS_FIELD_NUMBER: _builtins.int
     SUBNET_BITS_FIELD_NUMBER: _builtins.int
     VXLAN_PORT_FIELD_NUMBER: _builtins.int
-    HEARTBEAT_PERIOD_SECONDS_FIELD_NUMBER: _builtins.int
-    CERTIFICATE_LIFE_SECONDS_FIELD_NUMBER: _builtins.int
-    TASK_HISTORY_LIMIT_FIELD_NUMBER: _builtins.int
-    SNAPSHOT_INTERVAL_ENTRIES_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
     AVAILABILITY_FIELD_NUMBER: _builtins.int
     advertise_address: _builtins.str
     """host or host:port; empty: the daemon's own choice"""
     subnet_bits: _builtins.int
     vxlan_port: _builtins.int
-    heartbeat_period_seconds: _builtins.float
-    certificate_life_seconds: _builtins.float
-    task_history_limit: _builtins.int
-    snapshot_interval_entries: _builtins.int
     availability: _builtins.str
     @_builtins.property
     def address_pools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def spec(self) -> _objects_pb2.ClusterSpec: ...
     def __init__(
         self,
         *,
@@ -49,15 +45,12 @@ class InitRequest(_message.Message):
         address_pools: _abc.Iterable[_builtins.str] | None = ...,
         subnet_bits: _builtins.int = ...,
         vxlan_port: _builtins.int = ...,
-        heartbeat_period_seconds: _builtins.float = ...,
-        certificate_life_seconds: _builtins.float = ...,
-        task_history_limit: _builtins.int = ...,
-        snapshot_interval_entries: _builtins.int = ...,
+        spec: _objects_pb2.ClusterSpec | None = ...,
         availability: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_pools", b"address_pools", "advertise_address", b"advertise_address", "availability", b"availability", "certificate_life_seconds", b"certificate_life_seconds", "heartbeat_period_seconds", b"heartbeat_period_seconds", "snapshot_interval_entries", b"snapshot_interval_entries", "subnet_bits", b"subnet_bits", "task_history_limit", b"task_history_limit", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_pools", b"address_pools", "advertise_address", b"advertise_address", "availability", b"availability", "spec", b"spec", "subnet_bits", b"subnet_bits", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

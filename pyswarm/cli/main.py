@@ -1,0 +1,99 @@
+"""The command `pyswarm`: reads the words, calls the daemon, answers with an exit code.
+
+Exit codes: 0 done, 1 refused or failed, 125 the command line itself is wrong (as in Docker),
+130 ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from argparse import Namespace
+from typing import Any, NoReturn
+
+from pyswarm import __version__
+from pyswarm.cli import network, node, payload, service, stack, swarm, system
+from pyswarm.cli.connection import Connection, socket_path
+from pyswarm.daemon import settings
+from pyswarm.errors import SwarmError
+from pyswarm.lab import commands as lab
+
+USAGE_CODE = 125
+_WAITING = "Operation continuing in background: look at 'pyswarm service ls' and 'service ps'."
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with Docker's exit code, and without guessing at shortened flags."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options.setdefault("allow_abbrev", False)
+        super().__init__(*args, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_CODE, f"{self.prog}: {message}\nSee '{self.prog} --help'.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(prog="pyswarm", description="Services and stacks on a cluster of machines.")
+    parser.add_argument("-H", "--host", help="the daemon's socket (unix:///path), or PYSWARM_HOST")
+    parser.add_argument("-v", "--version", action="version", version=f"pyswarm {__version__}")
+    parser.set_defaults(help_of=parser)
+    parsers = parser.add_subparsers(metavar="COMMAND", title="Commands")
+    for module in (swarm, node, service, stack, network, payload, system):
+        module.register(parsers)
+    daemon = parsers.add_parser("daemon", help="Run the daemon of this machine")
+    settings.add_options(daemon)
+    daemon.set_defaults(run_offline=_daemon, help_of=None)
+    lab.register(parsers)
+    return parser
+
+
+def _daemon(args: Namespace) -> int:
+    # Imported late: no other command needs what a daemon needs.
+    from pyswarm.daemon.main import run
+
+    return run(settings.from_arguments(args), debug=args.debug)
+
+
+async def _call(args: Namespace) -> int:
+    async with Connection(socket_path(args.host)) as connection:
+        code: int = await args.run(args, connection)
+        return code
+
+
+def _dispatch(args: Namespace) -> int:
+    if hasattr(args, "lab_handler"):
+        return lab.run(args)
+    if hasattr(args, "run_offline"):
+        code: int = args.run_offline(args)
+        return code
+    if getattr(args, "run", None) is not None:
+        return asyncio.run(_call(args))
+    args.help_of.print_help()
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    args = build_parser().parse_args(arguments)
+    try:
+        return _dispatch(args)
+    except SwarmError as error:
+        print(f"Error: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if hasattr(args, "detach"):
+            print(f"\n{_WAITING}", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `| head` does; Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

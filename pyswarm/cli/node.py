@@ -1,0 +1,114 @@
+"""`pyswarm node`: ls, inspect, ps, update, rm."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from typing import Any
+
+from pyswarm.api.v1 import control_pb2
+from pyswarm.cli import columns
+from pyswarm.cli.commands import Parsers, command, group
+from pyswarm.cli.connection import Connection
+from pyswarm.cli.each import for_each, inspect_each
+from pyswarm.cli.options import add_list_options, filters
+from pyswarm.cli.pairs import key_values
+from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
+from pyswarm.errors import InvalidArgument
+from pyswarm.model import Availability, Node, NodeRole, NodeSpec
+from pyswarm.wire import from_message, to_message
+
+_FILTERS = {
+    "id": "ids",
+    "name": "names",
+    "label": "labels",
+    "node.label": "node_labels",
+    "role": "roles",
+    "membership": "memberships",
+}
+
+
+def register(parsers: Parsers) -> None:  # type: ignore[type-arg]
+    """Add the commands."""
+    node = group(parsers, "node", "Manage swarm nodes")
+    listing = command(node, "ls", "List nodes in the swarm", _list, aliases=["list"])
+    add_list_options(listing, truncates=False)
+    inspect = command(node, "inspect", "Display detailed information on nodes", _inspect)
+    inspect.add_argument("refs", metavar="self|NODE", nargs="+")
+    ps = command(node, "ps", "List tasks running on nodes, this one by default", _ps)
+    add_list_options(ps)
+    ps.add_argument("--no-resolve", action="store_true", help="Do not map IDs to Names")
+    ps.add_argument("refs", metavar="NODE", nargs="*", default=["self"])
+    update = command(node, "update", "Update a node", _update)
+    update.add_argument("--availability", choices=("active", "pause", "drain"))
+    update.add_argument("--role", choices=("worker", "manager"))
+    update.add_argument("--label-add", action="append", default=[], help="key=value")
+    update.add_argument("--label-rm", action="append", default=[], help="key")
+    update.add_argument("ref", metavar="NODE")
+    remove = command(node, "rm", "Remove nodes from the swarm", _remove)
+    remove.add_argument("-f", "--force", action="store_true", help="even if it is not down")
+    remove.add_argument("refs", metavar="NODE", nargs="+")
+
+
+async def _get(connection: Connection, ref: str) -> Node:
+    if ref == "self":
+        info = await connection.call(connection.local.Info(control_pb2.Empty()))
+        ref = info.node_id
+    request = control_pb2.Reference(ref=ref)
+    return from_message(Node, await connection.call(connection.control.GetNode(request)))
+
+
+async def _list(args: Namespace, connection: Connection) -> int:
+    request = control_pb2.ListRequest(filters=filters(args, _FILTERS))
+    answer = await connection.call(connection.control.ListNodes(request))
+    info = await connection.call(connection.local.Info(control_pb2.Empty()))
+    columns.show_nodes(args, [from_message(Node, m) for m in answer.nodes], info.node_id)
+    return 0
+
+
+async def _inspect(args: Namespace, connection: Connection) -> int:
+    return await inspect_each(args.refs, lambda ref: _get(connection, ref))
+
+
+async def _ps(args: Namespace, connection: Connection) -> int:
+    nodes = [await _get(connection, ref) for ref in args.refs]
+    wanted = filters(args, TASK_FILTERS)
+    wanted.nodes.extend(node.id for node in nodes)
+    await show_tasks(args, connection, wanted)
+    return 0
+
+
+def changed_spec(args: Namespace, old: NodeSpec) -> NodeSpec:
+    """The node's specification after the flags."""
+    labels = dict(old.labels)
+    for key in args.label_rm:
+        if key not in labels:
+            raise InvalidArgument(f"key {key} doesn't exist in node's labels")
+        del labels[key]
+    labels |= dict(key_values(text) for text in args.label_add)
+    spec = replace(old, labels=labels)
+    if args.availability:
+        spec = replace(spec, availability=Availability[args.availability.upper()])
+    if args.role:
+        spec = replace(spec, role=NodeRole[args.role.upper()])
+    return spec
+
+
+async def _update(args: Namespace, connection: Connection) -> int:
+    node = await _get(connection, args.ref)
+    request = control_pb2.UpdateNodeRequest(
+        id=node.id,
+        version=node.meta.version,
+        spec=to_message(changed_spec(args, node.spec)),
+    )
+    await connection.call(connection.control.UpdateNode(request))
+    print(args.ref)
+    return 0
+
+
+async def _remove(args: Namespace, connection: Connection) -> int:
+    def one(ref: str) -> Any:
+        request = control_pb2.Reference(ref=ref, force=args.force)
+        return connection.call(connection.control.RemoveNode(request))
+
+    return await for_each(args.refs, one)

@@ -1,0 +1,259 @@
+"""`pyswarm service`: create, ls, ps, inspect, update, scale, rollback, logs, rm."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pyswarm.api.v1 import control_pb2
+from pyswarm.cli import columns
+from pyswarm.cli.commands import Parsers, command, group
+from pyswarm.cli.connection import Connection
+from pyswarm.cli.each import for_each, inspect_each
+from pyswarm.cli.listings import CountedService
+from pyswarm.cli.logs import show_logs
+from pyswarm.cli.options import add_list_options, filters
+from pyswarm.cli.service_flags import (
+    DURATION,
+    add_create_flags,
+    add_update_flags,
+    create_spec,
+    update_spec,
+)
+from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
+from pyswarm.cli.waiting import wait_for_removal, wait_for_services
+from pyswarm.errors import InvalidArgument, NotFound, SwarmError
+from pyswarm.model import Service, ServiceMode, ServiceSpec
+from pyswarm.wire import from_message, to_message
+
+_FILTERS = {"id": "ids", "name": "names", "label": "labels", "mode": "modes"}
+_ADJECTIVES = ("brave", "calm", "eager", "fair", "keen", "merry", "proud", "quick", "sunny", "wise")
+_ANIMALS = (
+    "badger",
+    "crane",
+    "dolphin",
+    "falcon",
+    "heron",
+    "lynx",
+    "otter",
+    "robin",
+    "seal",
+    "wren",
+)
+
+
+def register(parsers: Parsers) -> None:  # type: ignore[type-arg]
+    """Add the commands."""
+    service = group(parsers, "service", "Manage services")
+    create = command(service, "create", "Create a new service", _create)
+    add_create_flags(create)
+    _add_waiting(create)
+    create.add_argument("image", metavar="IMAGE")
+    create.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    listing = command(service, "ls", "List services", _list, aliases=["list"])
+    add_list_options(listing, truncates=False)
+    ps = command(service, "ps", "List the tasks of services", _ps)
+    add_list_options(ps)
+    ps.add_argument("--no-resolve", action="store_true", help="Do not map IDs to Names")
+    ps.add_argument("refs", metavar="SERVICE", nargs="+")
+    inspect = command(service, "inspect", "Display detailed information on services", _inspect)
+    inspect.add_argument("refs", metavar="SERVICE", nargs="+")
+    update = command(service, "update", "Update a service", _update)
+    add_update_flags(update)
+    _add_waiting(update)
+    update.add_argument("ref", metavar="SERVICE")
+    rollback = command(service, "rollback", "Revert changes to a service", _rollback)
+    _add_waiting(rollback)
+    rollback.add_argument("ref", metavar="SERVICE")
+    scale = command(service, "scale", "Scale one or multiple replicated services", _scale)
+    _add_waiting(scale)
+    scale.add_argument("targets", metavar="SERVICE=REPLICAS", nargs="+")
+    logs = command(service, "logs", "Fetch the logs of a service or task", _logs)
+    add_log_options(logs)
+    logs.add_argument("ref", metavar="SERVICE|TASK")
+    remove = command(service, "rm", "Remove services", _remove)
+    remove.add_argument("--wait", action="store_true", help="return when the last task has stopped")
+    remove.add_argument("refs", metavar="SERVICE", nargs="+")
+
+
+def _add_waiting(parser: Any) -> None:
+    parser.add_argument("-d", "--detach", action="store_true", help="Do not wait for the tasks")
+    parser.add_argument("-q", "--quiet", action="store_true", help="Suppress progress output")
+
+
+def add_log_options(parser: Any) -> None:
+    """The options of `service logs`."""
+    parser.add_argument("-f", "--follow", action="store_true", help="Follow log output")
+    parser.add_argument("-n", "--tail", default="all", help="Lines of each task from the end")
+    parser.add_argument("--since", type=DURATION, help="Show logs of this last time (e.g. 42m)")
+    parser.add_argument("-t", "--timestamps", action="store_true", help="Show timestamps")
+    parser.add_argument("--raw", action="store_true", help="Do not name the task of a line")
+    parser.add_argument("--no-trunc", action="store_true", help="Do not truncate ids")
+
+
+async def get_service(connection: Connection, ref: str) -> Service:
+    """The service of that id or name."""
+    request = control_pb2.Reference(ref=ref)
+    try:
+        message = await connection.call(connection.control.GetService(request))
+    except NotFound as error:
+        raise NotFound(f"no such service: {ref}") from error
+    return from_message(Service, message)
+
+
+async def list_services(
+    connection: Connection, wanted: control_pb2.Filters | None = None
+) -> list[CountedService]:
+    """The services that match, with their counts."""
+    request = control_pb2.ListRequest(filters=wanted)
+    answer = await connection.call(connection.control.ListServices(request))
+    return [
+        CountedService(
+            service=from_message(Service, m.service), running=m.running, desired=m.desired
+        )
+        for m in answer.services
+    ]
+
+
+def _with_env_files(args: Namespace) -> None:
+    lines: list[str] = []
+    for name in args.env_file:
+        try:
+            text = Path(name).read_text()
+        except OSError as error:
+            raise InvalidArgument(f"cannot read {name}: {error.strerror}") from error
+        lines += [line.strip() for line in text.splitlines()]
+    args.env = [line for line in lines if line and not line.startswith("#")] + args.env
+
+
+async def _create(args: Namespace, connection: Connection) -> int:
+    _with_env_files(args)
+    name = f"{random.choice(_ADJECTIVES)}_{random.choice(_ANIMALS)}"
+    spec = create_spec(args, name)
+    request = control_pb2.CreateServiceRequest(spec=to_message(spec))
+    created = await connection.call(connection.control.CreateService(request))
+    print(created.id, flush=True)
+    if args.detach:
+        return 0
+    return await _waited(connection, await get_service(connection, created.id), args.quiet)
+
+
+async def _waited(connection: Connection, service: Service, quiet: bool) -> int:
+    return await wait_for_services(connection, [service], quiet)
+
+
+async def _list(args: Namespace, connection: Connection) -> int:
+    columns.show_services(args, await list_services(connection, filters(args, _FILTERS)))
+    return 0
+
+
+async def _ps(args: Namespace, connection: Connection) -> int:
+    wanted, code = filters(args, TASK_FILTERS), 0
+    for ref in args.refs:
+        try:
+            wanted.services.append((await get_service(connection, ref)).id)
+        except NotFound as error:
+            print(f"Error: {error.message}", file=sys.stderr)
+            code = 1
+    if wanted.services:
+        await show_tasks(args, connection, wanted)
+    return code
+
+
+async def _inspect(args: Namespace, connection: Connection) -> int:
+    return await inspect_each(args.refs, lambda ref: get_service(connection, ref))
+
+
+async def change_service(
+    connection: Connection, service: Service, spec: ServiceSpec, rollback: bool = False
+) -> Service:
+    """Store a new specification; refused where somebody else changed the service meanwhile."""
+    request = control_pb2.UpdateServiceRequest(
+        id=service.id, version=service.meta.version, spec=to_message(spec), rollback=rollback
+    )
+    return from_message(Service, await connection.call(connection.control.UpdateService(request)))
+
+
+async def _update(args: Namespace, connection: Connection) -> int:
+    service = await get_service(connection, args.ref)
+    spec = update_spec(args, service.spec)
+    if args.rollback and spec != service.spec:
+        raise InvalidArgument("other flags may not be combined with --rollback")
+    changed = await change_service(connection, service, spec, args.rollback)
+    print(args.ref, flush=True)
+    return 0 if args.detach else await _waited(connection, changed, args.quiet)
+
+
+async def _rollback(args: Namespace, connection: Connection) -> int:
+    service = await get_service(connection, args.ref)
+    changed = await change_service(connection, service, service.spec, rollback=True)
+    print(args.ref, flush=True)
+    return 0 if args.detach else await _waited(connection, changed, args.quiet)
+
+
+async def _scale(args: Namespace, connection: Connection) -> int:
+    changed, code = [], 0
+    for target in args.targets:
+        try:
+            changed.append(await _scale_one(connection, target))
+            print(f"{target.partition('=')[0]} scaled to {target.partition('=')[2]}", flush=True)
+        except SwarmError as error:
+            print(f"Error: {error.message}", file=sys.stderr)
+            code = 1
+    if args.detach:
+        return code
+    return max(code, await wait_for_services(connection, changed, args.quiet))
+
+
+async def _scale_one(connection: Connection, target: str) -> Service:
+    ref, equals, text = target.partition("=")
+    if not equals:
+        raise InvalidArgument(f"invalid scale specifier '{target}', use SERVICE=REPLICAS")
+    if not text.isdigit():
+        raise InvalidArgument(f"{ref}: invalid replicas value {text}: use a whole number")
+    service = await get_service(connection, ref)
+    if service.spec.mode != ServiceMode.REPLICATED:
+        raise InvalidArgument(f"{ref}: scale can only be used with replicated mode")
+    return await change_service(connection, service, replace(service.spec, replicas=int(text)))
+
+
+async def _logs(args: Namespace, connection: Connection) -> int:
+    if args.tail != "all" and not args.tail.isdigit():
+        raise InvalidArgument(f"--tail {args.tail}: use a number of lines or all")
+    request = control_pb2.LogsRequest(
+        follow=args.follow,
+        tail=-1 if args.tail == "all" else int(args.tail),
+        since=time.time() - args.since if args.since else 0,
+    )
+    try:
+        request.services.append((await get_service(connection, args.ref)).id)
+    except NotFound:
+        try:
+            task = await connection.call(
+                connection.control.GetTask(control_pb2.Reference(ref=args.ref))
+            )
+        except NotFound as error:
+            raise NotFound(f"no such task or service: {args.ref}") from error
+        request.tasks.append(task.id)
+    return await show_logs(args, connection, request)
+
+
+async def _remove(args: Namespace, connection: Connection) -> int:
+    removed: list[str] = []
+
+    async def one(ref: str) -> None:
+        service = await get_service(connection, ref)
+        reference = control_pb2.Reference(ref=service.id)
+        await connection.call(connection.control.RemoveService(reference))
+        removed.append(service.id)
+
+    code = await for_each(args.refs, one)
+    if args.wait:
+        await wait_for_removal(connection, removed)
+    return code

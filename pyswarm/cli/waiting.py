@@ -1,0 +1,133 @@
+"""Waits for services, driven by a watch stream: progress as it happens, nothing is polled."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pyswarm.api.v1 import control_pb2
+from pyswarm.cli.connection import Connection
+from pyswarm.cli.progress import (
+    Convergence,
+    Phase,
+    measure,
+    new_lines,
+    repaint,
+    service_lines,
+    stack_lines,
+)
+from pyswarm.core import NEVER
+from pyswarm.errors import NotFound
+from pyswarm.model import Node, NodeState, Service, Task
+from pyswarm.wire import from_message
+
+
+class _Painter:
+    """Lines on a terminal in place, elsewhere each new line once."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._terminal = sys.stdout.isatty()
+
+    def show(self, lines: list[str]) -> None:
+        if self._terminal:
+            columns = shutil.get_terminal_size().columns
+            sys.stdout.write(repaint(len(self._lines), lines, columns))
+        else:
+            for line in new_lines(self._lines, lines):
+                print(line)
+        sys.stdout.flush()
+        self._lines = lines
+
+
+class _World:
+    """What the watch has told so far."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, Service] = {}
+        self.tasks: dict[str, Task] = {}
+        self.nodes: dict[str, Node] = {}
+        self.synced = False
+
+    def take(self, event: Any) -> None:
+        if event.action == control_pb2.WatchEvent.SYNCED:
+            self.synced = True
+            return
+        word = event.WhichOneof("object")
+        table: dict[str, Any] = getattr(self, word + "s")
+        kind = {"service": Service, "task": Task, "node": Node}[word]
+        record = from_message(kind, getattr(event, word))
+        if event.action == control_pb2.WatchEvent.DELETE:
+            table.pop(record.id, None)
+        else:
+            table[record.id] = record
+
+    def nodes_up(self) -> dict[str, str]:
+        """Names of the nodes that are up, by id."""
+        return {n.id: n.hostname for n in self.nodes.values() if n.status.state == NodeState.READY}
+
+
+async def wait_for_services(
+    connection: Connection, services: Sequence[Service], quiet: bool = False
+) -> int:
+    """Wait until each service has converged; the exit code: 1 where one has failed for good."""
+    if not services:
+        return 0
+    waits = {service.id: Convergence(service) for service in services}
+    painter, world = _Painter(), _World()
+    request = control_pb2.WatchRequest(
+        kinds=["service", "task", "node"], services=list(waits), follow=True
+    )
+    events = connection.stream(connection.control.Watch(request))
+    pending: asyncio.Task[Any] = asyncio.ensure_future(anext(events))
+    try:
+        while True:
+            deadline = min((wait.deadline() for wait in waits.values()), default=NEVER)
+            left = None if deadline == NEVER else max(deadline - time.monotonic(), 0)
+            await asyncio.wait([pending], timeout=left)
+            while pending.done():
+                world.take(pending.result())
+                pending = asyncio.ensure_future(anext(events))
+                await asyncio.sleep(0)
+            if world.synced:
+                _advance(waits, world)
+                if not quiet:
+                    lines = service_lines(next(iter(waits.values())))
+                    painter.show(lines if len(waits) == 1 else stack_lines(waits.values()))
+            if all(wait.phase >= Phase.CONVERGED for wait in waits.values()):
+                failed = [wait for wait in waits.values() if wait.phase == Phase.FAILED]
+                return 1 if failed else 0
+    finally:
+        pending.cancel()
+
+
+def _advance(waits: dict[str, Convergence], world: _World) -> None:
+    now = time.monotonic()
+    for service_id, wait in waits.items():
+        service = world.services.get(service_id)
+        if service is None:
+            raise NotFound(f"service {wait.service.spec.name} was removed while it was waited for")
+        wait.handle(service, measure(service, world.tasks.values(), world.nodes_up()), now)
+        wait.tick(now)
+
+
+async def wait_for_removal(connection: Connection, service_ids: Sequence[str]) -> None:
+    """Wait until the services are gone, which is when their last task has ended."""
+    if not service_ids:
+        return
+    request = control_pb2.WatchRequest(kinds=["service"], services=service_ids, follow=True)
+    left: set[str] = set()
+    synced = False
+    async for event in connection.stream(connection.control.Watch(request)):
+        if event.action == control_pb2.WatchEvent.SYNCED:
+            synced = True
+        elif event.action == control_pb2.WatchEvent.DELETE:
+            left.discard(event.service.id)
+        else:
+            left.add(event.service.id)
+        if synced and not left:
+            return
