@@ -1,0 +1,1 @@
+"""The routed overlay: networks between containers, their names, and published ports."""
