@@ -119,6 +119,14 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             session.wake.set()
         self._streams = {}
 
+    def forget(self, node_id: str) -> None:
+        """The node left: its silence is no news any more, and its session ends."""
+        self._sessions.forget(node_id)
+        session = self._streams.get(node_id)
+        if session is not None:
+            session.over = True
+            session.wake.set()
+
     def _require_open(self) -> None:
         if self._supervisor is None:
             raise NotLeader(leader=self._context.leader_address())

@@ -1,0 +1,275 @@
+"""One manager: raft, the store on it, the listeners, and what only the leader runs.
+
+listeners ──▶ control, dispatcher, CA, roles ──▶ store ──▶ raft ◀──▶ the other managers
+                               leader only: allocator, orchestrator, scheduler ┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import manager.allocator.driver
+import manager.orchestrator.driver
+import manager.scheduler.driver
+from certs.disk import CertificateDirectory
+from certs.tokens import new_token
+from manager.access import ACCESS
+from manager.ca.server import Authority, BootstrapServer, NodeCAServer
+from manager.castate import StoredCAState
+from manager.control.server import ControlContext, ControlServer
+from manager.control.transport import LeaderFirst
+from manager.dispatcher.server import Dispatcher, DispatcherContext
+from manager.raft.driver import RaftNode
+from manager.raft.membership import Member, Membership
+from manager.raft.settings import RaftSettings
+from manager.raft.transport import RaftTransport
+from manager.roles.quorum import raft_id_of
+from manager.roles.server import MembershipServer, RolesContext
+from manager.state.driver import Store
+from manager.state.store import Transaction
+from pyswarm.aio import Supervisor
+from pyswarm.api.v1 import (
+    ca_pb2_grpc,
+    control_pb2,
+    control_pb2_grpc,
+    dispatcher_pb2_grpc,
+    raft_pb2_grpc,
+)
+from pyswarm.errors import SwarmError
+from pyswarm.model import (
+    Cluster,
+    ManagerStatus,
+    Network,
+    NetworkSpec,
+    Node,
+    Reachability,
+    encode_id,
+)
+from pyswarm.model.identity import node_name
+from pyswarm.model.ids import ID_BYTES
+from pyswarm.rpc import (
+    Authorizer,
+    ChannelPool,
+    Provider,
+    bootstrap_server,
+    caller,
+    mutual_server,
+)
+
+log = logging.getLogger(__name__)
+
+PLANNERS = {
+    "allocator": manager.allocator.driver.run,
+    "orchestrator": manager.orchestrator.driver.run,
+    "scheduler": manager.scheduler.driver.run,
+}
+RESTART_SECONDS = 1.0
+LEADER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerConfig:
+    """`address` is "host:port", as other nodes reach this manager."""
+
+    node_id: str
+    cluster_id: str
+    address: str
+    directory: Path
+    certificates: CertificateDirectory
+    raft: RaftSettings = RaftSettings()
+
+
+def new_id() -> str:
+    """A fresh object id."""
+    return encode_id(secrets.token_bytes(ID_BYTES))
+
+
+class Manager:
+    """Everything that a node does as a manager; `start` and `stop` bound it."""
+
+    def __init__(self, config: ManagerConfig, credentials: Provider, pool: ChannelPool) -> None:
+        self.config = config
+        self._pool = pool
+        self._supervisor = Supervisor("manager")
+        self._planners: Supervisor | None = None
+        self._role_changed = asyncio.Event()
+        self.store = Store()
+        self._authorizer = Authorizer(ACCESS, config.cluster_id, self._is_removed)
+        host, _, port = config.address.rpartition(":")
+        self._main = mutual_server(config.address, credentials, self._authorizer).server
+        self._bootstrap = bootstrap_server(f"{host}:{int(port) + 1}", credentials).server
+        self._transport = RaftTransport(
+            config.address, lambda address, node_id: pool.get(address, node_name(node_id))
+        )
+        self.raft = RaftNode(
+            raft_id_of(config.node_id),
+            config.directory / "raft",
+            config.certificates.cryptor(),
+            self._transport,
+            self.store,
+            config.raft,
+        )
+        self.store.proposer = self.raft
+        self._add_services()
+
+    def _add_services(self) -> None:
+        self.dispatcher = Dispatcher(
+            DispatcherContext(
+                store=self.store,
+                caller=lambda _context: caller().node_id,
+                leader_address=self.leader_address,
+                manager_addresses=self.manager_addresses,
+                new_id=new_id,
+                clock=time.time,
+                monotonic=time.monotonic,
+            )
+        )
+        control = ControlServer(
+            ControlContext(
+                store=self.store,
+                logs=lambda: self.dispatcher.logs,
+                new_id=new_id,
+                new_token=lambda digest: new_token(digest, os.urandom(ID_BYTES)),
+                clock=time.time,
+                with_raft_status=self.with_raft_status,
+                manager_address=lambda: self.config.address,
+            )
+        )
+        service = control_pb2.DESCRIPTOR.services_by_name["Control"]
+        self.control = LeaderFirst(service, control, self.is_leading, self._leader_channel)
+        roles = MembershipServer(
+            RolesContext(
+                store=self.store,
+                raft=self.raft,
+                pool=self._pool,
+                caller=caller,
+                leader_address=self.leader_address,
+                said_goodbye=self.dispatcher.forget,
+            )
+        )
+        authority = Authority(StoredCAState(self.store, self.is_leading, self.leader_address))
+        server = self._main
+        server.add_generic_rpc_handlers((self.control,))
+        control_pb2_grpc.add_MembershipServicer_to_server(roles, server)
+        dispatcher_pb2_grpc.add_DispatcherServicer_to_server(self.dispatcher, server)
+        ca_pb2_grpc.add_NodeCAServicer_to_server(NodeCAServer(authority), server)
+        raft_pb2_grpc.add_RaftTransportServicer_to_server(self._transport, server)
+        ca_pb2_grpc.add_BootstrapServicer_to_server(BootstrapServer(authority), self._bootstrap)
+
+    # ---- life ----
+
+    async def start(self, first: tuple[Cluster, Node] | None = None) -> None:
+        """Serve. `first` makes a new swarm: its cluster record and this node's."""
+        self.raft.on_role_change(lambda leading, term: self._role_changed.set())
+        bootstrap = None
+        if first is not None:
+            config = self.config
+            me = Member(raft_id_of(config.node_id), config.node_id, config.address)
+            bootstrap = Membership.of([me])
+        await self.raft.start(bootstrap)
+        await self._main.start()
+        await self._bootstrap.start()
+        self._supervisor.start(self._follow_leadership(), "leadership")
+        if first is not None:
+            await self.raft.wait_until_leader(LEADER_SECONDS)
+            await self.store.update(lambda tx: _found(tx, *first))
+
+    async def stop(self, transfer: bool = True) -> None:
+        """Stop serving; a leader hands its office over first."""
+        await self._end_leadership()
+        await self.raft.stop(transfer=transfer)
+        await self._supervisor.close()
+        await self._main.stop(0.5)
+        await self._bootstrap.stop(0)
+
+    async def _follow_leadership(self) -> None:
+        while True:
+            await self._role_changed.wait()
+            self._role_changed.clear()
+            if self.raft.is_leader and self._planners is None:
+                await self._begin_leadership()
+            elif not self.raft.is_leader and self._planners is not None:
+                await self._end_leadership()
+
+    async def _begin_leadership(self) -> None:
+        log.info("this manager leads")
+        self.store.reset_head()
+        planners = self._planners = Supervisor("leader")
+        await self.dispatcher.open()
+        for name, run in PLANNERS.items():
+            planners.start(self._keep_running(name, run), name)
+
+    async def _keep_running(self, name: str, run: Callable[[Store], object]) -> None:
+        # A planner is level-triggered, so starting it again is all that a failure needs.
+        while True:
+            try:
+                await run(self.store)  # type: ignore[misc]
+            except SwarmError as error:
+                log.warning("the %s stopped and starts again: %s", name, error)
+            except Exception:
+                log.exception("the %s failed and starts again", name)
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def _end_leadership(self) -> None:
+        planners, self._planners = self._planners, None
+        if planners is None:
+            return
+        log.info("this manager no longer leads")
+        await self.dispatcher.close()
+        await planners.close()
+        self.store.reset_head()
+
+    # ---- what others ask ----
+
+    def is_leading(self) -> bool:
+        """Whether calls that need the leader are answered here."""
+        return self._planners is not None and self.raft.is_leader
+
+    def leader_address(self) -> str:
+        """The leader's main address, or empty."""
+        member = self.raft.membership.get(self.raft.leader_id or 0)
+        return member.address if member else ""
+
+    def manager_addresses(self) -> list[str]:
+        """The addresses of all managers."""
+        return [member.address for member in self.raft.membership.members]
+
+    def _leader_channel(self) -> object | None:
+        address = self.leader_address()
+        if not address or address == self.config.address:
+            return None
+        return self._pool.get(address)
+
+    def _is_removed(self, node_id: str) -> bool:
+        cluster = self.store.view.cluster
+        return cluster is not None and node_id in cluster.removed_nodes
+
+    def with_raft_status(self, node: Node) -> Node:
+        """The node with what raft sees of it now."""
+        if node.manager is None:
+            return node
+        raft_id = node.manager.raft_id
+        seen = raft_id in self.raft.reachable()
+        reachability = Reachability.REACHABLE if seen else Reachability.UNREACHABLE
+        leader = raft_id == self.raft.leader_id
+        status = ManagerStatus(
+            raft_id=raft_id,
+            address=node.manager.address,
+            leader=leader,
+            reachability=reachability,
+        )
+        return replace(node, manager=status)
+
+
+def _found(tx: Transaction, cluster: Cluster, node: Node) -> None:
+    """The first records of a swarm."""
+    tx.put(cluster)
+    tx.put(node)
+    tx.put(Network(id=new_id(), spec=NetworkSpec(name="ingress", ingress=True)))
