@@ -154,6 +154,23 @@ def check_cluster(spec: ClusterSpec) -> None:
         raise InvalidArgument("the snapshot interval must be at least 100 entries")
 
 
+def check_pools(pools: Iterable[str], subnet_bits: int) -> None:
+    """Refuse address pools out of which no network can be cut."""
+    seen: list[ipaddress.IPv4Network] = []
+    for text in pools:
+        try:
+            pool = ipaddress.IPv4Network(text)
+        except ValueError as error:
+            raise InvalidArgument(f"address pool {text}: {error}") from error
+        if pool.prefixlen > subnet_bits:
+            raise InvalidArgument(f"address pool {text} is smaller than a subnet /{subnet_bits}")
+        if any(pool.overlaps(other) for other in seen):
+            raise InvalidArgument(f"address pool {text} overlaps another one")
+        seen.append(pool)
+    if not 8 <= subnet_bits <= 29:
+        raise InvalidArgument(f"the mask length of subnets must be from 8 to 29, not {subnet_bits}")
+
+
 def watched_kinds(words: Iterable[str]) -> tuple[type, ...]:
     """The record types of a watch; none named means all."""
     chosen = list(words) or list(_KINDS)

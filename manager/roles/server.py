@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,11 +60,9 @@ class MembershipServer(control_pb2_grpc.MembershipServicer):
         raft_id = raft_id_of(caller.node_id)
         member = Member(raft_id, caller.node_id, request.address)
         async with self._one_at_a_time:
-            try:
+            # Where the answer of an earlier try was lost, it is a member already.
+            with suppress(AlreadyExists):
                 await self._context.raft.change_membership(AddMember(member), CHANGE_SECONDS)
-            except AlreadyExists:
-                # The answer of an earlier try was lost: it is a member, so say who is.
-                pass
             await self._context.store.update(
                 lambda tx: _set_manager(
                     tx, caller.node_id, ManagerStatus(raft_id=raft_id, address=request.address)

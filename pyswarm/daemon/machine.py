@@ -116,3 +116,11 @@ def interface_mtu_bytes(address: str) -> int:
             [link] = links.get_links(entry["index"])
             return int(link.get_attr("IFLA_MTU"))
     return 1500
+
+
+def operating_system() -> str:
+    """The distribution's own name for itself."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()
