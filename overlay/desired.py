@@ -14,6 +14,7 @@ from typing import Final
 from overlay.fdb import Peer, peers, remote_routes
 from overlay.names import container_mac, link_address, veth_name, vtep_mac
 from overlay.vip import backends
+from pyswarm.errors import ResourceExhausted
 from pyswarm.model import EndpointSet, NetworkAttachment, PortConfig
 
 LOCAL_NETWORK: Final = "local"
@@ -87,6 +88,17 @@ class Router:
     members: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Everything that the desired state follows from. `complete`: the managers have named every
+    network, so one that is not in `sets` is gone."""
+
+    sets: Mapping[str, EndpointSet]
+    attached: Mapping[str, Attached]
+    dead: frozenset[str] = frozenset()
+    complete: bool = False
+
+
 def legs_of(
     task_id: str,
     attachments: Sequence[NetworkAttachment],
@@ -139,6 +151,31 @@ def needs_local(
     """Whether `legs_of` will ask for an address in the node's local network."""
     internal_only = all(sets[a.network_id].internal for a in attachments)
     return not attachments or (has_host_ports and internal_only)
+
+
+def choose_local_subnet(taken: Sequence[IPv4Network]) -> str:
+    """A subnet for the node's local network that overlaps none of `taken`; raises
+    ResourceExhausted where the host uses all private ones."""
+    candidates = (
+        *(IPv4Network(f"172.{second}.0.0/16") for second in range(18, 32)),
+        *(IPv4Network(f"192.168.{third}.0/20") for third in range(0, 256, 16)),
+    )
+    for candidate in candidates:
+        if not any(candidate.overlaps(network) for network in taken):
+            return str(candidate)
+    raise ResourceExhausted(
+        "every private subnet from 172.18.0.0 to 192.168.255.255 is in use on this node: free one"
+    )
+
+
+def free_local_address(subnet: str, attached: Iterable[Attached]) -> str:
+    """The lowest address of the local network that no container has; raises ResourceExhausted."""
+    used = {leg.address for a in attached for leg in a.legs if leg.network_id == LOCAL_NETWORK}
+    network = IPv4Network(subnet)
+    for place in range(2, network.num_addresses - 1):
+        if str(network[place]) not in used:
+            return str(network[place])
+    raise ResourceExhausted(f"the node's local network {subnet} has no free address")
 
 
 def local_set(subnet: str) -> EndpointSet:

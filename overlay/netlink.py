@@ -176,10 +176,8 @@ class Channel:
         self._sequence += 1
         flags = NLM_REQUEST | NLM_DUMP
         size = 16 + len(message.body)
-        self._socket.send(
-            HEADER.pack(size, message.kind, flags, self._sequence, 0) + message.body
-        )
-        found = []
+        self._socket.send(HEADER.pack(size, message.kind, flags, self._sequence, 0) + message.body)
+        found: list[bytes] = []
         while True:
             for kind, _, sequence, body in self._receive():
                 if sequence != self._sequence:

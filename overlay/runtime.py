@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from overlay import messages, names, netlink, nft, ports, vip
-from overlay.dns import REDIRECT
 from overlay.desired import Head, Leg, Router
+from overlay.dns import REDIRECT
 from overlay.fdb import Peer
 from overlay.messages import End, Message
 from overlay.netlink import Channel
@@ -100,6 +100,12 @@ class Kernel:
         nft.close_forwarding()
         nft.remove_table()
 
+    def remove_directories(self) -> None:
+        """Remove the directories, which are empty by now."""
+        for directory in (self._routers, self._containers):
+            with suppress(OSError):
+                directory.rmdir()
+
     def underlay_mtu(self, address: str) -> int:
         """The MTU of the link that has `address`; raises FailedPrecondition where none has."""
         found = map(messages.parse_address, self.host.channel.dump(messages.addresses_dump()))
@@ -174,14 +180,7 @@ class Kernel:
                 netlink.sysctl(f"ipv4/conf/{scope}/send_redirects", "0")
                 with suppress(FileNotFoundError):
                     netlink.sysctl(f"ipv6/conf/{scope}/disable_ipv6", "1")
-            nft.replace_table(
-                vip.table(
-                    subnet=head.subnet,
-                    gateway=head.gateway,
-                    link_address=head.link_address,
-                    ingress=head.ingress,
-                )
-            )
+            nft.replace_table(_table(head))
             nft.run(vip.chains(1, vip.CHAINS_FIRST + 1))
         place.channel.send(
             [
@@ -221,9 +220,7 @@ class Kernel:
         place.channel.send(
             [
                 messages.veth(
-                    End(
-                        name=names.EGRESS_DEVICE, mac=names.EGRESS_ROUTER_MAC, index=_EGRESS_INDEX
-                    ),
+                    End(name=names.EGRESS_DEVICE, mac=names.EGRESS_ROUTER_MAC, index=_EGRESS_INDEX),
                     End(name=device, mac=names.EGRESS_HOST_MAC),
                     namespace=self.host.descriptor,
                     mtu=head.mtu_bytes,
@@ -261,6 +258,8 @@ class Kernel:
     def observe(self, network_id: str, head: Head, legs: Iterable[Leg]) -> Router:
         """What an adopted router holds of `legs` and other nodes; strange veths are removed."""
         place = self._router(network_id)
+        with netlink.visit(place.descriptor):
+            nft.replace_table(_table(head))
         links = place.links()
         present = frozenset(leg for leg in legs if leg.veth in links)
         strange = {n for n in links if n.startswith("v")} - {leg.veth for leg in present}
@@ -331,7 +330,8 @@ class Kernel:
 
     def container_path(self, task_id: str) -> Path:
         """Where the task's namespace is."""
-        assert task_id and "/" not in task_id, f"not a task's id: {task_id!r}"
+        assert task_id.strip("."), f"not a task's id: {task_id!r}"
+        assert "/" not in task_id, f"not a task's id: {task_id!r}"
         return self._containers / task_id
 
     def make_container(self, task_id: str, sysctls: Mapping[str, str]) -> None:
@@ -396,6 +396,15 @@ def _namespaces(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
+def _table(head: Head) -> str:
+    return vip.table(
+        subnet=head.subnet,
+        gateway=head.gateway,
+        link_address=head.link_address,
+        ingress=head.ingress,
+    )
+
+
 def _inside(head: Head, leg: Leg, index: int) -> list[Message]:
     """A container's own side of a leg: everything goes to the one gateway, without ARP."""
     gateway = names.CONTAINER_GATEWAY
@@ -406,9 +415,7 @@ def _inside(head: Head, leg: Leg, index: int) -> list[Message]:
         messages.route(head.subnet, index, via=gateway, source=leg.address),
     ]
     if head.ingress:  # the source of every connection from outside, see the router's table
-        found.append(
-            messages.route(names.LINK_NETWORK, index, via=gateway, source=leg.address)
-        )
+        found.append(messages.route(names.LINK_NETWORK, index, via=gateway, source=leg.address))
     if leg.exit:
         found.append(messages.route("0.0.0.0/0", index, via=gateway, source=leg.address))
     return found
