@@ -1,0 +1,1 @@
+"""Containers on containerd: its API, images from registries, the containers themselves."""
