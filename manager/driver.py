@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import grpc
+
 import manager.allocator.driver
 import manager.orchestrator.driver
 import manager.scheduler.driver
@@ -241,7 +243,7 @@ class Manager:
         """The addresses of all managers."""
         return [member.address for member in self.raft.membership.members]
 
-    def _leader_channel(self) -> object | None:
+    def _leader_channel(self) -> grpc.aio.Channel | None:
         address = self.leader_address()
         if not address or address == self.config.address:
             return None

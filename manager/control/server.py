@@ -367,7 +367,8 @@ class ControlServer(control_pb2_grpc.ControlServicer):
             while True:
                 view = self._store.view
                 for kind in kinds:
-                    for record in view.list(kind):
+                    records: list[Any] = view.list(kind)
+                    for record in records:
                         if view_of.is_watched(record, services):
                             yield view_of.event(record, view.version)
                 event = control_pb2.WatchEvent

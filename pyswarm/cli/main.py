@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-H", "--host", help="the daemon's socket (unix:///path), or PYSWARM_HOST")
     parser.add_argument("-v", "--version", action="version", version=f"pyswarm {__version__}")
     parser.set_defaults(help_of=parser)
-    parsers = parser.add_subparsers(metavar="COMMAND", title="Commands")
+    parsers: Any = parser.add_subparsers(metavar="COMMAND", title="Commands")
     for module in (swarm, node, service, stack, network, payload, system):
         module.register(parsers)
     daemon = parsers.add_parser("daemon", help="Run the daemon of this machine")
@@ -56,7 +56,8 @@ def _daemon(args: Namespace) -> int:
     # Imported late: no other command needs what a daemon needs.
     from pyswarm.daemon.main import run
 
-    return run(settings.from_arguments(args), debug=args.debug)
+    code: int = run(settings.from_arguments(args), debug=args.debug)
+    return code
 
 
 async def _call(args: Namespace) -> int:

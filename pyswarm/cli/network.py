@@ -18,7 +18,7 @@ from pyswarm.wire import from_message, to_message
 _FILTERS = {"id": "ids", "name": "names", "label": "labels", "driver": "drivers"}
 
 
-def register(parsers: Parsers) -> None:  # type: ignore[type-arg]
+def register(parsers: Parsers) -> None:
     """Add the commands."""
     network = group(parsers, "network", "Manage networks")
     create = command(network, "create", "Create a network", _create)

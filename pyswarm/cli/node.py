@@ -28,7 +28,7 @@ _FILTERS = {
 }
 
 
-def register(parsers: Parsers) -> None:  # type: ignore[type-arg]
+def register(parsers: Parsers) -> None:
     """Add the commands."""
     node = group(parsers, "node", "Manage swarm nodes")
     listing = command(node, "ls", "List nodes in the swarm", _list, aliases=["list"])

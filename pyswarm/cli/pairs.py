@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from pyswarm.compose.values import size_bytes
 from pyswarm.errors import InvalidArgument
@@ -90,9 +90,16 @@ def mount(text: str) -> Mount:
         read_only=_is_true(fields.get("readonly", fields.get("ro", "false"))),
         propagation=fields.get("bind-propagation", ""),
         no_copy=_is_true(fields.get("volume-nocopy", "false")),
-        tmpfs_size_bytes=size_bytes(fields.get("tmpfs-size", "0")),
-        tmpfs_mode=int(fields.get("tmpfs-mode", "0"), 8),
+        tmpfs_size_bytes=_read(size_bytes, fields.get("tmpfs-size", "0"), text),
+        tmpfs_mode=_read(lambda mode: int(mode, 8), fields.get("tmpfs-mode", "0"), text),
     )
+
+
+def _read(read: Callable[[str], int], value: str, whole: str) -> int:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise InvalidArgument(f"mount '{whole}': '{value}' is not a number") from error
 
 
 def _is_true(text: str) -> bool:

@@ -21,7 +21,7 @@ from pyswarm.wire import from_message, to_message
 _FILTERS = {"id": "ids", "name": "names", "label": "labels"}
 
 
-def register(parsers: Parsers) -> None:  # type: ignore[type-arg]
+def register(parsers: Parsers) -> None:
     """Add the commands of both kinds."""
     for kind in (Secret, Config):
         word = kind.__name__.lower()

@@ -48,7 +48,7 @@ _ANIMALS = (
 )
 
 
-def register(parsers: Parsers) -> None:  # type: ignore[type-arg]
+def register(parsers: Parsers) -> None:
     """Add the commands."""
     service = group(parsers, "service", "Manage services")
     create = command(service, "create", "Create a new service", _create)

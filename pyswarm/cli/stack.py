@@ -6,7 +6,7 @@ import os
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pyswarm.api.v1 import control_pb2
 from pyswarm.cli import columns
@@ -17,15 +17,14 @@ from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.service import list_services
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
-from pyswarm.compose import NAMESPACE_LABEL, Action, Existing, Kind, Plan, Step, plan, to_yaml
-from pyswarm.compose.client import ComposeFile, load, load_document
+from pyswarm.compose import NAMESPACE_LABEL, Action, Existing, Kind, Plan, Step, plan
 from pyswarm.compose.plan import removal
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Config, Network, Secret
 from pyswarm.wire import from_message, to_message
 
 
-def register(parsers: Parsers) -> None:  # type: ignore[type-arg]
+def register(parsers: Parsers) -> None:
     """Add the commands."""
     stack = group(parsers, "stack", "Manage stacks")
     deploy = command(stack, "deploy", "Deploy a new stack or update one", _deploy, aliases=["up"])
@@ -62,7 +61,7 @@ def _add_files(parser: Any) -> None:
     )
 
 
-def _files(names: list[str]) -> list[ComposeFile]:
+def _files(names: list[str]) -> list[Path | Literal["-"]]:
     return ["-" if name == "-" else Path(name) for name in names]
 
 
@@ -123,6 +122,9 @@ async def carry_out(connection: Connection, steps: Plan) -> list[str]:
 
 async def _deploy(args: Namespace, connection: Connection) -> int:
     files, name = _arguments(args)
+    # Imported here: commands without a compose file start without YAML.
+    from pyswarm.compose.client import load
+
     loaded = load(_files(files), name, os.environ)
     steps = plan(loaded.stack, await existing_objects(connection), prune=args.prune)
     for warning in (*loaded.warnings, *steps.warnings):
@@ -189,6 +191,9 @@ async def _remove(args: Namespace, connection: Connection) -> int:
 
 
 def _config(args: Namespace) -> int:
+    from pyswarm.compose.client import load_document
+    from pyswarm.compose.show import to_yaml
+
     loaded = load_document(_files(args.compose_file), os.environ)
     for warning in loaded.document.warnings:
         print(f"Warning: {warning}", file=sys.stderr)

@@ -15,7 +15,7 @@ from pyswarm.model import Cluster, ClusterSpec
 from pyswarm.wire import from_message, to_message
 
 
-def register(parsers: Parsers) -> None:  # type: ignore[type-arg]
+def register(parsers: Parsers) -> None:
     """Add the commands."""
     swarm = group(parsers, "swarm", "Manage the swarm")
     init = command(swarm, "init", "Initialize a swarm", _init)

@@ -17,7 +17,7 @@ from pyswarm.cli.render import human_size
 from pyswarm.errors import SwarmError
 
 
-def register(parsers: Parsers) -> None:  # type: ignore[type-arg]
+def register(parsers: Parsers) -> None:
     """Add the commands."""
     for name, text, run in (
         ("info", "Display system-wide information", _info),
@@ -69,11 +69,10 @@ def info_text(info: Any) -> str:
 async def _info(args: Namespace, connection: Connection) -> int:
     info = await connection.call(connection.local.Info(control_pb2.Empty()))
     if args.format == "json":
-        options = {
-            "preserving_proto_field_name": True,
-            "always_print_fields_with_no_presence": True,
-        }
-        print(json.dumps(MessageToDict(info, **options)))
+        fields = MessageToDict(
+            info, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        print(json.dumps(fields))
     else:
         print(info_text(info))
     return 0

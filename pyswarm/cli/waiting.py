@@ -59,7 +59,7 @@ class _World:
             return
         word = event.WhichOneof("object")
         table: dict[str, Any] = getattr(self, word + "s")
-        kind = {"service": Service, "task": Task, "node": Node}[word]
+        kind: type[Any] = {"service": Service, "task": Task, "node": Node}[word]
         record = from_message(kind, getattr(event, word))
         if event.action == control_pb2.WatchEvent.DELETE:
             table.pop(record.id, None)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.runtime.driver import ContainerdRuntime
+
 from pyswarm.api.v1 import local_pb2_grpc
 from pyswarm.daemon.node import SwarmNode
 from pyswarm.daemon.server import ControlHere, LocalServer

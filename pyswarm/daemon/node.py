@@ -14,8 +14,8 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-
 
 import certs.client as ca_client
 from agent.driver import Agent
@@ -29,7 +29,7 @@ from manager.driver import Manager, ManagerConfig, new_id
 from manager.raft.settings import RaftSettings
 from manager.roles.quorum import raft_id_of
 from overlay.driver import Overlay
-from pyswarm.aio import Backoff, Supervisor
+from pyswarm.aio import Backoff, Lagged, Supervisor
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc, local_pb2
 from pyswarm.daemon import machine
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
@@ -71,7 +71,9 @@ ALREADY = (
 class SwarmNode:
     """The node's life in and out of swarms. One operation at a time."""
 
-    def __init__(self, settings: Settings, runtime: Containers, runtime_name: Callable[[], str]):
+    def __init__(
+        self, settings: Settings, runtime: Containers, runtime_name: Callable[[], str]
+    ) -> None:
         self.settings = settings
         self._runtime = runtime
         self._runtime_name = runtime_name
@@ -144,7 +146,8 @@ class SwarmNode:
         await self.agent.start()
 
     async def _start_manager(self, keeper: Keeper, first: tuple[Cluster, Node] | None) -> None:
-        assert self.membership is not None and self._pool is not None
+        assert self.membership is not None, "a manager is part of a swarm"
+        assert self._pool is not None, "the pool is made before the manager"
         raft = RaftSettings()
         if first is not None:
             entries = first[0].spec.snapshot_interval_entries
@@ -351,7 +354,7 @@ class SwarmNode:
         try:
             stub = control_pb2_grpc.ControlStub(pool.get(membership.managers[0]))
             with swarm_errors(membership.managers[0]):
-                message = await stub.GetCluster(control_pb2.Empty())  # type: ignore[misc]
+                message = await stub.GetCluster(control_pb2.Empty())
             return replace(membership, vxlan_port=message.vxlan_port)
         except NotLeader:
             return membership
@@ -362,9 +365,11 @@ class SwarmNode:
         request = control_pb2.JoinRaftRequest(address=address)
         await self._at_leader(addresses, "JoinRaft", request, JOIN_SECONDS)
         assert self.manager is not None
-        async with asyncio.timeout(JOIN_SECONDS):
-            while self.manager.store.view.cluster is None:
-                await asyncio.sleep(0.05)
+        with self.manager.store.watch() as commits:
+            async with asyncio.timeout(JOIN_SECONDS):
+                while self.manager.store.view.cluster is None:
+                    with suppress(Lagged):  # a snapshot was installed, so look again
+                        await commits.get()
 
     async def _at_leader(
         self, addresses: list[str], method: str, request: object, seconds: float
