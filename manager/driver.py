@@ -31,7 +31,7 @@ from manager.dispatcher.server import Dispatcher, DispatcherContext
 from manager.raft.driver import RaftNode
 from manager.raft.membership import Member, Membership
 from manager.raft.settings import RaftSettings
-from manager.raft.transport import RaftTransport
+from manager.raft.transport import PeerTransport
 from manager.roles.quorum import raft_id_of
 from manager.roles.server import MembershipServer, RolesContext
 from manager.state.driver import Store
@@ -42,7 +42,6 @@ from pyswarm.api.v1 import (
     control_pb2,
     control_pb2_grpc,
     dispatcher_pb2_grpc,
-    raft_pb2_grpc,
 )
 from pyswarm.errors import SwarmError
 from pyswarm.model import (
@@ -107,8 +106,10 @@ class Manager:
         host, _, port = config.address.rpartition(":")
         self._main = mutual_server(config.address, credentials, self._authorizer).server
         self._bootstrap = bootstrap_server(f"{host}:{int(port) + 1}", credentials).server
-        self._transport = RaftTransport(
-            config.address, lambda address, node_id: pool.get(address, node_name(node_id))
+        self._transport = PeerTransport(
+            address=config.address,
+            connect=lambda address, node_id: pool.get(address, node_name(node_id)),
+            authorize=lambda _context: caller().node_id,
         )
         self.raft = RaftNode(
             raft_id_of(config.node_id),
@@ -162,7 +163,7 @@ class Manager:
         control_pb2_grpc.add_MembershipServicer_to_server(roles, server)
         dispatcher_pb2_grpc.add_DispatcherServicer_to_server(self.dispatcher, server)
         ca_pb2_grpc.add_NodeCAServicer_to_server(NodeCAServer(authority), server)
-        raft_pb2_grpc.add_RaftTransportServicer_to_server(self._transport, server)
+        self._transport.add_to(server)
         ca_pb2_grpc.add_BootstrapServicer_to_server(BootstrapServer(authority), self._bootstrap)
 
     # ---- life ----

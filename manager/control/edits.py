@@ -99,6 +99,8 @@ def update_labels(old: Payload, spec: PayloadSpec, now: float) -> Payload:
     """A secret or config with new labels; its content never changes."""
     if spec.name != old.spec.name or (spec.data and spec.data != old.spec.data):
         raise InvalidArgument("only updates to Labels are allowed: create it under a new name")
+    if spec.labels == old.spec.labels:
+        return old
     return replace(
         old,
         spec=replace(old.spec, labels=spec.labels),

@@ -458,7 +458,8 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         def change(tx: Transaction) -> Payload:
             old = _current(tx, kind, request.id, request.version)
             new = edits.update_labels(old, spec, self._now())
-            tx.put(new)
+            if new is not old:  # a stack deployed again names its secrets again
+                tx.put(new)
             return new
 
         return await self._store.update(change)
