@@ -1,0 +1,1 @@
+"""Consensus among the managers; see README.md. `driver.RaftNode` is what others use."""

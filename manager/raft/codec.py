@@ -1,0 +1,94 @@
+"""Messages to protobuf and back; ValueError for what a member cannot have sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from manager.raft import messages as m
+from pyswarm.api.v1 import raft_pb2 as pb
+
+_KINDS = {int(kind): kind for kind in m.EntryKind}
+_LIMIT = 1 << 62
+"""Indexes, terms and ids stay far below what a counter reaches in the life of a cluster."""
+
+# Name of the field in the envelope, wire class, fields with the same name on both sides.
+_PLAIN: dict[type[m.Message], tuple[str, Callable[..., Any], tuple[str, ...]]] = {
+    m.VoteRequest: (
+        "vote_request",
+        pb.RaftVoteRequest,
+        ("last_index", "last_term", "pre", "transfer"),
+    ),
+    m.VoteReply: ("vote_reply", pb.RaftVoteReply, ("granted", "pre")),
+    m.AppendReply: (
+        "append_reply",
+        pb.RaftAppendReply,
+        ("index", "rejected", "hint_index", "hint_term"),
+    ),
+    m.Heartbeat: ("heartbeat", pb.RaftHeartbeat, ("commit", "context")),
+    m.HeartbeatReply: ("heartbeat_reply", pb.RaftHeartbeatReply, ("context",)),
+    m.TimeoutNow: ("timeout_now", pb.RaftTimeoutNow, ()),
+    m.ReadRequest: ("read_request", pb.RaftReadRequest, ("request",)),
+    m.ReadReply: ("read_reply", pb.RaftReadReply, ("request", "index")),
+}
+_BY_NAME = {name: (kind, fields) for kind, (name, _, fields) in _PLAIN.items()}
+
+
+def to_wire(message: m.Message) -> pb.RaftMessage:
+    """The message for an envelope; snapshots have a call of their own."""
+    head: dict[str, Any] = {"sender": message.sender, "to": message.to, "term": message.term}
+    if isinstance(message, m.Append):
+        append = pb.RaftAppend(
+            prev_index=message.prev_index,
+            prev_term=message.prev_term,
+            commit=message.commit,
+            entries=[
+                pb.RaftEntry(term=entry.term, kind=entry.kind, data=entry.data)
+                for entry in message.entries
+            ],
+        )
+        return pb.RaftMessage(append=append, **head)
+    name, wire, fields = _PLAIN[type(message)]
+    body: Any = {name: wire(**{field: getattr(message, field) for field in fields})}
+    return pb.RaftMessage(**head, **body)
+
+
+def from_wire(wire: pb.RaftMessage) -> m.Message:
+    """The message in an envelope."""
+    if not (0 < wire.sender < 1 << 63 and 0 < wire.to < 1 << 63 and 0 < wire.term < _LIMIT):
+        raise ValueError("a raft message without sender, receiver or term")
+    name = wire.WhichOneof("body")
+    if name == "append":
+        return _append(wire)
+    if name is None or name not in _BY_NAME:
+        raise ValueError("a raft message of an unknown kind")
+    kind, fields = _BY_NAME[name]
+    body = getattr(wire, name)
+    values: dict[str, Any] = {field: getattr(body, field) for field in fields}
+    # Numbers of reads are made by members and may use all 64 bits.
+    if any(value >= _LIMIT for field, value in values.items() if field != "request"):
+        raise ValueError(f"a number in a {name} is too large")
+    return kind(sender=wire.sender, to=wire.to, term=wire.term, **values)
+
+
+def _append(wire: pb.RaftMessage) -> m.Append:
+    body = wire.append
+    if max(body.prev_index, body.prev_term, body.commit) >= _LIMIT:
+        raise ValueError("a number in an append is too large")
+    entries = []
+    before = body.prev_term
+    for index, entry in enumerate(body.entries, body.prev_index + 1):
+        kind = _KINDS.get(entry.kind)
+        if kind is None or not before <= entry.term <= wire.term:
+            raise ValueError(f"entry {index} of an append has an impossible kind or term")
+        before = entry.term
+        entries.append(m.Entry(index, entry.term, kind, entry.data))
+    return m.Append(
+        sender=wire.sender,
+        to=wire.to,
+        term=wire.term,
+        prev_index=body.prev_index,
+        prev_term=body.prev_term,
+        commit=body.commit,
+        entries=tuple(entries),
+    )

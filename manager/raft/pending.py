@@ -1,0 +1,150 @@
+"""Callers that wait: for their entry, for a read, for an index, for something to become true."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from manager.raft.messages import Entry
+from pyswarm.errors import NotLeader, SwarmError, Unavailable
+
+
+class Waiter(Protocol):
+    """The part of a future that is needed here."""
+
+    def done(self) -> bool:
+        """Whether it has a result, or nobody waits any more."""
+        ...
+
+    def set_result(self, result: int, /) -> None:
+        """Wake the caller."""
+        ...
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Wake the caller with an error."""
+        ...
+
+
+def answer(waiter: Waiter, index: int) -> None:
+    """Give the result, if it is still wanted."""
+    if not waiter.done():
+        waiter.set_result(index)
+
+
+def refuse(waiter: Waiter, error: SwarmError) -> None:
+    """Give the error, if it is still wanted."""
+    if not waiter.done():
+        waiter.set_exception(error)
+
+
+class Proposals:
+    """Payloads on their way: queued for the next append, or in the log and not yet applied."""
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[bytes, Waiter]] = deque()
+        self._flights: dict[int, tuple[int, Waiter, int]] = {}
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._flights)
+
+    @property
+    def queued(self) -> bool:
+        """Whether something waits to be appended."""
+        return bool(self._queue)
+
+    def add(self, data: bytes, waiter: Waiter) -> None:
+        """Queue a payload."""
+        self._queue.append((data, waiter))
+        self.bytes += len(data)
+
+    def take(self) -> list[tuple[bytes, Waiter]]:
+        """All that is queued; callers that gave up are left out."""
+        batch = [item for item in self._queue if not item[1].done()]
+        self.bytes -= sum(len(data) for data, waiter in self._queue if waiter.done())
+        self._queue.clear()
+        return batch
+
+    def refused(self, batch: list[tuple[bytes, Waiter]], error: SwarmError) -> None:
+        """The batch did not get into the log."""
+        for data, waiter in batch:
+            self.bytes -= len(data)
+            refuse(waiter, error)
+
+    def appended(self, first: int, term: int, batch: list[tuple[bytes, Waiter]]) -> None:
+        """The batch is in the log from `first` on."""
+        for index, (data, waiter) in enumerate(batch, first):
+            old = self._flights.pop(index, None)
+            if old is not None:
+                self._settle(old, NotLeader("another leader has replaced this change"))
+            self._flights[index] = (term, waiter, len(data))
+
+    def applied(self, entry: Entry) -> None:
+        """An entry was applied: its caller, or the one whose place it took, learns it."""
+        flight = self._flights.pop(entry.index, None)
+        if flight is None:
+            return
+        lost = flight[0] != entry.term
+        self._settle(flight, NotLeader("another leader has replaced this change") if lost else None)
+        if not lost:
+            answer(flight[1], entry.index)
+
+    def skipped(self, index: int) -> None:
+        """A snapshot up to `index` came instead of the entries."""
+        error = Unavailable("a snapshot came instead: whether the change took effect is not known")
+        for place in [place for place in self._flights if place <= index]:
+            self._settle(self._flights.pop(place), error)
+
+    def fail(self, error: SwarmError) -> None:
+        """Nothing will be known of any of them here."""
+        self.refused(self.take(), error)
+        for flight in self._flights.values():
+            self._settle(flight, error)
+        self._flights.clear()
+
+    def _settle(self, flight: tuple[int, Waiter, int], error: SwarmError | None) -> None:
+        self.bytes -= flight[2]
+        if error is not None:
+            refuse(flight[1], error)
+
+
+class Waiting:
+    """Callers that wait for an index to be applied, or for a condition."""
+
+    def __init__(self) -> None:
+        self._indexes: list[tuple[int, int, Waiter]] = []
+        self._conditions: list[tuple[Callable[[], bool], Waiter]] = []
+        self._order = itertools.count()
+
+    def for_index(self, index: int, waiter: Waiter) -> None:
+        """Answer when `index` is applied."""
+        heapq.heappush(self._indexes, (index, next(self._order), waiter))
+
+    def until(self, condition: Callable[[], bool], waiter: Waiter) -> None:
+        """Answer when `condition` holds; it is asked after each round."""
+        self._conditions.append((condition, waiter))
+
+    def check(self, applied: int) -> None:
+        """After a round."""
+        while self._indexes and self._indexes[0][0] <= applied:
+            answer(heapq.heappop(self._indexes)[2], applied)
+        if self._conditions:
+            left = []
+            for condition, waiter in self._conditions:
+                if not waiter.done() and condition():
+                    answer(waiter, applied)
+                elif not waiter.done():
+                    left.append((condition, waiter))
+            self._conditions = left
+
+    def fail(self, error: SwarmError) -> None:
+        """Nothing comes any more."""
+        for _, _, waiter in self._indexes:
+            refuse(waiter, error)
+        for _, waiter in self._conditions:
+            refuse(waiter, error)
+        self._indexes.clear()
+        self._conditions.clear()

@@ -1,0 +1,409 @@
+"""Messages between managers over gRPC: one stream to each peer, snapshots in calls of their own.
+
+Raft tolerates loss, so nothing is repeated here: a queue that overflows drops its oldest message,
+and a stream that breaks drops what was in it and is opened again with back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+
+from manager.raft import codec, snapshots
+from manager.raft.membership import Member, Membership
+from manager.raft.messages import InstallSnapshot, Message
+from pyswarm.aio import Backoff, Supervisor
+from pyswarm.api.v1 import raft_pb2 as pb
+from pyswarm.api.v1 import raft_pb2_grpc as rpc
+from pyswarm.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    SwarmError,
+)
+
+log = logging.getLogger(__name__)
+
+QUEUE_MESSAGES = 1024
+ENVELOPE_BYTES = 3 << 20
+"""An envelope ends with the message that reaches it, or before one that would pass 3.75 MiB."""
+ENVELOPE_LIMIT_BYTES = (4 << 20) - (256 << 10)
+CHUNK_BYTES = 512 << 10
+WRITE_SECONDS = 5.0
+SNAPSHOT_SECONDS = 60.0
+SNAPSHOT_BYTES_PER_SECOND = 1 << 20
+LEARNT_PEERS = 64
+GOODBYE_SECONDS = 3.0
+REMOVED_KEY = "pyswarm-raft-removed"
+"""Trailing metadata of the refusal that a removed member gets."""
+
+Connect = Callable[[str, str], grpc.aio.Channel]
+"""(address, node id) -> a new channel, on which that node must answer; the transport closes it."""
+Authorize = Callable[[Any], str]
+"""Context of a call -> node id of the manager that makes it; raises SwarmError for others."""
+
+
+_BROKEN = (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError, SwarmError)
+"""What a call to a peer may end with; grpcio raises InvalidStateError on a call that has ended."""
+
+
+class Receiver(Protocol):
+    """What the transport knows of the node."""
+
+    raft_id: int
+
+    def receive(self, messages: Sequence[Message]) -> None:
+        """Messages arrived."""
+        ...
+
+    def unreachable(self, raft_id: int) -> None:
+        """Messages to the member were lost."""
+        ...
+
+    def check_sender(self, raft_id: int, node_id: str) -> None:
+        """Raise SwarmError where messages of the member are not taken."""
+        ...
+
+    def told_removed(self) -> None:
+        """Another member says that this one was removed."""
+        ...
+
+    def snapshot_limit_bytes(self) -> int:
+        """The largest snapshot that is taken."""
+        ...
+
+
+class PeerTransport:
+    """Sends to all peers, and serves theirs: `add_to` a server, hand it to a `RaftNode`.
+
+    `address` is where this manager is reached; peers that do not know it yet learn it from here.
+    """
+
+    def __init__(self, *, address: str, connect: Connect, authorize: Authorize) -> None:
+        self.address = address
+        self._connect = connect
+        self._authorize = authorize
+        self._receiver: Receiver | None = None
+        self._peers: dict[int, _Peer] = {}
+        self._supervisor = Supervisor("raft-transport")
+        self._installing = False
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Serve the peers on `server`, which is not started yet."""
+        rpc.add_RaftTransportServicer_to_server(_Servicer(self), server)
+
+    # -- what the node calls ------------------------------------------------------------------
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin to deliver."""
+        self._receiver = receiver
+
+    async def stop(self) -> None:
+        """Stop delivering and sending."""
+        self._receiver = None
+        self._peers.clear()
+        await self._supervisor.close()
+
+    def set_members(self, membership: Membership) -> None:
+        """Know the addresses; a removed member is forgotten after a moment for the goodbye."""
+        for member in membership.members:
+            self._add(member)
+        for raft_id in membership.removed & self._peers.keys():
+            self._supervisor.start(self._forget(raft_id), f"forget-{raft_id:x}")
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Queue messages; those to strangers are dropped."""
+        for message in messages:
+            peer = self._peers.get(message.to)
+            if peer is not None:
+                peer.put(message)
+
+    def send_snapshot(self, message: InstallSnapshot, done: Callable[[bool], None]) -> None:
+        """Send a snapshot with its data, and report whether it arrived."""
+        peer = self._peers.get(message.to)
+        if peer is None:
+            done(False)
+        else:
+            self._supervisor.start(self._snapshot(peer, message, done), f"snapshot-{message.to:x}")
+
+    def _add(self, member: Member) -> None:
+        receiver = self._receiver
+        if receiver is None or member.raft_id == receiver.raft_id:
+            return
+        old = self._peers.get(member.raft_id)
+        if old is not None:
+            if (old.member.address, old.member.node_id) == (member.address, member.node_id):
+                return
+            old.close()
+        peer = _Peer(member, receiver, self._connect, self.address)
+        self._peers[member.raft_id] = peer
+        peer.task = self._supervisor.start(peer.run(), f"peer-{member.raft_id:x}")
+
+    async def _forget(self, raft_id: int) -> None:
+        await asyncio.sleep(GOODBYE_SECONDS)
+        peer = self._peers.pop(raft_id, None)
+        if peer is not None:
+            peer.close()
+
+    async def _snapshot(
+        self, peer: _Peer, message: InstallSnapshot, done: Callable[[bool], None]
+    ) -> None:
+        size = len(message.data)
+        arrived = False
+        channel = None
+        try:
+            async with asyncio.timeout(SNAPSHOT_SECONDS + size / SNAPSHOT_BYTES_PER_SECOND):
+                channel = self._connect(peer.member.address, peer.member.node_id)
+                call = _stub(channel).InstallSnapshot()
+                await call.write(
+                    pb.RaftSnapshotChunk(
+                        sender=message.sender,
+                        to=message.to,
+                        term=message.term,
+                        address=self.address,
+                        head=snapshots.encode_meta(message.snapshot, size),
+                    )
+                )
+                for start in range(0, size, CHUNK_BYTES):
+                    piece = message.data[start : start + CHUNK_BYTES]
+                    await call.write(pb.RaftSnapshotChunk(data=piece))
+                await call.done_writing()
+                await call
+                arrived = True
+        except _BROKEN as error:
+            log.warning(
+                "a snapshot for %s at %s did not arrive: %s",
+                peer.member.node_id,
+                peer.member.address,
+                _reason(error),
+            )
+        finally:
+            done(arrived)
+            if channel is not None:
+                await channel.close(None)
+
+    # -- what the servicer calls --------------------------------------------------------------
+
+    def admit(self, node_id: str, sender: int, address: str = "") -> Receiver:
+        """Check the sender of messages; their receiver. Asked again with each envelope."""
+        receiver = self._receiver
+        if receiver is None:
+            raise FailedPrecondition("this manager does not take part in consensus now")
+        if sender in (0, receiver.raft_id):
+            raise InvalidArgument("a stream of raft messages begins with the sender's raft id")
+        receiver.check_sender(sender, node_id)
+        if sender not in self._peers and address and len(self._peers) < LEARNT_PEERS:
+            # A new member hears of its leader here before the log has told it who is who.
+            self._add(Member(sender, node_id, address))
+        return receiver
+
+    def authorize(self, context: Any) -> str:
+        """The node that makes the call."""
+        return self._authorize(context)
+
+    async def take_snapshot(
+        self, chunks: AsyncIterator[pb.RaftSnapshotChunk], context: Any
+    ) -> None:
+        """Put a snapshot together and deliver it; one at a time, within the limit."""
+        head = await anext(chunks, pb.RaftSnapshotChunk())
+        receiver = self.admit(self.authorize(context), head.sender, head.address)
+        if self._installing:
+            raise ResourceExhausted("another snapshot is being received")
+        self._installing = True
+        try:
+            meta, size = snapshots.decode_meta(head.head)
+            if size > receiver.snapshot_limit_bytes():
+                raise ResourceExhausted(
+                    f"a snapshot of {size} bytes is above the limit of "
+                    f"{receiver.snapshot_limit_bytes()}"
+                )
+            parts, left = [], size
+            async for chunk in chunks:
+                left -= len(chunk.data)
+                if left < 0:
+                    break
+                parts.append(chunk.data)
+            if left:
+                raise InvalidArgument("a snapshot is longer or shorter than its head says")
+            message = InstallSnapshot(
+                sender=head.sender,
+                to=head.to,
+                term=head.term,
+                snapshot=meta,
+                data=b"".join(parts),
+            )
+            receiver.receive([message])
+        except ValueError as error:
+            raise InvalidArgument(f"the head of a snapshot cannot be read: {error}") from error
+        finally:
+            self._installing = False
+
+
+class _Peer:
+    """The queue for one peer, and the work that empties it."""
+
+    def __init__(
+        self, member: Member, receiver: Receiver, connect: Connect, own_address: str
+    ) -> None:
+        self.member = member
+        self.task: asyncio.Task[Any] | None = None
+        self._receiver = receiver
+        self._connect = connect
+        self._own_address = own_address
+        self._queue: deque[Message] = deque(maxlen=QUEUE_MESSAGES)
+        self._wake = asyncio.Event()
+        self._held: pb.RaftMessage | None = None
+
+    def put(self, message: Message) -> None:
+        """Queue for sending."""
+        self._queue.append(message)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop sending."""
+        if self.task is not None:
+            self.task.cancel()
+
+    async def run(self) -> None:
+        """Keep a stream open while there is something to send."""
+        backoff = Backoff(0.05, 1.0)
+        reported = ""
+        while True:
+            await self._wake.wait()
+            channel = None
+            try:
+                channel = self._connect(self.member.address, self.member.node_id)
+                await self._pump(channel, backoff)
+            except (
+                grpc.aio.AioRpcError,
+                asyncio.InvalidStateError,
+                TimeoutError,
+                SwarmError,
+            ) as error:
+                reason = _reason(error)
+                if reason != reported:
+                    log.warning(
+                        "no stream to manager %s at %s: %s",
+                        self.member.node_id,
+                        self.member.address,
+                        reason,
+                    )
+                reported = reason
+            finally:
+                if channel is not None:
+                    await channel.close(None)
+            self._queue.clear()
+            self._held = None
+            self._wake.clear()
+            self._receiver.unreachable(self.member.raft_id)
+            await asyncio.sleep(backoff.next())
+
+    async def _pump(self, channel: grpc.aio.Channel, backoff: Backoff) -> None:
+        call = _stub(channel).Stream()
+        hello = pb.RaftEnvelope(sender=self._receiver.raft_id, address=self._own_address)
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await call.write(hello)
+            while True:
+                await self._wake.wait()
+                envelope = self._envelope()
+                async with asyncio.timeout(WRITE_SECONDS):
+                    await call.write(envelope)
+                backoff.reset()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            if call.done():
+                if any(key == REMOVED_KEY for key, _ in await call.trailing_metadata() or ()):
+                    self._receiver.told_removed()
+                raise InterruptedStream(await call.details() or "the stream ended") from None
+            raise
+
+    def _envelope(self) -> pb.RaftEnvelope:
+        """All that waits, up to the limit of one gRPC message."""
+        batch: list[pb.RaftMessage] = []
+        size = 0
+        while (self._held is not None or self._queue) and size < ENVELOPE_BYTES:
+            wire, self._held = self._held or codec.to_wire(self._queue.popleft()), None
+            length = wire.ByteSize() + 8
+            if batch and size + length > ENVELOPE_LIMIT_BYTES:
+                self._held = wire
+                break
+            batch.append(wire)
+            size += length
+        if not self._queue and self._held is None:
+            self._wake.clear()
+        return pb.RaftEnvelope(messages=batch)
+
+
+def _stub(channel: grpc.aio.Channel) -> Any:
+    """The published stubs know neither `write` nor a call without an iterator."""
+    return rpc.RaftTransportStub(channel)
+
+
+class InterruptedStream(SwarmError):
+    """The peer ended the stream; the message is its reason."""
+
+    code = "UNAVAILABLE"
+    temporary = True
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.details() or error.code().name
+    if isinstance(error, TimeoutError):
+        return "it does not take messages in time"
+    return str(error)
+
+
+class _Servicer(rpc.RaftTransportServicer):
+    """The side that listens."""
+
+    def __init__(self, transport: PeerTransport) -> None:
+        self._transport = transport
+
+    async def Stream(self, requests: Any, context: Any) -> pb.RaftAck:
+        """A peer's messages, until it or we go away."""
+        sender = 0
+        try:
+            node_id = self._transport.authorize(context)
+            async for envelope in requests:
+                sender = sender or envelope.sender
+                receiver = self._transport.admit(node_id, sender, envelope.address)
+                if envelope.messages:
+                    receiver.receive(_messages(envelope, sender))
+        except SwarmError as error:
+            await _abort(context, error)
+        return pb.RaftAck()
+
+    async def InstallSnapshot(self, requests: Any, context: Any) -> pb.RaftAck:
+        """A snapshot."""
+        try:
+            await self._transport.take_snapshot(aiter(requests), context)
+        except SwarmError as error:
+            await _abort(context, error)
+        return pb.RaftAck()
+
+
+def _messages(envelope: pb.RaftEnvelope, sender: int) -> list[Message]:
+    try:
+        found = [codec.from_wire(wire) for wire in envelope.messages]
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
+    if any(message.sender != sender for message in found):
+        raise PermissionDenied("a raft message bears another sender than its stream")
+    return found
+
+
+async def _abort(context: Any, error: SwarmError) -> None:
+    trailing = ((REMOVED_KEY, "1"),) if isinstance(error, RemovedSender) else ()
+    await context.abort(grpc.StatusCode[error.code], error.message, trailing)
+
+
+class RemovedSender(PermissionDenied):
+    """The sender was removed from the cluster, and shall learn it."""
