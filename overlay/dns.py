@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, NamedTuple
 
 SERVER_ADDRESS: Final = "127.0.0.11"
 SERVER_PORT: Final = 40053
 """Where the server really listens; port 53 stays free for the container's own programs."""
 REDIRECT: Final = "\n".join(
     [
+        "table ip pyswarm_dns",
+        "delete table ip pyswarm_dns",
         "table ip pyswarm_dns {",
         "chain output {",
         "type filter hook output priority -300;",
@@ -30,17 +32,19 @@ REDIRECT: Final = "\n".join(
     ]
 )
 """nft text for a container's namespace: port 53 is rewritten in the packets themselves, without
-connection tracking."""
+connection tracking. It replaces a former one."""
 
 TYPE_A: Final = 1
 TYPE_PTR: Final = 12
 _TYPE_OPT: Final = 41
 _TYPE_ANY: Final = 255
 _CLASS_IN: Final = 1
-NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP = 0, 1, 2, 3, 4
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 2, 3, 4, 5
 SIZE_PLAIN: Final = 512
 SIZE_OFFERED: Final = 1232
 """What we offer in EDNS: fits into every path's packets."""
+SIZE_MAX: Final = 4096
+"""The largest datagram that we send, whatever the asker takes; also the largest query."""
 SIZE_TCP: Final = 65535
 
 _HEAD: Final = struct.Struct(">HHHHHH")
@@ -49,9 +53,9 @@ _AT_QUESTION: Final = 0xC00C
 _RESPONSE, _TRUNCATED, _WANTED, _AVAILABLE = 0x8000, 0x0200, 0x0100, 0x0080
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A question; `name` is in lower case without its last dot, `question` as it came."""
+class Query(NamedTuple):
+    """A question; `name` is in lower case without its last dot, `question` as it came, since an
+    asker may mix cases to know the answer by them."""
 
     id: int
     flags: int
@@ -78,7 +82,8 @@ def _name(data: bytes, place: int) -> tuple[str, int] | None:
             return ".".join(labels).lower(), place + 1
         if length > 63 or place - 12 > 255:  # compressed, or too long: not in a question
             return None
-        labels.append(data[place + 1 : place + 1 + length].decode("latin-1"))
+        label = data[place + 1 : place + 1 + length].decode("latin-1")
+        labels.append(label.replace(".", "\\.") if "." in label else label)
         place += 1 + length
     return None
 
@@ -90,7 +95,7 @@ def _edns_size(data: bytes, place: int, records: int) -> int:
             return 0
         kind, size, _, length = struct.unpack_from(">HHIH", data, place + 1)
         if kind == _TYPE_OPT:
-            return max(int(size), SIZE_PLAIN)
+            return min(max(int(size), SIZE_PLAIN), SIZE_MAX)
         place += 11 + length
     return 0
 
@@ -146,11 +151,14 @@ def answer_error(query: Query, code: int) -> bytes:
 def answer_addresses(query: Query, addresses: Sequence[str], ttl_seconds: int, limit: int) -> bytes:
     """A records in the given order; what does not fit into `limit` is left out and TC is set.
     Other types of a name that exists have an empty answer, so that AAAA is not asked outside."""
-    records = [
-        _ANSWER.pack(_AT_QUESTION, TYPE_A, _CLASS_IN, ttl_seconds, 4) + IPv4Address(a).packed
-        for a in (addresses if query.wants_address else ())
-    ]
-    return _finish(query, NOERROR, records, limit)
+    wanted = addresses if query.wants_address else ()
+    return _finish(query, NOERROR, [_address_record(a, ttl_seconds) for a in wanted], limit)
+
+
+@lru_cache(maxsize=1 << 16)
+def _address_record(address: str, ttl_seconds: int) -> bytes:
+    head = _ANSWER.pack(_AT_QUESTION, TYPE_A, _CLASS_IN, ttl_seconds, 4)
+    return head + IPv4Address(address).packed
 
 
 def answer_pointer(query: Query, name: str, ttl_seconds: int, limit: int) -> bytes:
@@ -179,6 +187,20 @@ def is_answer(query: Query, data: bytes, ident: int) -> bool:
         and questions == 1
         and echoed.lower() == query.question.lower()
     )
+
+
+def code(data: bytes) -> int:
+    """The result code of an answer of at least 12 bytes."""
+    return data[3] & 15
+
+
+def shortened(query: Query, data: bytes) -> bytes:
+    """An answer from outside as one datagram: if it is larger than the asker takes, an empty one
+    that sends him to TCP."""
+    if len(data) <= query.size:
+        return data
+    answer = _finish(query, NOERROR, (), query.size)
+    return answer[:2] + bytes([answer[2] | _TRUNCATED >> 8]) + answer[3:]
 
 
 def nameservers(resolv_conf: str) -> tuple[str, ...]:

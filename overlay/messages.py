@@ -111,7 +111,8 @@ def vxlan(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """One end of a veth pair; `index` 0 leaves the choice to the kernel."""
+    """One end of a veth pair; `index` 0 leaves the choice to the kernel (which also ignores the
+    far end's, where the near end has none)."""
 
     name: str
     mac: str
@@ -147,6 +148,11 @@ def link_up(index: int) -> Message:
 def link_delete(name: str) -> Message:
     """Remove a link."""
     return Message(_DELLINK, 0, _link(0) + attribute(3, _text(name)), f"remove {name}", GONE)
+
+
+def link_get(name: str) -> Message:
+    """One link."""
+    return Message(_GETLINK, NLM_ACK, _link(0) + attribute(3, _text(name)), f"find {name}")
 
 
 def links_dump() -> Message:

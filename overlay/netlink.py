@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from overlay.messages import HEADER, NLM_ACK, NLM_DUMP, NLM_REQUEST, Message
+from overlay.messages import HEADER, NLM_ACK, NLM_REQUEST, Message
 from pyswarm.errors import Unavailable
 
 _CLONE_NEWNET: Final = 0x40000000
@@ -171,10 +171,10 @@ class Channel:
                     failures.append(f"{message.what}: {reason}")
         return failures
 
-    def dump(self, message: Message) -> list[bytes]:
-        """The bodies of everything that the kernel lists."""
+    def ask(self, message: Message) -> list[bytes]:
+        """The bodies of everything that the kernel answers; raises Unavailable."""
         self._sequence += 1
-        flags = NLM_REQUEST | NLM_DUMP
+        flags = NLM_REQUEST | message.flags
         size = 16 + len(message.body)
         self._socket.send(HEADER.pack(size, message.kind, flags, self._sequence, 0) + message.body)
         found: list[bytes] = []
@@ -186,7 +186,10 @@ class Channel:
                     return found
                 if kind == _ERROR:
                     number = -struct.unpack_from("=i", body)[0]
-                    raise Unavailable(f"the kernel refused to {message.what}: {number}")
+                    if number == 0:
+                        return found
+                    reason = os.strerror(number)
+                    raise Unavailable(f"the kernel refused to {message.what}: {reason}")
                 found.append(body)
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:

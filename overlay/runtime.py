@@ -24,7 +24,6 @@ from pyswarm.model import Protocol
 
 _VXLAN_INDEX: Final = 1000
 _EGRESS_INDEX: Final = 1001
-_CONTAINER_INDEX_FIRST: Final = 100
 """Above the devices that some kernels put into every new namespace (tunl0, sit0)."""
 _MAIN_TABLE: Final = 254
 _KINDS: Final = {Protocol.TCP: socket.SOCK_STREAM, Protocol.UDP: socket.SOCK_DGRAM}
@@ -47,9 +46,13 @@ class Place:
         self.channel.close()
         os.close(self.descriptor)
 
+    def index(self, name: str) -> int:
+        """The index of a link; raises Unavailable where there is none."""
+        return messages.parse_link(self.channel.ask(messages.link_get(name))[0])[0]
+
     def links(self) -> dict[str, int]:
         """Name to index of every link."""
-        found = map(messages.parse_link, self.channel.dump(messages.links_dump()))
+        found = map(messages.parse_link, self.channel.ask(messages.links_dump()))
         return {name: index for index, name, _ in found}
 
 
@@ -108,9 +111,9 @@ class Kernel:
 
     def underlay_mtu(self, address: str) -> int:
         """The MTU of the link that has `address`; raises FailedPrecondition where none has."""
-        found = map(messages.parse_address, self.host.channel.dump(messages.addresses_dump()))
+        found = map(messages.parse_address, self.host.channel.ask(messages.addresses_dump()))
         index = next((index for index, known in found if known == address), 0)
-        links = map(messages.parse_link, self.host.channel.dump(messages.links_dump()))
+        links = map(messages.parse_link, self.host.channel.ask(messages.links_dump()))
         for known, _, mtu in links:
             if known == index:
                 return mtu
@@ -120,7 +123,7 @@ class Kernel:
 
     def host_networks(self) -> list[IPv4Network]:
         """Every network that the host has a route to, without the default route."""
-        routes = map(messages.parse_route, self.host.channel.dump(messages.routes_dump()))
+        routes = map(messages.parse_route, self.host.channel.ask(messages.routes_dump()))
         return [
             IPv4Network(destination)
             for destination, table, _, _ in routes
@@ -231,7 +234,7 @@ class Kernel:
                 messages.route("0.0.0.0/0", _EGRESS_INDEX, via=names.EGRESS_HOST),
             ]
         )
-        index = self.host.links()[device]
+        index = self.host.index(device)
         for name, value in (("rp_filter", "0"), ("route_localnet", "1"), ("send_redirects", "0")):
             netlink.sysctl(f"ipv4/conf/{device}/{name}", value)
         self.host.channel.send(
@@ -266,7 +269,7 @@ class Kernel:
         place.channel.send(
             [messages.link_delete(n) for n in sorted(strange - {names.VXLAN_DEVICE})]
         )
-        routes = map(messages.parse_route, place.channel.dump(messages.routes_dump()))
+        routes = map(messages.parse_route, place.channel.ask(messages.routes_dump()))
         remote = {
             destination.partition("/")[0]: hop
             for destination, _, index, hop in routes
@@ -287,7 +290,7 @@ class Kernel:
 
     def _peers(self, place: Place) -> frozenset[Peer]:
         def listed(*, bridge: bool) -> dict[str, str]:
-            dump = place.channel.dump(messages.neighbours_dump(bridge=bridge))
+            dump = place.channel.ask(messages.neighbours_dump(bridge=bridge))
             found = map(messages.parse_neighbour, dump)
             return {mac: ip for index, ip, mac in found if index == _VXLAN_INDEX and ip and mac}
 
@@ -367,21 +370,20 @@ class Kernel:
             os.close(descriptor)
 
     def _add_leg(self, router: Place, head: Head, leg: Leg) -> None:
-        index = _CONTAINER_INDEX_FIRST + int(leg.device.removeprefix("eth"))
         container = Place(netlink.open_namespace(self.container_path(leg.task_id)))
         try:
             router.channel.send([messages.link_delete(leg.veth)])
             pair = messages.veth(
                 End(name=leg.veth, mac=names.ROUTER_MAC),
-                End(name=leg.device, mac=leg.mac, index=index),
+                End(name=leg.device, mac=leg.mac),
                 namespace=container.descriptor,
                 mtu=head.mtu_bytes,
             )
             router.channel.send([pair])
-            container.channel.send(_inside(head, leg, index))
+            container.channel.send(_inside(head, leg, container.index(leg.device)))
         finally:
             container.close()
-        outer = router.links()[leg.veth]
+        outer = router.index(leg.veth)
         router.channel.send(
             [
                 messages.neighbour(outer, leg.address, leg.mac),

@@ -2,7 +2,9 @@
 
 A service's name and aliases lead to its virtual address, which outlives its tasks; `tasks.NAME`
 and the names of a service without virtual address lead to the tasks that take connections, for a
-few seconds only. Every name also ends in `.NETWORK`, for containers in several networks.
+few seconds only. Every name also ends in `.NETWORK`, for containers in several networks. An alias
+may belong to several services, which share its calls; but a service's own name is its alone, so
+that nobody's alias takes calls away from it.
 """
 
 from __future__ import annotations
@@ -44,7 +46,10 @@ def _task_name(task: TaskEndpoint, service: str) -> str:
 
 def build(endpoints: EndpointSet, dead: Collection[str]) -> Zone:
     """The zone of an endpoint set; tasks in `dead` are left out."""
-    tasks = [t for t in endpoints.tasks if t.task_id not in dead]
+    suffix = f".{endpoints.network_name.lower()}"
+    if endpoints.ingress:
+        # Services that publish ports would otherwise find each other across all stacks.
+        return Zone(suffix=suffix)
     ready: dict[str, list[str]] = {}
     found: dict[str, tuple[set[str], int]] = {}
     pointers: dict[str, str] = {}
@@ -53,49 +58,54 @@ def build(endpoints: EndpointSet, dead: Collection[str]) -> Zone:
         known, ttl = found.get(name.lower(), (set(), ttl_seconds))
         found[name.lower()] = (known | set(addresses), min(ttl, ttl_seconds))
 
-    services = {service.service_id: service.name for service in endpoints.services}
-    for task in tasks:
+    services = {service.service_id: service for service in endpoints.services}
+    for task in endpoints.tasks:
+        if task.task_id in dead:
+            continue
         takes = task.ready and task.state == EndpointState.UP
         if takes:
             ready.setdefault(task.service_id, []).append(task.address)
+        service = services.get(task.service_id)
         for alias in task.aliases:
-            add(alias, [task.address] if takes else [], TASK_TTL_SECONDS)
-        if name := services.get(task.service_id):
-            add(_task_name(task, name), [task.address], TASK_TTL_SECONDS)
-            full = f"{_task_name(task, name)}.{endpoints.network_name}"
-            pointers[_pointer(task.address)] = full
-    # A service's aliases come with its tasks' attachments as well; its virtual address wins.
+            # An alias of the whole service leads to its virtual address, see below.
+            if service is None or alias not in service.aliases:
+                add(alias, [task.address] if takes else [], TASK_TTL_SECONDS)
+        if service is not None:
+            name = _task_name(task, service.name)
+            add(name, [task.address], TASK_TTL_SECONDS)
+            pointers[_pointer(task.address)] = f"{name}.{endpoints.network_name}"
+    answers = {}
     for service in endpoints.services:
+        answers[service.service_id] = (ready.get(service.service_id, []), TASK_TTL_SECONDS)
         if service.virtual_ip and service.mode == ResolutionMode.VIP:
-            for alias in service.aliases:
-                found.pop(alias.lower(), None)
-    for service in endpoints.services:
-        addresses = ready.get(service.service_id, [])
-        add(f"tasks.{service.name}", addresses, TASK_TTL_SECONDS)
-        names = (service.name, *service.aliases)
-        if service.virtual_ip and service.mode == ResolutionMode.VIP:
+            answers[service.service_id] = ([service.virtual_ip], SERVICE_TTL_SECONDS)
             pointers[_pointer(service.virtual_ip)] = f"{service.name}.{endpoints.network_name}"
-            for name in names:
-                add(name, [service.virtual_ip], SERVICE_TTL_SECONDS)
-        else:
-            for name in names:
-                add(name, addresses, TASK_TTL_SECONDS)
+        for alias in service.aliases:
+            add(alias, *answers[service.service_id])
+    for service in endpoints.services:
+        for name in (service.name.lower(), f"tasks.{service.name.lower()}"):
+            found.pop(name, None)
+        add(service.name, *answers[service.service_id])
+        add(f"tasks.{service.name}", ready.get(service.service_id, []), TASK_TTL_SECONDS)
     return Zone(
-        suffix=f".{endpoints.network_name.lower()}",
+        suffix=suffix,
         names={name: Answer(tuple(sorted(found[name][0])), found[name][1]) for name in found},
         pointers=pointers,
     )
 
 
 def look_up(zones: Iterable[Zone], name: str) -> Answer | None:
-    """The answer of the first zone that knows `name`, which is in lower case; None: nobody."""
+    """The answer of the first zone that has an address for `name`, which is in lower case; an
+    empty one where it exists without any; None: nobody knows it."""
+    empty = None
     for zone in zones:
         answer = zone.names.get(name)
         if answer is None and name.endswith(zone.suffix):
             answer = zone.names.get(name.removesuffix(zone.suffix))
-        if answer is not None:
+        if answer is not None and answer.addresses:
             return answer
-    return None
+        empty = empty or answer
+    return empty
 
 
 def point(zones: Iterable[Zone], name: str) -> str | None:
