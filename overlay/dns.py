@@ -78,10 +78,10 @@ def _name(data: bytes, place: int) -> tuple[str, int] | None:
     labels: list[str] = []
     while place < len(data):
         length = data[place]
+        if length > 63 or place - 12 > 254:  # compressed, or too long: not in a question
+            return None
         if length == 0:
             return ".".join(labels).lower(), place + 1
-        if length > 63 or place - 12 > 255:  # compressed, or too long: not in a question
-            return None
         label = data[place + 1 : place + 1 + length].decode("latin-1")
         labels.append(label.replace(".", "\\.") if "." in label else label)
         place += 1 + length
