@@ -32,7 +32,7 @@ from manager.raft.driver import RaftNode
 from manager.raft.membership import Member, Membership
 from manager.raft.settings import RaftSettings
 from manager.raft.transport import PeerTransport
-from manager.roles.quorum import raft_id_of
+from manager.roles.quorum import raft_id_of, reachable
 from manager.roles.server import MembershipServer, RolesContext
 from manager.state.driver import Store
 from manager.state.store import Transaction
@@ -62,6 +62,7 @@ from pyswarm.rpc import (
     bootstrap_server,
     caller,
     mutual_server,
+    secure_channel,
 )
 
 log = logging.getLogger(__name__)
@@ -95,12 +96,21 @@ def new_id() -> str:
 class Manager:
     """Everything that a node does as a manager; `start` and `stop` bound it."""
 
-    def __init__(self, config: ManagerConfig, credentials: Provider, pool: ChannelPool) -> None:
+    def __init__(
+        self,
+        config: ManagerConfig,
+        credentials: Provider,
+        pool: ChannelPool,
+        first: tuple[Cluster, Node] | None = None,
+    ) -> None:
+        """`first` makes a new swarm: its cluster record and this node's."""
         self.config = config
+        self._first = first
         self._pool = pool
         self._supervisor = Supervisor("manager")
         self._planners: Supervisor | None = None
         self._role_changed = asyncio.Event()
+        self._leading = asyncio.Event()
         self.store = Store()
         self._authorizer = Authorizer(ACCESS, config.cluster_id, self._is_removed)
         host, _, port = config.address.rpartition(":")
@@ -108,16 +118,22 @@ class Manager:
         self._bootstrap = bootstrap_server(f"{host}:{int(port) + 1}", credentials).server
         self._transport = PeerTransport(
             address=config.address,
-            connect=lambda address, node_id: pool.get(address, node_name(node_id)),
+            # The transport owns its channels and closes them, so they are not of the pool.
+            connect=lambda address, node_id: secure_channel(
+                address, credentials(), node_name(node_id)
+            ),
             authorize=lambda _context: caller().node_id,
         )
+        raft_id = raft_id_of(config.node_id)
+        alone = Membership.of([Member(raft_id, config.node_id, config.address)])
         self.raft = RaftNode(
-            raft_id_of(config.node_id),
+            raft_id,
             config.directory / "raft",
             config.certificates.cryptor(),
             self._transport,
             self.store,
             config.raft,
+            bootstrap=alone if first is not None else None,
         )
         self.store.proposer = self.raft
         self._add_services()
@@ -168,21 +184,18 @@ class Manager:
 
     # ---- life ----
 
-    async def start(self, first: tuple[Cluster, Node] | None = None) -> None:
-        """Serve. `first` makes a new swarm: its cluster record and this node's."""
+    async def start(self) -> None:
+        """Serve; a new swarm has its first records when this returns."""
         self.raft.on_role_change(lambda leading, term: self._role_changed.set())
-        bootstrap = None
-        if first is not None:
-            config = self.config
-            me = Member(raft_id_of(config.node_id), config.node_id, config.address)
-            bootstrap = Membership.of([me])
-        await self.raft.start(bootstrap)
+        await self.raft.start()
         await self._main.start()
         await self._bootstrap.start()
         self._supervisor.start(self._follow_leadership(), "leadership")
-        if first is not None:
-            await self.raft.wait_until_leader(LEADER_SECONDS)
-            await self.store.update(lambda tx: _found(tx, *first))
+        if self._first is not None:
+            cluster, node = self._first
+            async with asyncio.timeout(LEADER_SECONDS):
+                await self._leading.wait()
+            await self.store.update(lambda tx: _found(tx, cluster, node))
 
     async def stop(self, transfer: bool = True) -> None:
         """Stop serving; a leader hands its office over first."""
@@ -191,6 +204,12 @@ class Manager:
         await self._supervisor.close()
         await self._main.stop(0.5)
         await self._bootstrap.stop(0)
+
+    async def hand_over(self) -> None:
+        """Give the leadership to the manager that is furthest, where this one has it."""
+        peers = [p for p in self.raft.status().peers if p.reachable]
+        if self.raft.is_leader and peers:
+            await self.raft.transfer_leadership(max(peers, key=lambda p: p.match).raft_id)
 
     async def _follow_leadership(self) -> None:
         while True:
@@ -208,6 +227,7 @@ class Manager:
         await self.dispatcher.open()
         for name, run in PLANNERS.items():
             planners.start(self._keep_running(name, run), name)
+        self._leading.set()
 
     async def _keep_running(self, name: str, run: Callable[[Store], object]) -> None:
         # A planner is level-triggered, so starting it again is all that a failure needs.
@@ -224,6 +244,7 @@ class Manager:
         planners, self._planners = self._planners, None
         if planners is None:
             return
+        self._leading.clear()
         log.info("this manager no longer leads")
         await self.dispatcher.close()
         await planners.close()
@@ -259,7 +280,7 @@ class Manager:
         if node.manager is None:
             return node
         raft_id = node.manager.raft_id
-        seen = raft_id in self.raft.reachable()
+        seen = raft_id in reachable(self.raft.status())
         reachability = Reachability.REACHABLE if seen else Reachability.UNREACHABLE
         leader = raft_id == self.raft.leader_id
         status = ManagerStatus(

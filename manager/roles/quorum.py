@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from hashlib import sha256
 
+from manager.raft.status import RaftStatus
 from pyswarm.errors import FailedPrecondition
 
 
 def raft_id_of(node_id: str) -> int:
     """A node's raft id: positive, 63 bits, from its id, so that both sides know it."""
     return int.from_bytes(sha256(node_id.encode()).digest()[:8], "big") >> 1 or 1
+
+
+def reachable(status: RaftStatus) -> frozenset[int]:
+    """The members that answered the leader lately, itself included."""
+    return frozenset({status.raft_id, *(p.raft_id for p in status.peers if p.reachable)})
 
 
 def check_removal(voters: Collection[int], reachable: Collection[int], leaving: int) -> None:

@@ -12,7 +12,7 @@ import grpc
 
 from manager.raft.driver import RaftNode
 from manager.raft.membership import AddMember, Member, RemoveMember
-from manager.roles.quorum import check_removal, raft_id_of
+from manager.roles.quorum import check_removal, raft_id_of, reachable
 from manager.state.driver import Store
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc
@@ -103,7 +103,7 @@ class MembershipServer(control_pb2_grpc.MembershipServicer):
                 if raft_id == raft.raft_id:
                     raise FailedPrecondition("the leader hands its office over before it leaves")
                 if not request.force:
-                    check_removal(raft.membership.voters, raft.reachable(), raft_id)
+                    check_removal(raft.membership.voters, reachable(raft.status()), raft_id)
                 await raft.change_membership(RemoveMember(raft_id), CHANGE_SECONDS)
             await self._context.store.update(lambda tx: _left(tx, caller.node_id))
         self._context.said_goodbye(caller.node_id)

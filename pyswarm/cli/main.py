@@ -39,7 +39,12 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = _Parser(prog="pyswarm", description="Services and stacks on a cluster of machines.")
-    parser.add_argument("-H", "--host", help="the daemon's socket (unix:///path), or PYSWARM_HOST")
+    parser.add_argument(
+        "-H",
+        "--host",
+        dest="daemon_host",
+        help="the daemon's socket (unix:///path), or PYSWARM_HOST",
+    )
     parser.add_argument("-v", "--version", action="version", version=f"pyswarm {__version__}")
     parser.set_defaults(help_of=parser)
     parsers: Any = parser.add_subparsers(metavar="COMMAND", title="Commands")
@@ -61,7 +66,7 @@ def _daemon(args: Namespace) -> int:
 
 
 async def _call(args: Namespace) -> int:
-    async with Connection(socket_path(args.host)) as connection:
+    async with Connection(socket_path(args.daemon_host)) as connection:
         code: int = await args.run(args, connection)
         return code
 

@@ -87,6 +87,7 @@ class SwarmNode:
         self.manager: Manager | None = None
         self.problem = ""
         self.removed = False
+        self._mtu_bytes = 0
 
     # ---- life of the process ----
 
@@ -123,6 +124,7 @@ class SwarmNode:
         if self.membership.manager:
             await self._start_manager(keeper, first)
         host, _ = machine.split_address(self.membership.address, 0)
+        self._mtu_bytes = await asyncio.to_thread(machine.interface_mtu_bytes, host)
         overlay = Overlay(
             self.membership.node_id,
             self.settings.run_directory / "overlay",
@@ -160,8 +162,8 @@ class SwarmNode:
             certificates=self._certificates,
             raft=raft,
         )
-        self.manager = Manager(config, keeper.current, self._pool)
-        await self.manager.start(first)
+        self.manager = Manager(config, keeper.current, self._pool, first)
+        await self.manager.start()
 
     # ---- what the node knows ----
 
@@ -171,12 +173,11 @@ class SwarmNode:
 
     def describe(self) -> NodeDescription:
         """What the node says of itself."""
-        host, _ = machine.split_address(self.membership.address if self.membership else "", 0)
         return machine.describe(
             self.settings.hostname,
             self._runtime_name(),
             self.settings.engine_labels,
-            machine.interface_mtu_bytes(host),
+            self._mtu_bytes,
         )
 
     def manager_addresses(self) -> list[str]:
@@ -203,11 +204,12 @@ class SwarmNode:
         if self.membership is not None:
             raise FailedPrecondition(ALREADY)
 
-    def _advertised(self, wanted: str) -> str:
+    async def _advertised(self, wanted: str) -> str:
         text, port = machine.split_address(
             wanted or self.settings.advertise_address, self.settings.listen_port
         )
-        return f"{machine.own_address(text)}:{port}"
+        # pyroute2's plain calls run a loop of their own, which this thread has already.
+        return f"{await asyncio.to_thread(machine.own_address, text)}:{port}"
 
     # ---- init ----
 
@@ -215,7 +217,7 @@ class SwarmNode:
         """A new swarm with this node as its first manager."""
         async with self._lock:
             self._require_outside()
-            address = self._advertised(request.advertise_address)
+            address = await self._advertised(request.advertise_address)
             spec = from_message(ClusterSpec, request.spec)
             view_of.check_cluster(spec)
             cluster, node, credentials = self._first_records(request, spec, address)
@@ -322,7 +324,7 @@ class SwarmNode:
             port = self.settings.listen_port
             split = [machine.split_address(text, port) for text in request.addresses]
             addresses = [f"{host}:{number}" for host, number in split]
-            address = self._advertised(request.advertise_address)
+            address = await self._advertised(request.advertise_address)
             credentials = await ca_client.join(
                 addresses, request.token, self.settings.hostname, timeout_seconds=JOIN_SECONDS
             )
@@ -415,8 +417,7 @@ class SwarmNode:
             others = [a for a in self.manager_addresses() if a != self._own_address()]
             if not others:
                 return
-            if self.manager.raft.is_leader:
-                await self.manager.raft.transfer_leadership()
+            await self.manager.hand_over()
         else:
             others = self.manager_addresses()
         if self.agent is not None:
