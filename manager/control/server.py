@@ -85,7 +85,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         checks.node(spec)
 
         def change(tx: Transaction) -> Node:
-            node = _current(tx, Node, request.id, request.version)
+            node = self._current(tx, Node, request.id, request.version)
             return edits.update_node(node, spec, self._now())
 
         return await self._changed(change)  # type: ignore[no-any-return]
@@ -160,7 +160,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
             checks.service(spec)
 
         def change(tx: Transaction) -> Service:
-            service = _current(tx, Service, request.id, request.version)
+            service = self._current(tx, Service, request.id, request.version)
             if request.rollback:
                 return edits.roll_back_service(service, self._now())
             resolved = self._resolved(tx, spec)
@@ -424,6 +424,20 @@ class ControlServer(control_pb2_grpc.ControlServicer):
             lambda ref: tx.view.resolve(Config, ref).id,
         )
 
+    def _current(self, tx: Transaction, kind: type[Stored], ref: str, version: int) -> Stored:
+        """The record to change; raises SequenceConflict where it is not as it was at `version`.
+
+        What is in flight bears no version yet, so a record counts as unchanged where it is equal
+        to the committed one.
+        """
+        record: Stored = tx.view.resolve(kind, ref)
+        committed: Stored | None = self._store.view.get(kind, record.id)
+        if version and not _is_at(record, committed, version):
+            raise SequenceConflict(
+                "update out of sequence: it changed since it was read, try again"
+            )
+        return record
+
     async def _changed(self, change: Callable[[Transaction], Stored]) -> Any:
         """Store what `change` makes, and answer it as it stands then."""
 
@@ -456,7 +470,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         spec = from_message(PayloadSpec, request.spec)
 
         def change(tx: Transaction) -> Payload:
-            old = _current(tx, kind, request.id, request.version)
+            old = self._current(tx, kind, request.id, request.version)
             new = edits.update_labels(old, spec, self._now())
             if new is not old:  # a stack deployed again names its secrets again
                 tx.put(new)
@@ -483,8 +497,7 @@ def _filters(request: control_pb2.ListRequest) -> Filters:
     return filters
 
 
-def _current(tx: Transaction, kind: type[Stored], ref: str, version: int) -> Stored:
-    record: Stored = tx.view.resolve(kind, ref)
-    if version and record.meta.version != version:
-        raise SequenceConflict("update out of sequence: it changed since it was read, try again")
-    return record
+def _is_at(record: Stored, committed: Stored | None, version: int) -> bool:
+    if committed is None or committed.meta.version != version:
+        return False
+    return replace(record, meta=committed.meta) == committed

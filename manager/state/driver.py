@@ -97,6 +97,10 @@ class Store:
         if done is None or chain.epoch != self._epoch:
             # Somebody else's entry, or one of ours that came too late: the head is not built on it.
             self.reset_head()
+        if self._head is not None and not self._flights:
+            # Everything in flight has landed, so the head is what is committed, and now its
+            # records carry their versions too.
+            self._head = self.view
         if flight is not None:
             self._land(flight, done is not None)
 

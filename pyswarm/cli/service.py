@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ from pyswarm.cli.service_flags import (
 )
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
-from pyswarm.errors import InvalidArgument, NotFound, SwarmError
+from pyswarm.errors import InvalidArgument, NotFound, SequenceConflict, SwarmError
 from pyswarm.model import Service, ServiceMode, ServiceSpec
 from pyswarm.wire import from_message, to_message
 
 _FILTERS = {"id": "ids", "name": "names", "label": "labels", "mode": "modes"}
+CONFLICTS_MAX = 5
 _ADJECTIVES = ("brave", "calm", "eager", "fair", "keen", "merry", "proud", "quick", "sunny", "wise")
 _ANIMALS = (
     "badger",
@@ -180,19 +182,34 @@ async def change_service(
     return from_message(Service, await connection.call(connection.control.UpdateService(request)))
 
 
+async def edit_service(
+    connection: Connection, ref: str, edit: Callable[[ServiceSpec], ServiceSpec], rollback: bool
+) -> Service:
+    """Read, edit, store; again where somebody else, or an update that goes on, was faster."""
+    for attempt in range(CONFLICTS_MAX):
+        service = await get_service(connection, ref)
+        try:
+            return await change_service(connection, service, edit(service.spec), rollback)
+        except SequenceConflict:
+            if attempt == CONFLICTS_MAX - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
 async def _update(args: Namespace, connection: Connection) -> int:
-    service = await get_service(connection, args.ref)
-    spec = update_spec(args, service.spec)
-    if args.rollback and spec != service.spec:
-        raise InvalidArgument("other flags may not be combined with --rollback")
-    changed = await change_service(connection, service, spec, args.rollback)
+    def edit(old: ServiceSpec) -> ServiceSpec:
+        spec = update_spec(args, old)
+        if args.rollback and spec != old:
+            raise InvalidArgument("other flags may not be combined with --rollback")
+        return spec
+
+    changed = await edit_service(connection, args.ref, edit, args.rollback)
     print(args.ref, flush=True)
     return 0 if args.detach else await _waited(connection, changed, args.quiet)
 
 
 async def _rollback(args: Namespace, connection: Connection) -> int:
-    service = await get_service(connection, args.ref)
-    changed = await change_service(connection, service, service.spec, rollback=True)
+    changed = await edit_service(connection, args.ref, lambda old: old, True)
     print(args.ref, flush=True)
     return 0 if args.detach else await _waited(connection, changed, args.quiet)
 
@@ -217,10 +234,13 @@ async def _scale_one(connection: Connection, target: str) -> Service:
         raise InvalidArgument(f"invalid scale specifier '{target}', use SERVICE=REPLICAS")
     if not text.isdigit():
         raise InvalidArgument(f"{ref}: invalid replicas value {text}: use a whole number")
-    service = await get_service(connection, ref)
-    if service.spec.mode != ServiceMode.REPLICATED:
-        raise InvalidArgument(f"{ref}: scale can only be used with replicated mode")
-    return await change_service(connection, service, replace(service.spec, replicas=int(text)))
+
+    def edit(old: ServiceSpec) -> ServiceSpec:
+        if old.mode != ServiceMode.REPLICATED:
+            raise InvalidArgument(f"{ref}: scale can only be used with replicated mode")
+        return replace(old, replicas=int(text))
+
+    return await edit_service(connection, ref, edit, False)
 
 
 async def _logs(args: Namespace, connection: Connection) -> int:
