@@ -77,7 +77,8 @@ def table(vxlan_port: int) -> str:
     each other and against the outside. postrouting: packets from 127/8 and from one container to
     a published port of its own host need a source that finds its way back; everything else that
     leaves the host from a container takes the host's address. input: VXLAN carries no proof of
-    its sender, so it is taken from the nodes of the swarm only.
+    its sender, so it is taken from the nodes of the swarm only; and since a container would leave
+    under its host's address, forward keeps it from speaking VXLAN to them.
     """
     published = "fib daddr type local meta l4proto . th dport vmap @published"
     rules = [
@@ -89,6 +90,7 @@ def table(vxlan_port: int) -> str:
         f"forward oifname {OURS} ct state established,related accept",
         f"forward oifname {OURS} ct status dnat accept",
         f"forward oifname {OURS} reject with icmp type admin-prohibited",
+        f"forward iifname {OURS} ip daddr @nodes udp dport {vxlan_port} drop",
         f"input udp dport {vxlan_port} ip saddr != @nodes drop",
     ]
     hooks = {

@@ -259,17 +259,23 @@ class Kernel:
         netlink.drop_namespace(path)
 
     def observe(self, network_id: str, head: Head, legs: Iterable[Leg]) -> Router:
-        """What an adopted router holds of `legs` and other nodes; strange veths are removed."""
+        """What an adopted router holds of `legs` and other nodes; strange veths are removed.
+
+        The route to a leg is made last, so a leg without it was left half made by a crash.
+        """
         place = self._router(network_id)
         with netlink.visit(place.descriptor):
             nft.replace_table(_table(head))
         links = place.links()
-        present = frozenset(leg for leg in legs if leg.veth in links)
+        routes = [messages.parse_route(body) for body in place.channel.ask(messages.routes_dump())]
+        ends = {(destination, index) for destination, _, index, _ in routes}
+        present = frozenset(
+            leg for leg in legs if (f"{leg.address}/32", links.get(leg.veth, 0)) in ends
+        )
         strange = {n for n in links if n.startswith("v")} - {leg.veth for leg in present}
         place.channel.send(
             [messages.link_delete(n) for n in sorted(strange - {names.VXLAN_DEVICE})]
         )
-        routes = map(messages.parse_route, place.channel.ask(messages.routes_dump()))
         remote = {
             destination.partition("/")[0]: hop
             for destination, _, index, hop in routes
@@ -383,6 +389,9 @@ class Kernel:
             container.channel.send(_inside(head, leg, container.index(leg.device)))
         finally:
             container.close()
+        # Strict, so that a container with raw sockets cannot speak under another's address.
+        with netlink.visit(router.descriptor):
+            netlink.sysctl(f"ipv4/conf/{leg.veth}/rp_filter", "1")
         outer = router.index(leg.veth)
         router.channel.send(
             [
