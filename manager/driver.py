@@ -22,9 +22,8 @@ import manager.orchestrator.driver
 import manager.scheduler.driver
 from certs.disk import CertificateDirectory
 from certs.tokens import new_token
-from manager.access import ACCESS
+from manager.ca.driver import StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
-from manager.castate import StoredCAState
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
 from manager.dispatcher.server import Dispatcher, DispatcherContext
@@ -34,6 +33,7 @@ from manager.raft.settings import RaftSettings
 from manager.raft.transport import PeerTransport
 from manager.roles.quorum import raft_id_of, reachable
 from manager.roles.server import MembershipServer, RolesContext
+from manager.server import ACCESS
 from manager.state.driver import Store
 from manager.state.store import Transaction
 from pyswarm.aio import Supervisor

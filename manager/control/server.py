@@ -10,10 +10,10 @@ import grpc.aio
 
 from manager.control import checks, edits, view_of
 from manager.control.filters import Filters
+from manager.control.watch.driver import watch
 from manager.logs.driver import LogBroker
 from manager.state.driver import Store
 from manager.state.store import Transaction
-from pyswarm.aio import Lagged
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc, objects_pb2
 from pyswarm.errors import FailedPrecondition, SequenceConflict
 from pyswarm.model import (
@@ -362,32 +362,10 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     ) -> AsyncIterator[control_pb2.WatchEvent]:
         """What matches now, then SYNCED, then each change; after a lag it begins again."""
         kinds = view_of.watched_kinds(request.kinds)
-        services = frozenset(request.services)
-        with self._store.watch() as commits:
-            while True:
-                view = self._store.view
-                for kind in kinds:
-                    records: list[Any] = view.list(kind)
-                    for record in records:
-                        if view_of.is_watched(record, services):
-                            yield view_of.event(record, view.version)
-                event = control_pb2.WatchEvent
-                yield event(action=event.SYNCED, version=view.version)
-                if not request.follow:
-                    return
-                try:
-                    while True:
-                        commit = await commits.get()
-                        if commit.version <= view.version:
-                            continue
-                        for change in commit.changes:
-                            record = change.new if change.new is not None else change.old
-                            if isinstance(record, kinds) and view_of.is_watched(record, services):
-                                yield view_of.event(
-                                    record, commit.version, deleted=change.new is None
-                                )
-                except Lagged:
-                    continue
+        async for event in watch(
+            self._store, kinds, frozenset(request.services), follow=request.follow
+        ):
+            yield event
 
     async def Logs(
         self, request: control_pb2.LogsRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -1,0 +1,1 @@
+"""The watch stream of the control API."""
