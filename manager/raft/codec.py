@@ -19,7 +19,11 @@ _PLAIN: dict[type[m.Message], tuple[str, Callable[..., Any], tuple[str, ...]]] =
         pb.RaftVoteRequest,
         ("last_index", "last_term", "pre", "transfer"),
     ),
-    m.VoteReply: ("vote_reply", pb.RaftVoteReply, ("granted", "pre")),
+    m.VoteReply: (
+        "vote_reply",
+        pb.RaftVoteReply,
+        ("granted", "pre", "commit_index", "commit_term"),
+    ),
     m.AppendReply: (
         "append_reply",
         pb.RaftAppendReply,

@@ -103,6 +103,8 @@ class Raft:
         self._handed = (saved.term, saved.vote)  # what the disk has, or is about to have
         self._writing: Write | None = None
         self._applying: tuple[Entry, ...] = ()
+        self._stored_commit = self.log.commit
+        self._must_store_commit = False
         self.role: Follower | Candidate | Leader = Follower(self)
         self._reset_timeout()
 
@@ -168,6 +170,8 @@ class Raft:
         """A message arrives; anything may arrive late, twice, or never."""
         if message.to != self.id:
             return
+        if isinstance(message, VoteReply) and not message.granted:
+            self._learn_commit(message)
         if message.term > self.term and not self._newer(message):
             return
         if message.term < self.term:
@@ -194,6 +198,11 @@ class Raft:
         leads = isinstance(message, Append | Heartbeat | InstallSnapshot)
         self.become_follower(message.term, message.sender if leads else 0)
         return True
+
+    def _learn_commit(self, reply: VoteReply) -> None:
+        """What is committed stays so in all terms, and the same term means the same entry."""
+        if self.log.term(reply.commit_index) == reply.commit_term:
+            self.log.commit_to(reply.commit_index)
 
     def _older(self, message: Message) -> None:
         if isinstance(message, Append | Heartbeat | InstallSnapshot):
@@ -225,9 +234,17 @@ class Raft:
         return self.vote == request.sender or (self.vote == 0 and self.leader_id == 0)
 
     def _refuse(self, request: VoteRequest) -> None:
+        # Two members, and the leader was just removed: only it knows that this is committed, it
+        # can lead no more, and it must not vote for a shorter log. So it tells what is committed.
         self.send(
             VoteReply(
-                sender=self.id, to=request.sender, term=self.term, granted=False, pre=request.pre
+                sender=self.id,
+                to=request.sender,
+                term=self.term,
+                granted=False,
+                pre=request.pre,
+                commit_index=self.log.commit,
+                commit_term=self.log.term(self.log.commit) or 0,
             )
         )
 
@@ -316,6 +333,7 @@ class Raft:
         """Take the work that is due."""
         if isinstance(self.role, Leader):
             self.role.flush()
+        committed = self._next_committed()
         write = None
         if self._writing is None:
             write = self._next_write()
@@ -326,7 +344,7 @@ class Raft:
                     self.role.flush()
         messages, self._messages = self._messages, []
         reads, self._reads = self._reads, []
-        return Ready(messages, write, self._next_committed(), reads)
+        return Ready(messages, write, committed, reads)
 
     def _next_write(self) -> Write | None:
         log = self.log
@@ -334,8 +352,10 @@ class Raft:
         if log.handed < log.last_index:
             entries = log.slice(log.handed + 1, log.last_index, WRITE_BYTES)
             log.handed += len(entries)
-        if not entries and not self._install and (self.term, self.vote) == self._handed:
+        state_is_stored = (self.term, self.vote) == self._handed and not self._must_store_commit
+        if not entries and not self._install and state_is_stored:
             return None
+        self._must_store_commit = False
         promises: tuple[Message, ...] = ()
         if log.handed == log.last_index:
             promises = tuple(self._promises)
@@ -355,6 +375,7 @@ class Raft:
         """`write` is durable."""
         assert write is self._writing, "a write was reported that was not under way"
         self._writing = None
+        self._stored_commit = write.commit
         if write.snapshot is not None and write.snapshot is self._install:
             self._install = None
             self.membership = write.snapshot.snapshot.membership
@@ -378,12 +399,22 @@ class Raft:
         last = min(log.commit, log.stable)
         if self._applying or self._install or last <= log.applied:
             return ()
-        self._applying = log.slice(log.applied + 1, last, APPLY_BYTES)
-        return self._applying
+        batch = log.slice(log.applied + 1, last, APPLY_BYTES)
+        for place, entry in enumerate(batch):
+            if entry.kind is EntryKind.MEMBERSHIP and entry.index > self._stored_commit:
+                # The removed member may be switched off as soon as the change is applied. So who
+                # applies it must know it after a restart too, or would wait for that one's vote.
+                self._must_store_commit = True
+                batch = batch[:place]
+                break
+        self._applying = batch
+        return batch
 
     def applied(self, index: int) -> None:
         """All of the last `committed` was applied; `index` is its last entry's."""
         batch, self._applying = self._applying, ()
+        if not batch and index < self.log.applied:
+            return  # a snapshot has taken the place of the batch meanwhile
         assert index in {entry.index for entry in batch[-1:]}, f"{index} was not handed out"
         self.log.applied = index
         for entry in batch:

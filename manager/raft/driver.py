@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 
 from manager.raft.leader import Leader
-from manager.raft.membership import Change, Member
+from manager.raft.membership import Change, Member, RemoveMember
 from manager.raft.runtime import RoleCallback, Runtime, StateMachine, Transport
 from pyswarm.errors import (
     DeadlineExceeded,
@@ -100,8 +100,14 @@ class RaftNode(Runtime):
         """Add, promote, move or remove a member; the index once it is applied here.
 
         Waits while another change is under way. Raises like `propose`, and AlreadyExists, NotFound
-        or FailedPrecondition where the change does not fit.
+        or FailedPrecondition where the change does not fit. A leader that shall remove itself
+        hands over and raises NotLeader: the next leader does it.
         """
+        if change == RemoveMember(self.raft_id) and self.is_leader:
+            if len(self.membership.voters) == 1:
+                self.membership.refusal(change)
+            await self._hand_over()
+            raise self.not_leader()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while (index := self._try_change(change)) is None:

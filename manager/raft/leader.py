@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from manager.raft import quorum
-from manager.raft.membership import Change, Membership, encode_change
+from manager.raft.membership import Change, Membership, RemoveMember, encode_change
 from manager.raft.messages import (
     Append,
     AppendReply,
@@ -68,6 +68,10 @@ class Leader:
         if self._pending_change > raft.log.applied or not self.has_committed:
             raise Unavailable("another change of the managers is under way: try again in a second")
         raft.membership.refusal(change)
+        if isinstance(change, RemoveMember) and change.raft_id == raft.id:
+            raise FailedPrecondition(
+                "a leader cannot remove itself: hand the leadership over to another manager first"
+            )
         self._pending_change = self._append(EntryKind.MEMBERSHIP, [encode_change(change)])
         return self._pending_change
 
@@ -196,6 +200,7 @@ class Leader:
         if self.transferee not in new.voters:
             self.transferee = 0
         if raft.id not in new.voters:
+            # An older leader had asked for it; `propose_change` lets no leader remove itself.
             self.flush()
             raft.become_follower(raft.term, 0)
             return

@@ -60,10 +60,15 @@ class VoteRequest(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteReply(Message):
-    """A granted vote is a promise: it leaves after it is on disk."""
+    """A granted vote is a promise: it leaves after it is on disk.
+
+    A refusal names the last committed entry of its sender.
+    """
 
     granted: bool
     pre: bool = False
+    commit_index: int = 0
+    commit_term: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

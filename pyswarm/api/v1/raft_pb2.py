@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pyswarm/api/v1/raft.proto\x12\x0epyswarm.api.v1\"5\n\tRaftEntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"W\n\x0fRaftVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x0b\n\x03pre\x18\x03 \x01(\x08\x12\x10\n\x08transfer\x18\x04 \x01(\x08\"-\n\rRaftVoteReply\x12\x0f\n\x07granted\x18\x01 \x01(\x08\x12\x0b\n\x03pre\x18\x02 \x01(\x08\"o\n\nRaftAppend\x12\x12\n\nprev_index\x18\x01 \x01(\x04\x12\x11\n\tprev_term\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\x12*\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x19.pyswarm.api.v1.RaftEntry\"Y\n\x0fRaftAppendReply\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08rejected\x18\x02 \x01(\x08\x12\x12\n\nhint_index\x18\x03 \x01(\x04\x12\x11\n\thint_term\x18\x04 \x01(\x04\"0\n\rRaftHeartbeat\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x04\"%\n\x12RaftHeartbeatReply\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\x04\"\x10\n\x0eRaftTimeoutNow\"\"\n\x0fRaftReadRequest\x12\x0f\n\x07request\x18\x01 \x01(\x04\"/\n\rRaftReadReply\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\"\xac\x04\n\x0bRaftMessage\x12\x0e\n\x06sender\x18\x01 \x01(\x04\x12\n\n\x02to\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x37\n\x0cvote_request\x18\x04 \x01(\x0b\x32\x1f.pyswarm.api.v1.RaftVoteRequestH\x00\x12\x33\n\nvote_reply\x18\x05 \x01(\x0b\x32\x1d.pyswarm.api.v1.RaftVoteReplyH\x00\x12,\n\x06\x61ppend\x18\x06 \x01(\x0b\x32\x1a.pyswarm.api.v1.RaftAppendH\x00\x12\x37\n\x0c\x61ppend_reply\x18\x07 \x01(\x0b\x32\x1f.pyswarm.api.v1.RaftAppendReplyH\x00\x12\x32\n\theartbeat\x18\x08 \x01(\x0b\x32\x1d.pyswarm.api.v1.RaftHeartbeatH\x00\x12=\n\x0fheartbeat_reply\x18\t \x01(\x0b\x32\".pyswarm.api.v1.RaftHeartbeatReplyH\x00\x12\x35\n\x0btimeout_now\x18\n \x01(\x0b\x32\x1e.pyswarm.api.v1.RaftTimeoutNowH\x00\x12\x37\n\x0cread_request\x18\x0b \x01(\x0b\x32\x1f.pyswarm.api.v1.RaftReadRequestH\x00\x12\x33\n\nread_reply\x18\x0c \x01(\x0b\x32\x1d.pyswarm.api.v1.RaftReadReplyH\x00\x42\x06\n\x04\x62ody\"^\n\x0cRaftEnvelope\x12\x0e\n\x06sender\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12-\n\x08messages\x18\x03 \x03(\x0b\x32\x1b.pyswarm.api.v1.RaftMessage\"j\n\x11RaftSnapshotChunk\x12\x0e\n\x06sender\x18\x01 \x01(\x04\x12\n\n\x02to\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0c\n\x04head\x18\x05 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"\t\n\x07RaftAck2\xa3\x01\n\rRaftTransport\x12\x41\n\x06Stream\x12\x1c.pyswarm.api.v1.RaftEnvelope\x1a\x17.pyswarm.api.v1.RaftAck(\x01\x12O\n\x0fInstallSnapshot\x12!.pyswarm.api.v1.RaftSnapshotChunk\x1a\x17.pyswarm.api.v1.RaftAck(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pyswarm/api/v1/raft.proto\x12\x0epyswarm.api.v1\"5\n\tRaftEntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"W\n\x0fRaftVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x0b\n\x03pre\x18\x03 \x01(\x08\x12\x10\n\x08transfer\x18\x04 \x01(\x08\"X\n\rRaftVoteReply\x12\x0f\n\x07granted\x18\x01 \x01(\x08\x12\x0b\n\x03pre\x18\x02 \x01(\x08\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12\x13\n\x0b\x63ommit_term\x18\x04 \x01(\x04\"o\n\nRaftAppend\x12\x12\n\nprev_index\x18\x01 \x01(\x04\x12\x11\n\tprev_term\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\x12*\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x19.pyswarm.api.v1.RaftEntry\"Y\n\x0fRaftAppendReply\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08rejected\x18\x02 \x01(\x08\x12\x12\n\nhint_index\x18\x03 \x01(\x04\x12\x11\n\thint_term\x18\x04 \x01(\x04\"0\n\rRaftHeartbeat\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x04\"%\n\x12RaftHeartbeatReply\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\x04\"\x10\n\x0eRaftTimeoutNow\"\"\n\x0fRaftReadRequest\x12\x0f\n\x07request\x18\x01 \x01(\x04\"/\n\rRaftReadReply\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\"\xac\x04\n\x0bRaftMessage\x12\x0e\n\x06sender\x18\x01 \x01(\x04\x12\n\n\x02to\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x37\n\x0cvote_request\x18\x04 \x01(\x0b\x32\x1f.pyswarm.api.v1.RaftVoteRequestH\x00\x12\x33\n\nvote_reply\x18\x05 \x01(\x0b\x32\x1d.pyswarm.api.v1.RaftVoteReplyH\x00\x12,\n\x06\x61ppend\x18\x06 \x01(\x0b\x32\x1a.pyswarm.api.v1.RaftAppendH\x00\x12\x37\n\x0c\x61ppend_reply\x18\x07 \x01(\x0b\x32\x1f.pyswarm.api.v1.RaftAppendReplyH\x00\x12\x32\n\theartbeat\x18\x08 \x01(\x0b\x32\x1d.pyswarm.api.v1.RaftHeartbeatH\x00\x12=\n\x0fheartbeat_reply\x18\t \x01(\x0b\x32\".pyswarm.api.v1.RaftHeartbeatReplyH\x00\x12\x35\n\x0btimeout_now\x18\n \x01(\x0b\x32\x1e.pyswarm.api.v1.RaftTimeoutNowH\x00\x12\x37\n\x0cread_request\x18\x0b \x01(\x0b\x32\x1f.pyswarm.api.v1.RaftReadRequestH\x00\x12\x33\n\nread_reply\x18\x0c \x01(\x0b\x32\x1d.pyswarm.api.v1.RaftReadReplyH\x00\x42\x06\n\x04\x62ody\"^\n\x0cRaftEnvelope\x12\x0e\n\x06sender\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12-\n\x08messages\x18\x03 \x03(\x0b\x32\x1b.pyswarm.api.v1.RaftMessage\"j\n\x11RaftSnapshotChunk\x12\x0e\n\x06sender\x18\x01 \x01(\x04\x12\n\n\x02to\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0c\n\x04head\x18\x05 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"\t\n\x07RaftAck2\xa3\x01\n\rRaftTransport\x12\x41\n\x06Stream\x12\x1c.pyswarm.api.v1.RaftEnvelope\x1a\x17.pyswarm.api.v1.RaftAck(\x01\x12O\n\x0fInstallSnapshot\x12!.pyswarm.api.v1.RaftSnapshotChunk\x1a\x17.pyswarm.api.v1.RaftAck(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,29 +36,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RAFTVOTEREQUEST']._serialized_start=100
   _globals['_RAFTVOTEREQUEST']._serialized_end=187
   _globals['_RAFTVOTEREPLY']._serialized_start=189
-  _globals['_RAFTVOTEREPLY']._serialized_end=234
-  _globals['_RAFTAPPEND']._serialized_start=236
-  _globals['_RAFTAPPEND']._serialized_end=347
-  _globals['_RAFTAPPENDREPLY']._serialized_start=349
-  _globals['_RAFTAPPENDREPLY']._serialized_end=438
-  _globals['_RAFTHEARTBEAT']._serialized_start=440
-  _globals['_RAFTHEARTBEAT']._serialized_end=488
-  _globals['_RAFTHEARTBEATREPLY']._serialized_start=490
-  _globals['_RAFTHEARTBEATREPLY']._serialized_end=527
-  _globals['_RAFTTIMEOUTNOW']._serialized_start=529
-  _globals['_RAFTTIMEOUTNOW']._serialized_end=545
-  _globals['_RAFTREADREQUEST']._serialized_start=547
-  _globals['_RAFTREADREQUEST']._serialized_end=581
-  _globals['_RAFTREADREPLY']._serialized_start=583
-  _globals['_RAFTREADREPLY']._serialized_end=630
-  _globals['_RAFTMESSAGE']._serialized_start=633
-  _globals['_RAFTMESSAGE']._serialized_end=1189
-  _globals['_RAFTENVELOPE']._serialized_start=1191
-  _globals['_RAFTENVELOPE']._serialized_end=1285
-  _globals['_RAFTSNAPSHOTCHUNK']._serialized_start=1287
-  _globals['_RAFTSNAPSHOTCHUNK']._serialized_end=1393
-  _globals['_RAFTACK']._serialized_start=1395
-  _globals['_RAFTACK']._serialized_end=1404
-  _globals['_RAFTTRANSPORT']._serialized_start=1407
-  _globals['_RAFTTRANSPORT']._serialized_end=1570
+  _globals['_RAFTVOTEREPLY']._serialized_end=277
+  _globals['_RAFTAPPEND']._serialized_start=279
+  _globals['_RAFTAPPEND']._serialized_end=390
+  _globals['_RAFTAPPENDREPLY']._serialized_start=392
+  _globals['_RAFTAPPENDREPLY']._serialized_end=481
+  _globals['_RAFTHEARTBEAT']._serialized_start=483
+  _globals['_RAFTHEARTBEAT']._serialized_end=531
+  _globals['_RAFTHEARTBEATREPLY']._serialized_start=533
+  _globals['_RAFTHEARTBEATREPLY']._serialized_end=570
+  _globals['_RAFTTIMEOUTNOW']._serialized_start=572
+  _globals['_RAFTTIMEOUTNOW']._serialized_end=588
+  _globals['_RAFTREADREQUEST']._serialized_start=590
+  _globals['_RAFTREADREQUEST']._serialized_end=624
+  _globals['_RAFTREADREPLY']._serialized_start=626
+  _globals['_RAFTREADREPLY']._serialized_end=673
+  _globals['_RAFTMESSAGE']._serialized_start=676
+  _globals['_RAFTMESSAGE']._serialized_end=1232
+  _globals['_RAFTENVELOPE']._serialized_start=1234
+  _globals['_RAFTENVELOPE']._serialized_end=1328
+  _globals['_RAFTSNAPSHOTCHUNK']._serialized_start=1330
+  _globals['_RAFTSNAPSHOTCHUNK']._serialized_end=1436
+  _globals['_RAFTACK']._serialized_start=1438
+  _globals['_RAFTACK']._serialized_end=1447
+  _globals['_RAFTTRANSPORT']._serialized_start=1450
+  _globals['_RAFTTRANSPORT']._serialized_end=1613
 # @@protoc_insertion_point(module_scope)

@@ -78,17 +78,24 @@ class RaftVoteReply(_message.Message):
 
     GRANTED_FIELD_NUMBER: _builtins.int
     PRE_FIELD_NUMBER: _builtins.int
+    COMMIT_INDEX_FIELD_NUMBER: _builtins.int
+    COMMIT_TERM_FIELD_NUMBER: _builtins.int
     granted: _builtins.bool
     pre: _builtins.bool
+    commit_index: _builtins.int
+    """in a refusal: the last entry that the sender knows as committed"""
+    commit_term: _builtins.int
     def __init__(
         self,
         *,
         granted: _builtins.bool = ...,
         pre: _builtins.bool = ...,
+        commit_index: _builtins.int = ...,
+        commit_term: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "pre", b"pre"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "commit_term", b"commit_term", "granted", b"granted", "pre", b"pre"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
