@@ -28,6 +28,7 @@ class ContainerRequest:
     namespace: str
     hostname: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    log_options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,7 @@ class Executor:
                     namespace=namespace,
                     hostname=hostname(container, task),
                     labels=labels(task),
+                    log_options=task.spec.log_options,
                 )
             )
 

@@ -1,1 +1,7 @@
-"""Containers on containerd: its API, images from registries, the containers themselves."""
+"""Containers by containerd: images, OCI configurations, processes and their output."""
+
+from agent.runtime.facts import RuntimeInfo
+from agent.runtime.images import Image, ImageConfig
+from agent.runtime.runtime import ContainerdRuntime
+
+__all__ = ["ContainerdRuntime", "Image", "ImageConfig", "RuntimeInfo"]

@@ -1,25 +1,41 @@
-"""Images: from a registry into containerd's content store, unpacked as snapshots."""
+"""Images: from a registry into containerd's content store, unpacked as snapshots.
+
+containerd collects what nothing refers to. So a pull works under a lease, and what stays is a
+chain from the image's record: target -> (index ->) manifest -> layers and configuration -> the
+topmost snapshot. The arrows are labels `containerd.io/gc.ref.*`, set before the lease goes.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import platform
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
+from weakref import WeakValueDictionary
 
-from pyswarm.model import Healthcheck
+from agent.runtime import documents, schema
+from agent.runtime.client import Containerd
+from agent.runtime.content import ContentStore
+from agent.runtime.documents import Descriptor, ImageConfig, Manifest
+from agent.runtime.reference import Reference, parse
+from agent.runtime.registry import MANIFEST_BYTES_MAX, Registry
+from pyswarm.errors import AlreadyExists, InvalidArgument, NotFound, SwarmError, Unavailable
 
+__all__ = ["Image", "ImageConfig", "Images"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageConfig:
-    """What an image says about its containers; times in seconds, `env` as NAME=VALUE."""
+log = logging.getLogger(__name__)
 
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    workdir: str = ""
-    user: str = ""
-    stop_signal: str = ""
-    volumes: tuple[str, ...] = ()  # paths in the container
-    healthcheck: Healthcheck | None = None
-    exposed_ports: tuple[str, ...] = ()  # "80/tcp"
+UNPACK_TIMEOUT_SECONDS: Final = 1800.0
+LEASE_SECONDS: Final = 24 * 3600.0
+"""When a lease ends whose agent died in a pull: what that pull fetched is collected then."""
+
+ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+_REF: Final = "containerd.io/gc.ref"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +50,219 @@ class Image:
     digest: str
     chain_id: str
     config: ImageConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pull:
+    """A pull under way: what it is for, and the lease that holds what it has so far."""
+
+    reference: Reference
+    lease: str
+
+    @property
+    def name(self) -> str:
+        return str(self.reference)
+
+
+class Images:
+    """The images of one containerd namespace. References are as users write them.
+
+    Raises InvalidArgument for a reference that is none and for an image that cannot run here,
+    NotFound for one that its registry lacks, Unavailable where registry or containerd are away.
+    """
+
+    def __init__(
+        self, containerd: Containerd, registry: Registry, *, snapshotter: str = "overlayfs"
+    ) -> None:
+        self.snapshotter = snapshotter
+        self._containerd = containerd
+        self._registry = registry
+        self._content = ContentStore(containerd)
+        self._architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
+        # By reference and by chain id; a lock lives as long as somebody holds it.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def pull(self, reference: str) -> Image:
+        """Have the image here, unpacked.
+
+        A tag is asked for at its registry each time, for it may have moved; when the registry is
+        away, the image that is here serves. A digest that is here needs no registry.
+        """
+        parsed = parse(reference)
+        async with self._lock(str(parsed)):
+            try:
+                async with self._lease() as lease:
+                    return await self._pull(_Pull(reference=parsed, lease=lease))
+            except Unavailable as failure:
+                here = await self.get(reference)
+                if here is None:
+                    raise
+                log.warning("%s: using image %s as it is here", failure.message, here.name)
+                return here
+
+    async def get(self, reference: str) -> Image | None:
+        """The image, when it is here and unpacked; a digest is found under any name."""
+        parsed = parse(reference)
+        name, digest = str(parsed), parsed.digest
+        try:
+            if digest:
+                wanted = f"target.digest=={digest}"
+                if not (await self._containerd.images.List(filters=[wanted])).images:
+                    return None
+            else:
+                record = (await self._containerd.images.Get(name=name)).image
+                digest = record.target.digest
+            return await self._unpacked(name, digest)
+        except NotFound:
+            return None
+
+    async def _unpacked(self, name: str, digest: str) -> Image:
+        """From what is here alone; raises NotFound where a part of it is missing."""
+        data = await self._content.read(digest, limit=MANIFEST_BYTES_MAX)
+        if documents.media_type(name, data) in documents.INDEX_TYPES:
+            chosen = documents.platform_manifest(name, data, self._architecture)
+            data = await self._content.read(chosen.digest, limit=MANIFEST_BYTES_MAX)
+        config_digest = documents.parse_manifest(name, data).config.digest
+        data = await self._content.read(config_digest, limit=documents.CONFIG_BYTES_MAX)
+        config, diff_ids = documents.parse_config(name, data, self._architecture)
+        chain = documents.chain_ids(diff_ids)
+        top = chain[-1] if chain else ""
+        if top:
+            await self._containerd.snapshots.Stat(snapshotter=self.snapshotter, key=top)
+        return Image(name=name, digest=digest, chain_id=top, config=config)
+
+    async def _pull(self, pull: _Pull) -> Image:
+        root, data = await self._document(pull, pull.reference.target)
+        chosen = root
+        if root.media_type in documents.INDEX_TYPES:
+            chosen = documents.platform_manifest(pull.name, data, self._architecture)
+            await self._content.label(root.digest, {f"{_REF}.content.m.0": chosen.digest})
+            chosen, data = await self._document(pull, chosen.digest)
+        manifest = documents.parse_manifest(pull.name, data)
+        await self._fetch(pull, manifest.config)
+        data = await self._content.read(manifest.config.digest, limit=documents.CONFIG_BYTES_MAX)
+        config, diff_ids = documents.parse_config(pull.name, data, self._architecture)
+        top = await self._unpack(pull, manifest, diff_ids)
+        labels = {f"{_REF}.content.config": manifest.config.digest}
+        for index, layer in enumerate(manifest.layers):
+            labels[f"{_REF}.content.l.{index}"] = layer.digest
+        if top:
+            snapshot = {f"{_REF}.snapshot.{self.snapshotter}": top}
+            await self._content.label(manifest.config.digest, snapshot)
+        await self._content.label(chosen.digest, labels)
+        await self._record(pull.name, root)
+        return Image(name=pull.name, digest=root.digest, chain_id=top, config=config)
+
+    async def _document(self, pull: _Pull, target: str) -> tuple[Descriptor, bytes]:
+        """An index or manifest by tag or digest, in the content store afterwards."""
+        if ":" in target and await self._content.has(target, lease=pull.lease):
+            data = await self._content.read(target, limit=MANIFEST_BYTES_MAX)
+            digest, sent_as = target, ""
+        else:
+            document = await self._registry.manifest(pull.reference, target)
+            data, digest, sent_as = document.data, document.digest, document.media_type
+            if not await self._content.has(digest, lease=pull.lease):
+                await self._content.write(digest, len(data), _once(data), lease=pull.lease)
+        kind = documents.media_type(pull.name, data, sent_as)
+        return Descriptor(media_type=kind, digest=digest, size=len(data)), data
+
+    async def _fetch(self, pull: _Pull, blob: Descriptor) -> None:
+        if await self._content.has(blob.digest, lease=pull.lease):
+            return
+        source = self._registry.blob(pull.reference, blob.digest, blob.size)
+        async with aclosing(source) as chunks:
+            await self._content.write(blob.digest, blob.size, chunks, lease=pull.lease)
+
+    async def _unpack(self, pull: _Pull, manifest: Manifest, diff_ids: tuple[str, ...]) -> str:
+        """Have a snapshot of each layer on those below it; the topmost one's name."""
+        if len(manifest.layers) != len(diff_ids):
+            raise InvalidArgument(
+                f"image {pull.name} is damaged: it has {len(manifest.layers)} layers and"
+                f" {len(diff_ids)} digests of unpacked ones"
+            )
+        below = ""
+        for layer, diff_id, name in zip(
+            manifest.layers, diff_ids, documents.chain_ids(diff_ids), strict=True
+        ):
+            async with self._lock(name):  # another image can have this layer, too
+                if not await self._has_snapshot(pull, name):
+                    await self._fetch(pull, layer)
+                    await self._apply(pull, layer, diff_id, name, below)
+            below = name
+        return below
+
+    async def _has_snapshot(self, pull: _Pull, name: str) -> bool:
+        resource = schema.leases.Resource(id=name, type=f"snapshots/{self.snapshotter}")
+        await self._containerd.leases.AddResource(id=pull.lease, resource=resource)
+        try:
+            await self._containerd.snapshots.Stat(snapshotter=self.snapshotter, key=name)
+        except NotFound:
+            return False
+        return True
+
+    async def _apply(
+        self, pull: _Pull, layer: Descriptor, diff_id: str, name: str, below: str
+    ) -> None:
+        snapshots = self._containerd.snapshots
+        place = {"snapshotter": self.snapshotter, "key": f"pyswarm-unpack-{uuid.uuid4().hex}"}
+        prepared = await snapshots.Prepare(**place, parent=below, lease=pull.lease)
+        try:
+            blob = schema.types.Descriptor(
+                media_type=layer.media_type, digest=layer.digest, size=layer.size
+            )
+            applied = await self._containerd.diff.Apply(
+                diff=blob,
+                mounts=prepared.mounts,
+                lease=pull.lease,
+                timeout_seconds=UNPACK_TIMEOUT_SECONDS,
+            )
+            if applied.applied.digest != diff_id:
+                raise InvalidArgument(
+                    f"image {pull.name} is damaged: its layer {layer.digest} unpacks to"
+                    f" {applied.applied.digest}, not to {diff_id}"
+                )
+            await snapshots.Commit(**place, name=name, lease=pull.lease)
+        except BaseException as failure:
+            await asyncio.shield(self._discard(place))
+            if not isinstance(failure, AlreadyExists):  # another program was faster
+                raise
+
+    async def _discard(self, place: dict[str, str]) -> None:
+        try:
+            await self._containerd.snapshots.Remove(**place)
+        except SwarmError as failure:
+            log.warning("%s is left to containerd's collector: %s", place["key"], failure.message)
+
+    async def _record(self, name: str, root: Descriptor) -> None:
+        target = schema.types.Descriptor(
+            media_type=root.media_type, digest=root.digest, size=root.size
+        )
+        image = schema.images.Image(name=name, target=target)
+        try:
+            await self._containerd.images.Create(image=image)
+        except AlreadyExists:
+            await self._containerd.images.Update(image=image, update_mask={"paths": ["target"]})
+
+    def _lock(self, key: str) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    @asynccontextmanager
+    async def _lease(self) -> AsyncIterator[str]:
+        leases = self._containerd.leases
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + LEASE_SECONDS))
+        labels = {"containerd.io/gc.expire": end}
+        created = await leases.Create(id=f"pyswarm-{uuid.uuid4().hex}", labels=labels)
+        try:
+            yield created.lease.id
+        finally:
+            await asyncio.shield(self._end(created.lease.id))
+
+    async def _end(self, lease: str) -> None:
+        try:
+            await self._containerd.leases.Delete(id=lease)
+        except SwarmError as failure:
+            log.warning("a lease stays until it expires: %s", failure.message)
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,8 +1,7 @@
 """Names of images, read as Docker reads them (the grammar of the `distribution` project).
 
-    busybox                      docker.io/library/busybox:latest
-    registry:5000/shop/web:1     registry:5000/shop/web:1
-    web:1@sha256:<64 digits>     docker.io/library/web@sha256:<64 digits>
+`busybox` is `docker.io/library/busybox:latest`, `registry:5000/shop/web:1` is what it says, and
+`web:1@sha256:<64 digits>` is `docker.io/library/web@sha256:<64 digits>`.
 """
 
 from __future__ import annotations
@@ -90,6 +89,4 @@ def parse(text: str) -> Reference:
         raise InvalidArgument(
             f"the name of the image {text[:40]!r}... is longer than {_LENGTH_MAX} characters"
         )
-    return Reference(
-        domain=domain, path=path, tag="" if digest else tag or "latest", digest=digest
-    )
+    return Reference(domain=domain, path=path, tag="" if digest else tag or "latest", digest=digest)

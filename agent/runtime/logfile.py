@@ -1,0 +1,150 @@
+"""The output of a container on disk: lines of JSON as Docker's json-file writes them, rotated.
+
+    output.log, output.log.1, ...   {"log": "text\\n", "stream": "stdout", "time": "...Z"}
+
+A line that is too long is cut into entries without a line break at their end, as in Docker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pyswarm.errors import InvalidArgument
+
+FILE_NAME: Final = "output.log"
+LINE_BYTES_MAX: Final = 16 * 1024
+FILES_MAX: Final = 100
+_SIZE: Final = re.compile(r"([0-9]{1,12})([bkmg]?)b?", re.IGNORECASE)
+_UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+STREAMS: Final = ("stdout", "stderr")
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Bounds of what is kept: `file_bytes` for each of `files` files."""
+
+    file_bytes: int = 10 << 20
+    files: int = 3
+
+
+def parse_rotation(options: Mapping[str, str]) -> Rotation:
+    """Docker's options `max-size` ("10m") and `max-file` ("3"); others are not ours."""
+    default = Rotation()
+    size, files = options.get("max-size", ""), options.get("max-file", "")
+    found = _SIZE.fullmatch(size)
+    if size and (found is None or not int(found.group(1))):
+        raise InvalidArgument(f'the log option max-size "{size}" is no size: write 10m')
+    if files and not (files.isdecimal() and 1 <= int(files) <= FILES_MAX):
+        raise InvalidArgument(f'the log option max-file "{files}" is no number of 1 to {FILES_MAX}')
+    return Rotation(
+        int(found.group(1)) * _UNITS[found.group(2).lower()] if found else default.file_bytes,
+        int(files) if files else default.files,
+    )
+
+
+class LineSplitter:
+    """Cuts a stream of bytes into entries: whole lines, and pieces of lines too long."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The entries that are complete now."""
+        self._rest += data
+        entries: list[bytes] = []
+        begin = 0
+        while True:
+            end = self._rest.find(b"\n", begin, begin + LINE_BYTES_MAX)
+            if end >= 0:
+                entries.append(bytes(self._rest[begin : end + 1]))
+                begin = end + 1
+            elif len(self._rest) - begin >= LINE_BYTES_MAX:
+                cut = self._cut(begin)
+                entries.append(bytes(self._rest[begin:cut]))
+                begin = cut
+            else:
+                del self._rest[:begin]
+                return entries
+
+    def _cut(self, begin: int) -> int:
+        """Where to cut, so that no character of UTF-8 falls in two."""
+        cut = begin + LINE_BYTES_MAX
+        for back in range(4):
+            if cut - back >= len(self._rest) or self._rest[cut - back] & 0xC0 != 0x80:
+                return cut - back
+        return cut
+
+    def end(self) -> bytes:
+        """What came after the last line break."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        return rest
+
+
+class LogFile:
+    """Writes one container's entries. Not for several threads at once."""
+
+    def __init__(self, directory: Path, rotation: Rotation) -> None:
+        self._path = directory / FILE_NAME
+        self._rotation = rotation
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._descriptor = self._open()
+        self._size = os.fstat(self._descriptor).st_size
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def write(self, stream: str, entries: list[bytes], now: float) -> None:
+        """Append entries of one moment, `now` in seconds since the epoch; raises OSError."""
+        stamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        end = f',"stream":"{stream}","time":"{stamp}"}}\n'
+        lines: list[bytes] = []
+        for entry in entries:
+            line = f'{{"log":{json.dumps(entry.decode(errors="replace"))}{end}'.encode()
+            if self._size and self._size + len(line) > self._rotation.file_bytes:
+                self._put(lines)
+                lines = []
+                self._rotate()
+            lines.append(line)
+            self._size += len(line)
+        self._put(lines)
+
+    def _put(self, lines: list[bytes]) -> None:
+        data = memoryview(b"".join(lines))
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def _rotate(self) -> None:
+        os.close(self._descriptor)
+        names = [self._path] + [
+            self._path.with_name(f"{FILE_NAME}.{number}")
+            for number in range(1, self._rotation.files)
+        ]
+        for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
+            if newer.exists():
+                newer.rename(older)
+        if len(names) == 1:
+            self._path.unlink()
+        self._descriptor = self._open()
+        self._size = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+def files(directory: Path) -> list[Path]:
+    """A container's files, oldest first."""
+    found = []
+    for path in directory.glob(f"{FILE_NAME}*"):
+        number = path.name.removeprefix(FILE_NAME).removeprefix(".") or "0"
+        if number.isdecimal():
+            found.append((int(number), path))
+    return [path for _, path in sorted(found, reverse=True)]

@@ -1,0 +1,149 @@
+"""Reads a container's log files, also while they grow and are rotated."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import deque
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from agent.executor.containers import OutputLine
+from agent.runtime.collector import Collector
+from agent.runtime.logfile import FILE_NAME, STREAMS, files
+
+READ_BYTES: Final = 256 * 1024
+JOINED_BYTES_MAX: Final = 256 * 1024
+"""Pieces of one line are put together up to this size."""
+POLL_SECONDS: Final = 1.0
+
+
+class Joiner:
+    """Entries to lines: pieces of one line are put together, one line break is taken away."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, bytes] = {}
+        self._last = 0.0
+
+    def feed(self, raw: bytes) -> OutputLine | None:
+        """The line that this entry completes, if it does. A damaged entry is left out: a power
+        cut may have torn it."""
+        try:
+            entry = json.loads(raw)
+            stream, data = str(entry["stream"]), str(entry["log"]).encode()
+            timestamp = datetime.fromisoformat(entry["time"]).timestamp()
+        except (ValueError, LookupError, TypeError):
+            return None
+        data = self._parts.pop(stream, b"") + data
+        if not data.endswith(b"\n") and len(data) < JOINED_BYTES_MAX:
+            self._parts[stream] = data
+            self._last = timestamp
+            return None
+        return _line(timestamp, stream, data.removesuffix(b"\n"))
+
+    def end(self) -> list[OutputLine]:
+        """What came after the last line breaks."""
+        rest = [_line(self._last, name, data) for name, data in sorted(self._parts.items())]
+        self._parts.clear()
+        return rest
+
+
+def _line(timestamp: float, stream: str, data: bytes) -> OutputLine:
+    return OutputLine(timestamp=timestamp, stderr=stream == STREAMS[1], data=data)
+
+
+class _Tail:
+    """The files of one container as one file that grows."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file: BinaryIO | None = None
+        self._rest = b""
+
+    def read(self) -> list[bytes]:
+        """The next entries; none where there are no more for now."""
+        while True:
+            if self._file is None:
+                present = files(self._directory)
+                if not present:
+                    return []
+                self._file = present[0].open("rb")
+            data = self._file.read(READ_BYTES)
+            if data:
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                if lines:
+                    return lines
+            elif not self._advance():
+                return []
+
+    def _advance(self) -> bool:
+        """Go on with the file after this one; False where this one is the newest."""
+        assert self._file is not None
+        own = os.fstat(self._file.fileno()).st_ino
+        present = files(self._directory)
+        inodes = [_inode(path) for path in present]
+        if inodes and inodes[-1] == own and present[-1].name == FILE_NAME:
+            return False
+        if self._file.peek(1):  # type: ignore[attr-defined]
+            return True  # it grew before it was rotated away
+        after = present[inodes.index(own) + 1 :] if own in inodes else present
+        if not after:
+            return False
+        self._file.close()
+        self._file, self._rest = after[0].open("rb"), b""
+        return True
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _last(tail: _Tail, count: int) -> list[bytes]:
+    kept: deque[bytes] = deque(maxlen=count)
+    while lines := tail.read():
+        kept.extend(lines)
+    return list(kept)
+
+
+async def read(
+    collector: Collector, container_id: str, *, follow: bool, last: int, since: float
+) -> AsyncIterator[OutputLine]:
+    """A container's lines: the last `last` (-1: all) from `since` on, then what comes."""
+    tail, joiner = _Tail(collector.directory(container_id)), Joiner()
+    event = collector.follow(container_id)
+    try:
+        lines = await asyncio.to_thread(_last, tail, last) if last >= 0 else []
+        while True:
+            for raw in lines:
+                line = joiner.feed(raw)
+                if line is not None and line.timestamp >= since:
+                    yield line
+            # In this order: what is written between the two is read in the next round.
+            is_open = collector.is_open(container_id)
+            event.clear()
+            lines = await asyncio.to_thread(tail.read)
+            if lines:
+                continue
+            if not (follow and is_open):
+                break
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await event.wait()
+            except TimeoutError:
+                continue
+        for line in joiner.end():
+            if line.timestamp >= since:
+                yield line
+    finally:
+        collector.unfollow(container_id, event)
+        tail.close()
