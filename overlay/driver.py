@@ -26,7 +26,7 @@ from overlay.desired import (
 )
 from overlay.disk import Memory, MemoryFile
 from overlay.ports import PublishedPort, ingress_ports
-from overlay.reconcile.driver import Outcome, Reconciler
+from overlay.reconcile.driver import HOST, Outcome, Reconciler
 from overlay.runtime import Kernel
 from overlay.server import NameServer, make_sockets
 from pyswarm.aio import Supervisor
@@ -169,7 +169,8 @@ class Overlay:
     async def apply(self, sets: Sequence[EndpointSet]) -> ApplyResult:
         """Make kernel and names show exactly these networks; repeatable.
 
-        Raises Unavailable if one of them could not be changed, after all others were.
+        A network that could not be changed has no version in the answer, but a problem, and does
+        not keep the others from theirs. It is tried again by itself and by the next call.
         """
         async with self._lock:
             self._sets = {endpoints.network_id: endpoints for endpoints in sets}
@@ -177,12 +178,18 @@ class Overlay:
             outcome = await self._pass()
         async with self._changed:
             self._changed.notify_all()
-        for error in outcome.failed.values():
-            raise error
         taken = {port.number: sentence for port, sentence in outcome.taken.items()}
         return ApplyResult(
-            versions={key: endpoints.version for key, endpoints in self._sets.items()},
-            problems=(*self._firewall, *outcome.taken.values()),
+            versions={
+                key: endpoints.version
+                for key, endpoints in self._sets.items()
+                if key not in outcome.failed and not (endpoints.ingress and HOST in outcome.failed)
+            },
+            problems=(
+                *self._firewall,
+                *outcome.taken.values(),
+                *(error.message for error in outcome.failed.values()),
+            ),
             ports=taken,
         )
 

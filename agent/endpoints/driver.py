@@ -115,7 +115,10 @@ class NetworkKeeper:
             self._changed.notify_all()
         self._on_applied(self._applied)
         self._unsaved.set()
-        return True
+        if all(endpoints.network_id in self._applied for endpoints in sets):
+            return True
+        self._dirty.set()  # one network failed: the others count, and all are tried again
+        return False
 
     async def _save_later(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from overlay import plan, zone
 from overlay.desired import (
@@ -27,6 +28,9 @@ from overlay.runtime import Kernel
 from overlay.zone import Zone
 from pyswarm.errors import SwarmError, Unavailable
 from pyswarm.model import EndpointSet
+
+HOST: Final = "host"
+"""The host's own table among the networks that failed; no network's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +186,7 @@ class Reconciler:
                 self._kernel.change_host(plan.host(before, wanted))
                 self._host = wanted
 
-            attempt("host", change)
+            attempt(HOST, change)
         return taken
 
     def _published(

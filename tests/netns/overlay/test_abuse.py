@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from overlay.names import veth_name
+from pyswarm.errors import Unavailable
 
 _spec = importlib.util.spec_from_file_location("lab", Path(__file__).with_name("conftest.py"))
 lab = importlib.util.module_from_spec(_spec)
@@ -139,3 +140,24 @@ def test_a_container_may_ping_and_bind_low_ports_without_privileges(hosts):
     assert a.inside(ping) == 0
     name = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
     assert nodes[0].sh(f"nsenter --net={a.net} cat {name}").strip() == "0"
+
+
+def test_a_network_that_fails_does_not_hold_up_the_others_and_is_made_later(hosts):
+    (node,) = hosts.start(1)
+    one, two = Net(1), Net(2)
+    one.task("a", 1, 11, "a")
+    two.task("b", 1, 12, "b")
+    node.sh(f"ip link add foreign type vxlan id {one.set.vni} dstport 4789 local 192.168.77.1")
+    (answer,) = apply_all([node], one, two)
+    assert answer.versions == {"net2": 1}
+    assert len(answer.problems) == 1
+    b = hosts.attach(node, "b", two.attachment("b"))
+    with pytest.raises(Unavailable):
+        node.call("attach", "a", [one.attachment("a")])
+    assert node.call("attached") == ("b",)
+    node.sh("ip link del foreign")
+    (answer,) = apply_all([node], one, two)
+    assert (answer.versions, answer.problems) == ({"net1": 2, "net2": 2}, ())
+    hosts.attach(node, "a", one.attachment("a")).serve("a")
+    b.serve("b")
+    assert b.ask("10.0.2.12")[0] == "b"
