@@ -11,8 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agent.runtime.driver import ContainerdRuntime
-
+from agent.runtime.runtime import ContainerdRuntime
 from pyswarm.api.v1 import local_pb2_grpc
 from pyswarm.daemon.node import SwarmNode
 from pyswarm.daemon.server import ControlHere, LocalServer
@@ -52,6 +51,16 @@ def _directories(settings: Settings) -> Iterator[None]:
         yield
 
 
+async def _runtime_name(runtime: ContainerdRuntime) -> str:
+    try:
+        info = await runtime.describe()
+    except SwarmError as error:
+        # Not the end: a manager works without it, and the agent waits for it and says so.
+        log.error("%s", error.message)
+        return ""
+    return f"{info.name} {info.version}"
+
+
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -64,12 +73,8 @@ async def _serve(settings: Settings) -> None:
         cgroup_parent=settings.cgroup_parent,
         insecure_registries=settings.insecure_registries,
     )
-    try:
-        await runtime.connect()
-    except SwarmError as error:
-        # Not the end: managers work without it, and the agent waits for it and says so.
-        log.error("%s", error.message)
-    node = SwarmNode(settings, runtime, lambda: runtime.name)
+    await runtime.connect()
+    node = SwarmNode(settings, runtime, await _runtime_name(runtime))
     server = local_server(settings.socket_path)
     local_pb2_grpc.add_LocalServicer_to_server(LocalServer(node), server)
     server.add_generic_rpc_handlers((ControlHere(node),))

@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -71,12 +70,10 @@ ALREADY = (
 class SwarmNode:
     """The node's life in and out of swarms. One operation at a time."""
 
-    def __init__(
-        self, settings: Settings, runtime: Containers, runtime_name: Callable[[], str]
-    ) -> None:
+    def __init__(self, settings: Settings, runtime: Containers, runtime_name: str) -> None:
         self.settings = settings
         self._runtime = runtime
-        self._runtime_name = runtime_name
+        self.runtime_name = runtime_name
         self._file = MembershipFile(settings.state_directory)
         self._certificates = CertificateDirectory(settings.state_directory / "certificates")
         self._supervisor = Supervisor("node")
@@ -167,15 +164,11 @@ class SwarmNode:
 
     # ---- what the node knows ----
 
-    def runtime_name(self) -> str:
-        """The container runtime with its version, empty while it does not answer."""
-        return self._runtime_name()
-
     def describe(self) -> NodeDescription:
         """What the node says of itself."""
         return machine.describe(
             self.settings.hostname,
-            self._runtime_name(),
+            self.runtime_name,
             self.settings.engine_labels,
             self._mtu_bytes,
         )
