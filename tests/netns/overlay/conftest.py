@@ -138,6 +138,8 @@ class Container:
             with suppress(OSError):
                 while True:
                     data, peer = bound.recvfrom(4096)
+                    if peer is None:  # the socket was shut down
+                        return
                     bound.sendto(text(data) if callable(text) else text.encode(), peer)
 
         threading.Thread(target=answer, daemon=True).start()
@@ -202,8 +204,7 @@ class Lab:
                 f" && ip link set {host.name} master br0 up"
             )
             host.sh(
-                f"ip link set lo up; ip addr add {host.address}/24 dev eth0;"
-                " ip link set eth0 up"
+                f"ip link set lo up; ip addr add {host.address}/24 dev eth0; ip link set eth0 up"
             )
 
     def start(self, count=3, **more):
@@ -221,6 +222,14 @@ class Lab:
             container.close()
         for host in (*self.all, self.client_host, self.hub):
             host.close()
+
+
+def say(held, times=1):
+    """Send a line over a connection and wait for its echo, `times` times."""
+    for _ in range(times):
+        held.sendall(b"still there?\n")
+        answer = held.recv(100)
+    return answer
 
 
 class Net:
@@ -266,9 +275,7 @@ class Net:
         )
 
     def attachment(self, task_id):
-        return NetworkAttachment(
-            network_id=self.id, address=f"{self.tasks[task_id].address}/24"
-        )
+        return NetworkAttachment(network_id=self.id, address=f"{self.tasks[task_id].address}/24")
 
     def now(self):
         from dataclasses import replace

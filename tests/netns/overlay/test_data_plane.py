@@ -61,9 +61,7 @@ def test_a_backend_that_is_gone_resets_its_clients_and_gets_no_new_ones(hosts):
     nodes[2].call("detach", "w3")
     apply_all(nodes, net)
     with pytest.raises(ConnectionResetError):
-        for _ in range(2):
-            held["w3"].sendall(b"still there?\n")
-            held["w3"].recv(100)
+        lab.say(held["w3"], times=2)
     held["w2"].sendall(b"yes\n")
     assert held["w2"].recv(100) == b"yes\n"
     assert {caller.ask("10.0.1.2")[0] for _ in range(30)} == {"w1", "w2"}
@@ -91,12 +89,11 @@ def test_without_a_backend_connections_fail_at_once_and_held_ones_are_reset(host
         del net.tasks[f"w{n}"]
         nodes[n - 1].call("detach", f"w{n}")
     apply_all(nodes, net)
-    with pytest.raises(OSError, match="refused|No route"):
+    with pytest.raises(OSError, match=r"refused|No route"):
         caller.ask("10.0.1.2", timeout=20)
     with pytest.raises(ConnectionResetError):
-        held.sendall(b"still there?\n")
-        held.recv(100)
-    with pytest.raises(OSError, match="refused|No route"):
+        lab.say(held)
+    with pytest.raises(OSError, match=r"refused|No route"):
         caller.ask("10.0.1.99", timeout=20)
 
 
@@ -119,7 +116,8 @@ def test_a_service_of_more_backends_than_chains_gets_new_chains(hosts):
     apply_all([node], net)
     server = hosts.attach(node, "w20", net.attachment("w20"))
     server.serve("w20")
-    assert "lb_40" in node.sh(f"nsenter --net=/proc/{node.process.pid}/root/run/overlay/routers/net1 nft list map ip pyswarm vips")
+    router = f"/proc/{node.process.pid}/root/run/overlay/routers/net1"
+    assert "lb_40" in node.sh(f"nsenter --net={router} nft list map ip pyswarm vips")
     for n in range(21, 60):
         del net.tasks[f"w{n}"]
     apply_all([node], net)
@@ -139,9 +137,9 @@ def test_networks_are_closed_against_each_other(hosts):
     b.serve("b")
     c.serve("c")
     assert c.ask("10.0.2.11")[0] == "b"
-    with pytest.raises(OSError, match="refused|No route|unreachable|prohibited"):
+    with pytest.raises(OSError, match=r"refused|No route|unreachable|prohibited"):
         a.ask("10.0.2.11")
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match=r"timed out|No route|unreachable|prohibited"):
         a.ask("10.0.2.12", timeout=2)
 
 
@@ -190,8 +188,8 @@ def test_vxlan_of_a_stranger_is_dropped_and_the_mtu_follows_the_underlay(hosts):
     apply_all(nodes, net)
     a = hosts.attach(nodes[0], "a", net.attachment("a"))
     a.serve("a")
-    mtu = a.inside(lambda: open("/proc/thread-self/net/dev").read() and socket.if_nameindex())
-    assert [name for _, name in mtu] == ["lo", "eth0"]
+    links = a.inside(socket.if_nameindex)
+    assert [name for _, name in links] == ["lo", "eth0"]
     assert "mtu 1350" in hosts.all[0].sh(f"nsenter --net={a.net} ip link show eth0")
     # The stranger speaks like node2, whose address it has not.
     hosts.client_host.sh(

@@ -18,13 +18,16 @@ A, AAAA = 1, 28
 
 def question(name, kind=A):
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
-    return struct.pack(">HHHHHH", 77, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", kind, 1)
+    return (
+        struct.pack(">HHHHHH", 77, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", kind, 1)
+    )
 
 
 def read(data, asked):
     """Code, whether it is truncated, and the addresses."""
     ident, flags, _, count, _, _ = struct.unpack(">HHHHHH", data[:12])
-    assert ident == 77 and flags & 0x8000
+    assert ident == 77
+    assert flags & 0x8000
     place, found = len(asked), []
     for _ in range(count):
         kind, _, _, length = struct.unpack(">HHIH", data[place + 2 : place + 12])
@@ -44,16 +47,6 @@ def ask(container, name, kind=A):
 
     code, _, found = read(container.inside(work), question(name, kind))
     return found if code == 0 else code
-
-
-def ask_tcp(container, name):
-    def work():
-        with socket.create_connection(("127.0.0.11", 53), 30) as one, one.makefile("rb") as file:
-            asked = question(name)
-            one.sendall(struct.pack(">H", len(asked)) + asked)
-            return file.read(struct.unpack(">H", file.read(2))[0])
-
-    return read(container.inside(work), question(name))
 
 
 def named(hosts, **more):
@@ -87,25 +80,6 @@ def test_services_aliases_and_tasks_are_answered(hosts):
     assert ask(w1, "db") == ["10.0.1.22"]
 
 
-def test_a_long_answer_is_cut_in_a_datagram_and_whole_in_a_stream(hosts):
-    node, net, other, w1 = named(hosts)
-    for n in range(30, 230):
-        net.task(f"d{n}", 2, n, "db")
-    apply_all([node], net, other)
-
-    def work():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            one.settimeout(30)
-            one.connect(("127.0.0.11", 53))
-            one.send(question("db"))
-            return one.recv(4096)
-
-    _, cut, found = read(w1.inside(work), question("db"))
-    assert cut and 0 < len(found) < 40
-    _, cut, found = ask_tcp(w1, "db")
-    assert not cut and len(found) == 202
-
-
 def test_outside_names_are_forwarded_but_not_for_internal_networks(hosts):
     def upstream(data):
         head = data[:2] + b"\x81\x80\0\1\0\1\0\0\0\0"
@@ -121,26 +95,3 @@ def test_outside_names_are_forwarded_but_not_for_internal_networks(hosts):
     assert ask(inner, "example.org") == 3
     bare = hosts.attach(node, "bare")
     assert ask(bare, "example.org") == ["9.9.9.9"]
-
-
-def test_garbage_is_survived_and_a_container_may_have_its_own_name_server(hosts):
-    _, _, _, w1 = named(hosts)
-
-    def garbage():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            for size in range(0, 60):
-                one.sendto(bytes(range(size)), ("127.0.0.11", 53))
-                one.sendto(question("web")[:size], ("127.0.0.11", 53))
-
-    w1.inside(garbage)
-    assert ask(w1, "web") == ["10.0.1.2"]
-    w1.serve_udp("mine", 53)
-
-    def own():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            one.settimeout(30)
-            one.sendto(b"?", ("10.0.1.11", 53))
-            return one.recv(100)
-
-    assert w1.inside(own) == b"mine"
-    assert ask(w1, "web") == ["10.0.1.2"]

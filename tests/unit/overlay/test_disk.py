@@ -36,5 +36,5 @@ def test_another_format_is_forgotten(tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"format": 1}', "[]"])
 def test_a_damaged_file_is_told_by_name(tmp_path, text):
     (tmp_path / "overlay.json").write_text(text)
-    with pytest.raises(DataLoss, match="overlay.json cannot be read"):
+    with pytest.raises(DataLoss, match=r"overlay\.json cannot be read"):
         MemoryFile(tmp_path).load()
