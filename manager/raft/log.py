@@ -116,6 +116,8 @@ class Log:
         """The disk holds the entries up to `index`, unless the log was cut meanwhile."""
         if index > self.stable and self.term(index) == term:
             self.stable = index
+            # The log may have been cut and have come back to the same entries meanwhile.
+            self.handed = max(self.handed, index)
 
     def install(self, snapshot: SnapshotMeta) -> None:
         """Replace everything by a snapshot of the leader."""
