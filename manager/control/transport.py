@@ -12,8 +12,8 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from pyswarm.errors import NotLeader, Unavailable
-from pyswarm.rpc import from_rpc, swarm_errors
+from pyswarm.errors import AlreadyExists, NotLeader, Unavailable
+from pyswarm.rpc import swarm_errors
 
 FORWARDED = "pyswarm-forwarded"
 LEADER_WAIT_SECONDS = 15.0
@@ -91,9 +91,10 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
     def _unary(self, path: str, here: Callable[..., Awaitable[Any]], response: Any) -> Any:
         async def answer(request: Any, context: Any) -> Any:
             deadline = time.monotonic() + LEADER_WAIT_SECONDS
+            lost: Unavailable | None = None
             while True:
                 if self._is_leader():
-                    return await here(request, context)
+                    return await _again(here(request, context), lost)
                 try:
                     channel = await self._there(context)
                     call = channel.unary_unary(
@@ -101,15 +102,17 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                         request_serializer=type(request).SerializeToString,
                         response_deserializer=response.FromString,
                     )
-                    return await call(request, metadata=((FORWARDED, "1"),))
+                    return await _again(_asked(call(request, metadata=((FORWARDED, "1"),))), lost)
                 except _NowHere:
                     continue
-                except grpc.aio.AioRpcError as error:
-                    # The leader refused before it did anything, since it no longer leads: the
-                    # call can be made again. Any other failure may have taken effect.
-                    reason = from_rpc(error)
-                    if not isinstance(reason, NotLeader) or time.monotonic() > deadline:
-                        raise reason from error
+                except Unavailable as error:
+                    # It no longer leads, or it is gone. The call is made again: a new leader
+                    # serves only once everything that the old one committed is applied, updates
+                    # name the version that they change, and names are unique.
+                    if time.monotonic() > deadline:
+                        raise
+                    if not isinstance(error, NotLeader):
+                        lost = error
                 await asyncio.sleep(RETRY_SECONDS)
 
         return answer
@@ -135,6 +138,24 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                 yield message
 
         return answer
+
+
+async def _asked(call: Awaitable[Any]) -> Any:
+    with swarm_errors():
+        return await call
+
+
+async def _again(call: Awaitable[Any], lost: Unavailable | None) -> Any:
+    """The answer; an object that is there already may be this caller's own, where an earlier
+    leader was lost before it could say so."""
+    try:
+        return await call
+    except AlreadyExists as error:
+        if lost is None:
+            raise
+        raise AlreadyExists(
+            f"{error.message} (the leader was lost during this call, so it may be yours)"
+        ) from error
 
 
 class _NowHere(Exception):

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2
@@ -21,9 +21,13 @@ from pyswarm.cli.progress import (
     stack_lines,
 )
 from pyswarm.core import NEVER
-from pyswarm.errors import NotFound
+from pyswarm.errors import NotFound, Unavailable
 from pyswarm.model import Node, NodeState, Service, Task
 from pyswarm.wire import from_message
+
+
+REOPEN_TRIES = 30
+REOPEN_SECONDS = 1.0
 
 
 class _Painter:
@@ -82,7 +86,7 @@ async def wait_for_services(
     request = control_pb2.WatchRequest(
         kinds=["service", "task", "node"], services=list(waits), follow=True
     )
-    events = connection.stream(connection.control.Watch(request))
+    events = _events(connection, request)
     pending: asyncio.Task[Any] = asyncio.ensure_future(anext(events))
     try:
         while True:
@@ -90,7 +94,11 @@ async def wait_for_services(
             left = None if deadline == NEVER else max(deadline - time.monotonic(), 0)
             await asyncio.wait([pending], timeout=left)
             while pending.done():
-                world.take(pending.result())
+                event = pending.result()
+                if event is None:
+                    world = _World()
+                else:
+                    world.take(event)
                 pending = asyncio.ensure_future(anext(events))
                 await asyncio.sleep(0)
             if world.synced:
@@ -103,6 +111,22 @@ async def wait_for_services(
                 return 1 if failed else 0
     finally:
         pending.cancel()
+
+
+async def _events(connection: Connection, request: control_pb2.WatchRequest) -> AsyncIterator[Any]:
+    """The events of a watch that outlives leaders: None means that it began anew."""
+    failures = 0
+    while True:
+        try:
+            async for event in connection.stream(connection.control.Watch(request)):
+                failures = 0
+                yield event
+        except Unavailable:
+            failures += 1
+            if failures > REOPEN_TRIES:
+                raise
+        await asyncio.sleep(REOPEN_SECONDS)
+        yield None
 
 
 def _advance(waits: dict[str, Convergence], world: _World) -> None:
@@ -122,8 +146,10 @@ async def wait_for_removal(connection: Connection, service_ids: Sequence[str]) -
     request = control_pb2.WatchRequest(kinds=["service"], services=service_ids, follow=True)
     left: set[str] = set()
     synced = False
-    async for event in connection.stream(connection.control.Watch(request)):
-        if event.action == control_pb2.WatchEvent.SYNCED:
+    async for event in _events(connection, request):
+        if event is None:
+            left, synced = set(), False
+        elif event.action == control_pb2.WatchEvent.SYNCED:
             synced = True
         elif event.action == control_pb2.WatchEvent.DELETE:
             left.discard(event.service.id)
