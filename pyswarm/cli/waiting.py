@@ -25,7 +25,6 @@ from pyswarm.errors import NotFound, Unavailable
 from pyswarm.model import Node, NodeState, Service, Task
 from pyswarm.wire import from_message
 
-
 REOPEN_TRIES = 30
 REOPEN_SECONDS = 1.0
 
