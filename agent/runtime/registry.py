@@ -40,6 +40,7 @@ THREADS: Final = 6
 REDIRECTS_MAX: Final = 5
 _TOKEN_BYTES_MAX: Final = 1 << 20
 _ACCEPT: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")  # RFC 6750, section 2.1
 _PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
 _REDIRECTS: Final = frozenset([301, 302, 303, 307, 308])
 
@@ -140,7 +141,7 @@ class Registry:
                 self._request, reference, path, dict(headers), method, opened
             )
             yield response
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # Value: a bad redirect
             reason = _reason(error)
             raise Unavailable(
                 f"the registry {reference.domain} does not answer: {reason}"
@@ -205,9 +206,13 @@ class Registry:
         _check(answer, reference)
         try:
             fields = json.loads(answer.read(_TOKEN_BYTES_MAX))
-            return f"Bearer {fields.get('token') or fields['access_token']}"
+            token = str(fields.get("token") or fields["access_token"])
         except (ValueError, LookupError, AttributeError):
-            raise InvalidArgument(f"{realm} sent no token") from None
+            raise InvalidArgument(f"{realm[:200]} sent no token") from None
+        # A line break would make http.client show the token in the text of its error.
+        if not _TOKEN.fullmatch(token):
+            raise InvalidArgument(f"{realm[:200]} sent no token")
+        return f"Bearer {token}"
 
 
 def _follow(

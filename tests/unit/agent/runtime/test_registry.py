@@ -118,6 +118,24 @@ def test_a_token_is_not_carried_to_another_host() -> None:
     assert storage.asked == [("/there", "")]
 
 
+@pytest.mark.parametrize("token", ['"a\\r\\nX: y"', '"secret words"', "{}", '""'])
+def test_what_is_no_token_is_refused_and_not_repeated(token: str) -> None:
+    def answer(path: str, _: str, host: str) -> Answer:
+        if path.startswith("/token?"):
+            return 200, {}, b'{"token": %s}' % token.encode()
+        return 401, {"WWW-Authenticate": f'Bearer realm="http://{host}/token"'}, b""
+
+    with serving(answer) as server, pytest.raises(SwarmError) as caught:
+        manifest(server)
+    assert "secret" not in caught.value.message
+
+
+def test_a_redirect_to_no_address_is_a_failure_of_the_registry() -> None:
+    bad = {"Location": "http://[x/"}
+    with serving(lambda *_: (302, bad, b"")) as server, pytest.raises(Unavailable):
+        manifest(server)
+
+
 def test_a_circle_of_redirects_ends() -> None:
     with serving(lambda path, *_: (302, {"Location": path}, b"")) as server:
         with pytest.raises(SwarmError, match="circle"):
