@@ -82,7 +82,12 @@ async def _serve(settings: Settings) -> None:
     await server.start()
     log.info("pyswarm daemon ready on %s", settings.socket_path)
     try:
-        await stop.wait()
+        ends = [asyncio.ensure_future(event.wait()) for event in (stop, node.fatal)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        if node.fatal.is_set():
+            raise SwarmError(node.problem)
         log.info("stopping; containers go on running")
     finally:
         await server.stop(0)

@@ -84,6 +84,8 @@ class SwarmNode:
         self.manager: Manager | None = None
         self.problem = ""
         self.removed = False
+        self.fatal = asyncio.Event()
+        """Set when the process should end: its consensus failed, and a restart may mend it."""
         self._mtu_bytes = 0
 
     # ---- life of the process ----
@@ -161,6 +163,12 @@ class SwarmNode:
         )
         self.manager = Manager(config, keeper.current, self._pool, first)
         await self.manager.start()
+        self._supervisor.start(self._watch_consensus(self.manager), "consensus")
+
+    async def _watch_consensus(self, manager: Manager) -> None:
+        await manager.raft.failed.wait()
+        self.problem = f"the consensus of this manager has failed: {manager.raft.error}"
+        self.fatal.set()
 
     # ---- what the node knows ----
 

@@ -130,7 +130,8 @@ def from_message(kind: type[Record], message: Message) -> Record:
 
 def encode(record: Any) -> bytes:
     """A record as bytes; equal records have equal bytes."""
-    return to_message(record).SerializeToString(deterministic=True)
+    data: bytes = to_message(record).SerializeToString(deterministic=True)
+    return data
 
 
 def decode(kind: type[Record], data: bytes) -> Record:
