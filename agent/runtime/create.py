@@ -17,7 +17,7 @@ from agent.runtime.collector import Collector
 from agent.runtime.facts import HostFacts
 from agent.runtime.failures import sentence
 from agent.runtime.images import Image
-from agent.runtime.locks import KeyedLocks, in_thread
+from agent.runtime.locks import KeyedLocks, in_thread, to_the_end
 from agent.runtime.logfile import parse_rotation
 from agent.runtime.rootfs import CopyUp, MountStep, mounted
 from agent.runtime.users import Identity
@@ -85,15 +85,18 @@ class Creator:
             stdout, stderr = self._collector.open(request.id, rotation, terminal)
         except OSError as error:
             raise Unavailable(f"cannot keep the output of a container: {error}") from error
+        # Not to be cancelled: containerd would lose what runc has made by then.
         try:
-            await self._containerd.tasks.Create(
-                timeout_seconds=CREATE_SECONDS,
-                container_id=request.id,
-                rootfs=mounts,
-                stdout=stdout,
-                stderr=stderr,
-                terminal=terminal,
-                options=self._options,
+            await to_the_end(
+                self._containerd.tasks.Create(
+                    timeout_seconds=CREATE_SECONDS,
+                    container_id=request.id,
+                    rootfs=mounts,
+                    stdout=stdout,
+                    stderr=stderr,
+                    terminal=terminal,
+                    options=self._options,
+                )
             )
         except SwarmError as error:
             raise sentence(error, "the container cannot be created") from None

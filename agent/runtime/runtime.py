@@ -158,7 +158,7 @@ class ContainerdRuntime:
     async def start(self, container_id: str) -> int:
         """Start it; answers the pid. One that runs already is left as it is."""
         try:
-            answer = await self._containerd.tasks.Start(container_id=container_id)
+            answer = await to_the_end(self._containerd.tasks.Start(container_id=container_id))
         except NotFound:
             raise
         except SwarmError as error:

@@ -14,13 +14,16 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from agent.executor.containers import TASK_LABEL, ContainerRequest
+from agent.runtime import ContainerdRuntime
 from pyswarm.lab.cgroups import hierarchies
 from pyswarm.lab.host import CONTAINERD_CONFIG
+from pyswarm.model import ContainerSpec, Mount, Resources
 
 PROGRAMS_NEEDED: Final = ("containerd", "runc", "docker-registry", "busybox", "unshare", "nsenter")
 READY_SECONDS: Final = 60.0
@@ -229,3 +232,66 @@ def _accepts(address: Path | tuple[str, int]) -> bool:
         except OSError:
             return False
         return True
+
+
+class Node:
+    """A stage seen through the runtime; each `runtime()` is a daemon that starts anew."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.image = f"{stage.registry}/busybox:1"
+        self._count = 0
+
+    @asynccontextmanager
+    async def runtime(self) -> AsyncIterator[ContainerdRuntime]:
+        """Connected; closed at the end, while containers run on."""
+        runtime = ContainerdRuntime(
+            self.stage.socket,
+            self.stage.directory / "state",
+            self.stage.directory / "run",
+            cgroup_parent=self.stage.cgroup_parent,
+            insecure_registries=[],
+        )
+        await runtime.connect()
+        try:
+            yield runtime
+        finally:
+            await runtime.close()
+
+    def request(
+        self,
+        *command: str,
+        mounts: Sequence[Mount] = (),
+        limits: Resources | None = None,
+        log_options: Mapping[str, str] | None = None,
+        namespace: str = "",
+        image: str = "",
+        **wishes: Any,
+    ) -> ContainerRequest:
+        """A container of a new id; `wishes` are fields of its ContainerSpec."""
+        self._count += 1
+        container_id = f"task-{self._count}"
+        container = ContainerSpec(image=image or self.image, command=command, **wishes)
+        return ContainerRequest(
+            id=container_id,
+            container=container,
+            limits=limits or Resources(),
+            mounts=tuple(mounts),
+            namespace=namespace,
+            hostname="box",
+            labels={TASK_LABEL: container_id},
+            log_options=log_options or {},
+        )
+
+    async def output(self, request: ContainerRequest) -> tuple[int, str]:
+        """Run a container to its end: exit code and everything that it wrote."""
+        async with self.runtime() as runtime:
+            await runtime.create(request)
+            await runtime.start(request.id)
+            ended = await runtime.wait(request.id)
+            lines = [
+                line.data.decode()
+                async for line in runtime.logs(request.id, follow=True, tail=-1, since=0.0)
+            ]
+            await runtime.delete(request.id)
+            return ended.exit_code, "\n".join(lines)

@@ -1,0 +1,165 @@
+"""Pulls from a real registry into a real containerd."""
+
+import asyncio
+import shutil
+
+import pytest
+
+from pyswarm.errors import InvalidArgument, NotFound, Unavailable
+from pyswarm.testing import images
+from pyswarm.testing.images import TestImage
+
+
+def run(node, scenario):
+    async def inside():
+        async with node.runtime() as runtime:
+            await runtime.pull(node.image)
+            return await scenario(runtime)
+
+    return asyncio.run(inside())
+
+
+def test_a_tag_is_pulled_with_its_configuration(node):
+    registry = node.stage.registry
+    wanted = {
+        "Entrypoint": ["/bin/echo"],
+        "Cmd": ["hi"],
+        "User": "nobody",
+        "WorkingDir": "/srv",
+        "StopSignal": "SIGUSR1",
+        "ExposedPorts": {"80/tcp": {}},
+        "Healthcheck": {"Test": ["CMD", "true"], "Interval": 2_000_000_000},
+    }
+    digest = images.push(registry, "full:1", TestImage(config=wanted))
+
+    async def scenario(runtime):
+        await runtime.pull(f"{registry}/full:1")
+        return await runtime.image(f"{registry}/full:1")
+
+    image = run(node, scenario)
+    assert image.digest == digest
+    config = image.config
+    assert (config.entrypoint, config.command) == (("/bin/echo",), ("hi",))
+    assert (config.user, config.workdir, config.stop_signal) == ("nobody", "/srv", "SIGUSR1")
+    assert config.exposed_ports == ("80/tcp",)
+    assert config.healthcheck.interval_seconds == 2.0
+
+
+def test_without_its_registry_an_image_that_is_here_serves(node):
+    registry = node.stage.registry
+    digest = images.push(registry, "kept:1", TestImage(files={"kept": "1"}))
+    by_digest = f"{registry}/kept@{digest}"
+
+    async def scenario(runtime):
+        await runtime.pull(f"{registry}/kept:1")
+        await runtime.pull(by_digest)
+        node.stage.stop_registry()
+        try:
+            await runtime.pull(by_digest)
+            await runtime.pull(f"{registry}/kept:1")
+            with pytest.raises(Unavailable, match=f"the registry {registry} does not answer"):
+                await runtime.pull(f"{registry}/other:1")
+        finally:
+            node.stage.start_registry()
+        return await runtime.has_image(by_digest)
+
+    assert run(node, scenario)
+
+
+def test_the_digest_of_a_tag_is_resolved_without_a_pull(node):
+    registry = node.stage.registry
+    digest = images.push(registry, "resolve:1", TestImage(files={"resolve": "1"}))
+    name = f"{registry}/resolve:1"
+
+    async def scenario(runtime):
+        assert await runtime.resolve_digest(name) == f"{name}@{digest}"
+        assert await runtime.resolve_digest(f"{name}@{digest}") == f"{name}@{digest}"
+        return await runtime.has_image(name)
+
+    assert not run(node, scenario)
+
+
+def test_a_tag_that_moved_is_pulled_anew(node):
+    registry = node.stage.registry
+
+    async def scenario(runtime):
+        found = []
+        for version in ("1", "2"):
+            images.push(registry, "moving:1", TestImage(files={"version": version}))
+            await runtime.pull(f"{registry}/moving:1")
+            found.append((await runtime.image(f"{registry}/moving:1")).chain_id)
+        return found
+
+    first, second = run(node, scenario)
+    assert first != second
+
+
+def test_an_image_that_does_not_exist_is_named_in_one_sentence(node):
+    registry = node.stage.registry
+
+    async def scenario(runtime):
+        with pytest.raises(NotFound) as caught:
+            await runtime.pull(f"{registry}/foo:bar")
+        assert not caught.value.temporary
+        return caught.value.message
+
+    wanted = f"image {registry}/foo:bar does not exist in the registry {registry}"
+    assert run(node, scenario) == wanted
+
+
+def test_an_index_leads_to_the_image_of_this_platform(node):
+    registry = node.stage.registry
+    ours = images.push(registry, "many:amd", TestImage(files={"which": "amd64"}))
+    other = TestImage(files={"which": "s390x"}, architecture="s390x")
+    theirs = images.push(registry, "many:s390", other)
+    index = images.push_index(registry, "many:1", {"s390x": theirs, "amd64": ours})
+    images.push_index(registry, "many:far", {"s390x": theirs})
+
+    async def scenario(runtime):
+        await runtime.pull(f"{registry}/many:1")
+        with pytest.raises(InvalidArgument, match="is not for linux/amd64"):
+            await runtime.pull(f"{registry}/many:far")
+        return await runtime.image(f"{registry}/many:1")
+
+    image = run(node, scenario)
+    assert image.digest == index
+    request = node.request("cat", "/which", image=f"{registry}/many:1")
+    assert asyncio.run(node.output(request)) == (0, "amd64")
+
+
+@pytest.mark.parametrize("packing", ["docker", "plain", "zstd"])
+def test_layers_of_every_packing_are_unpacked(node, packing):
+    if packing == "zstd" and shutil.which("zstd") is None:
+        pytest.skip("the program zstd is not installed")
+    registry = node.stage.registry
+    name = f"{registry}/packed:{packing}"
+    images.push(registry, f"packed:{packing}", TestImage(packing=packing, files={"p": packing}))
+
+    async def scenario(runtime):
+        await runtime.pull(name)
+
+    run(node, scenario)
+    assert asyncio.run(node.output(node.request("cat", "/p", image=name))) == (0, packing)
+
+
+def test_an_image_whose_layers_are_not_what_it_says_is_refused(node):
+    registry = node.stage.registry
+    images.push(registry, "lie:1", TestImage(lie=True))
+
+    async def scenario(runtime):
+        with pytest.raises(InvalidArgument, match="is damaged"):
+            await runtime.pull(f"{registry}/lie:1")
+        return await runtime.has_image(f"{registry}/lie:1")
+
+    assert not run(node, scenario)
+
+
+def test_ten_pulls_of_one_image_at_once_are_one(node):
+    registry = node.stage.registry
+    images.push(registry, "crowd:1", TestImage(files={"crowd": "1"}))
+
+    async def scenario(runtime):
+        await asyncio.gather(*(runtime.pull(f"{registry}/crowd:1") for _ in range(10)))
+        return await runtime.has_image(f"{registry}/crowd:1")
+
+    assert run(node, scenario)
