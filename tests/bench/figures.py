@@ -1,0 +1,70 @@
+"""The figures: their names, targets and what Docker Swarm shows on the same kind of machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One line of the table. `target` is the least (`more`) or the most that is wanted, or None.
+
+    `docker` is what Docker Swarm was seen to do, in words.
+    """
+
+    name: str
+    more: bool = False
+    target: float | None = None
+    docker: str = ""
+
+    def verdict(self, value: float | None) -> str:
+        """Whether a value reaches the target; empty where there is none."""
+        if value is None:
+            return "not measured"
+        if self.target is None:
+            return ""
+        reached = value >= self.target if self.more else value <= self.target
+        return "reached" if reached else "MISSED"
+
+
+FIGURES = (
+    Figure(name="writes_per_s_1", more=True),
+    Figure(name="writes_per_s_16", more=True),
+    Figure(name="writes_per_s_64", more=True, target=4000),
+    Figure(name="manager_rss_mb", target=120),
+    Figure(name="agent_rss_mb"),
+    Figure(name="create_to_running_ms_p50"),
+    Figure(name="api_writes_per_s_64", more=True, target=1000, docker="340-470"),
+    Figure(name="leader_loss_ms_p50", target=3000, docker="10,000-15,000"),
+    Figure(name="node_loss_noticed_ms_p50", target=4000, docker="12,000-15,000"),
+    Figure(name="node_loss_recovered_ms_p50", target=7000, docker="18,000"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A figure's value, or why there is none; `samples` are the single runs."""
+
+    value: float | None
+    why: str = ""
+    samples: tuple[float, ...] = ()
+
+
+def table(results: dict[str, Measured]) -> str:
+    """The lines that a person reads."""
+    rows = [("figure", "value", "target", "Docker", "")]
+    for figure in FIGURES:
+        if figure.name not in results:
+            continue
+        found = results[figure.name]
+        sign = ">=" if figure.more else "<="
+        target = "" if figure.target is None else f"{sign} {figure.target:,.0f}"
+        value = "-" if found.value is None else f"{found.value:,.0f}"
+        words = figure.verdict(found.value)
+        rows.append((figure.name, value, target, figure.docker, f"{words} {found.why}".strip()))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = []
+    for name, *cells, words in rows:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *aligned, words]).rstrip())
+    return "\n".join(lines)
