@@ -201,7 +201,7 @@ class Leader:
             self.transferee = 0
         if raft.id not in new.voters:
             # An older leader had asked for it; `propose_change` lets no leader remove itself.
-            self.flush()
+            self._beat()
             raft.become_follower(raft.term, 0)
             return
         self.maybe_commit()
@@ -240,7 +240,11 @@ class Leader:
             )
 
     def flush(self) -> None:
-        """Send what is due: entries, the commit index, heartbeats for reads, a hand-over."""
+        """Send what is due: entries, heartbeats for reads, a hand-over.
+
+        A new commit index alone is no reason for a message: it travels with the next append or
+        heartbeat, which halves the messages of a lone writer.
+        """
         if self.has_committed and self._reads.begin(self._raft.log.commit):
             self._beat()
         self._serve_reads()
@@ -278,11 +282,10 @@ class Leader:
         if progress.state is ProgressState.SNAPSHOT or progress.paused:
             return False
         more = progress.may_send and progress.next <= log.last_index
-        replicating = progress.state is ProgressState.REPLICATE
-        commit_is_news = replicating and progress.sent_commit < log.commit
-        if not (more or progress.nudged or commit_is_news):
+        if not (more or progress.nudged):
             return False
-        return self._send_append(peer, progress, with_entries=more) and replicating
+        sent_entries = self._send_append(peer, progress, with_entries=more)
+        return sent_entries and progress.state is ProgressState.REPLICATE
 
     def _send_append(self, peer: int, progress: Progress, *, with_entries: bool) -> bool:
         """Send one append, or a snapshot where the log begins too late; whether it had entries."""
@@ -307,7 +310,7 @@ class Leader:
             )
         )
         size = sum(len(entry.data) for entry in entries)
-        progress.sent(prev_index + len(entries), len(entries), size, log.commit)
+        progress.sent(prev_index + len(entries), len(entries), size)
         return bool(entries)
 
     def _send_snapshot(self, peer: int, progress: Progress) -> None:

@@ -33,7 +33,6 @@ class Progress:
         "next",
         "nudged",
         "paused",
-        "sent_commit",
         "silent_ticks",
         "snapshot_index",
         "state",
@@ -49,7 +48,6 @@ class Progress:
         self.paused = False  # PROBE: one append is on its way, wait for a reply or a heartbeat's
         self.silent_ticks = 0  # since the last reply
         self.nudged = True  # an append is due even without entries: it finds out what was lost
-        self.sent_commit = 0
         self.snapshot_index = 0
 
     @property
@@ -102,10 +100,9 @@ class Progress:
         self._window.clear()
         self._bytes = 0
 
-    def sent(self, last_index: int, count: int, size: int, commit: int) -> None:
+    def sent(self, last_index: int, count: int, size: int) -> None:
         """An append with `count` entries up to `last_index` left."""
         self.nudged = False
-        self.sent_commit = commit
         if self.state is ProgressState.REPLICATE:
             if count:
                 self.next = last_index + 1
