@@ -68,14 +68,13 @@ def signal_number(name: str) -> int:
     text = name.upper()
     if text.isdecimal() and 1 <= int(text) <= signal.SIGRTMAX:
         return int(text)
-    text, _, offset = text.partition("+")
-    found = getattr(signal, text if text.startswith("SIG") else f"SIG{text}", None)
-    if not isinstance(found, int) or (offset and not offset.isdecimal()):
-        raise InvalidArgument(f'"{name}" is no signal: write SIGTERM, or its number')
-    number = int(found) + int(offset or 0)
-    if not 1 <= number <= signal.SIGRTMAX:
-        raise InvalidArgument(f'"{name}" is no signal: write SIGTERM, or its number')
-    return number
+    text, plus, offset = text.partition("+")
+    found = signal.Signals.__members__.get(text if text.startswith("SIG") else f"SIG{text}")
+    if found is not None and offset.isdecimal() == bool(plus):
+        number = int(found) + int(offset or 0)
+        if 1 <= number <= signal.SIGRTMAX:
+            return number
+    raise InvalidArgument(f'"{name}" is no signal: write SIGTERM, or its number')
 
 
 def with_init(arguments: Sequence[str], target: str) -> tuple[str, ...]:

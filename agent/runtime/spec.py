@@ -109,8 +109,10 @@ def build(
 def _process(
     container: ContainerSpec, runs: Program, kept: Sequence[str], host: HostFacts
 ) -> dict[str, Any]:
-    # No inheritable capabilities: files that have some could take them up (CVE-2022-24769).
-    sets = ("bounding", "effective", "permitted")
+    # No inheritable capabilities: files that have some could take them up (CVE-2022-24769). A user
+    # other than root has only the bound, as execve(2) leaves it: runc must not start with more.
+    is_root = runs.identity.uid == 0
+    sets = ("bounding", "effective", "permitted") if is_root else ("bounding",)
     return {
         "terminal": container.tty,
         "user": {
