@@ -15,8 +15,6 @@ SERVER_PORT: Final = 40053
 """Where the server really listens; port 53 stays free for the container's own programs."""
 REDIRECT: Final = "\n".join(
     [
-        "table ip pyswarm_dns",
-        "delete table ip pyswarm_dns",
         "table ip pyswarm_dns {",
         "chain output {",
         "type filter hook output priority -300;",
@@ -32,7 +30,7 @@ REDIRECT: Final = "\n".join(
     ]
 )
 """nft text for a container's namespace: port 53 is rewritten in the packets themselves, without
-connection tracking. It replaces a former one."""
+connection tracking. A namespace gets it once, when it is made: to replace a table costs 12 ms."""
 
 TYPE_A: Final = 1
 TYPE_PTR: Final = 12
