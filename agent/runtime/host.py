@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +58,17 @@ def was_out_of_memory(cgroups_path: str) -> bool:
             if name == "oom_kill" and count.strip() not in ("", "0"):
                 return True
     return False
+
+
+def make_cgroup_parent(path: str) -> None:
+    """Make the parent of all containers' cgroups, in every hierarchy, so that a node without
+    containers looks the same before its first and after its last. runc makes it where we fail."""
+    inner = path.lstrip("/")
+    unified = (CGROUPS / "cgroup.controllers").exists()
+    for root in (CGROUPS,) if unified else CGROUPS.iterdir():
+        if root.is_dir() and not root.is_symlink() and (root / "cgroup.procs").exists():
+            with suppress(OSError):
+                (root / inner).mkdir(parents=True, exist_ok=True)
 
 
 def _bounding() -> frozenset[str] | None:

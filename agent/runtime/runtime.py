@@ -80,6 +80,7 @@ class ContainerdRuntime:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in self._mount_points.iterdir():
             clean(left)
+        host.make_cgroup_parent(self._cgroup_parent)
         self._containerd = Containerd(self._socket)
         self._collector = Collector(self._fifos, self._logs)
         self._collector.start()

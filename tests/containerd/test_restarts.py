@@ -106,13 +106,13 @@ def test_a_container_whose_shim_is_killed_is_gone_and_can_be_removed(node):
     assert asyncio.run(scenario()) == (137, [])
 
 
-def test_without_containerd_one_sentence_says_what_to_start(tmp_path):
+def test_without_containerd_one_sentence_says_what_to_start(node, tmp_path):
     async def scenario():
         runtime = ContainerdRuntime(
             tmp_path / "none.sock",
             tmp_path / "state",
             tmp_path / "run",
-            cgroup_parent="/pyswarm",
+            cgroup_parent=node.stage.cgroup_parent,
             insecure_registries=[],
         )
         await runtime.connect()
