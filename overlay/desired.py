@@ -52,6 +52,7 @@ class Attached:
     task_id: str
     legs: tuple[Leg, ...] = ()
     host_ports: tuple[PortConfig, ...] = ()
+    nameservers: tuple[str, ...] = ()
 
     @property
     def exit_address(self) -> str:

@@ -43,6 +43,7 @@ def _attached(data: Mapping[str, Any]) -> Attached:
         task_id=data["task_id"],
         legs=tuple(Leg(**leg) for leg in data["legs"]),
         host_ports=tuple(_port(port) for port in data["host_ports"]),
+        nameservers=tuple(data.get("nameservers", ())),
     )
 
 

@@ -138,10 +138,12 @@ class Overlay:
         *,
         host_ports: Sequence[PortConfig] = (),
         sysctls: Mapping[str, str] | None = None,
+        nameservers: Sequence[str] = (),
     ) -> str:
         """Make the task's network namespace, join its networks, publish its host-mode ports.
 
-        Answers the namespace's path; the same again if the task has one. Waits for networks that
+        Names outside the swarm are asked at `nameservers`, or at the host's. Answers the
+        namespace's path; the same again if the task has one. Waits for networks that
         are not known yet. Raises AlreadyExists for a port that is taken, Unavailable else.
         """
         for name in sysctls or {}:
@@ -151,7 +153,9 @@ class Overlay:
         async with self._lock:
             path = str(self._kernel.container_path(task_id))
             if task_id not in self._attached:
-                await self._attach(task_id, attachments, host_ports, sysctls or {})
+                await self._attach(
+                    task_id, attachments, host_ports, sysctls or {}, tuple(nameservers)
+                )
             return path
 
     async def detach(self, task_id: str) -> None:
@@ -226,6 +230,7 @@ class Overlay:
         attachments: Sequence[NetworkAttachment],
         host_ports: Sequence[PortConfig],
         sysctls: Mapping[str, str],
+        nameservers: tuple[str, ...],
     ) -> None:
         self._dead.discard(task_id)
         local_address = ""
@@ -241,6 +246,7 @@ class Overlay:
                 local_address=local_address,
             ),
             host_ports=tuple(host_ports),
+            nameservers=nameservers,
         )
         await self._in_worker(lambda: self._reserve(attached.host_ports))
         self._attached[task_id] = attached
@@ -275,6 +281,7 @@ class Overlay:
             [leg.network_id for leg in attached.legs],
             sockets,
             forwards=any(leg.exit for leg in attached.legs),
+            nameservers=attached.nameservers,
         )
 
     def _reserve(self, host_ports: Sequence[PortConfig]) -> None:

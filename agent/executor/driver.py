@@ -66,7 +66,13 @@ class Executor:
         await self._pull(container.image)
         await self._networks.known([a.network_id for a in task.networks])
         async with self._making:
-            namespace = await self._overlay.attach(task.id, task.networks, host_ports=task.ports)
+            namespace = await self._overlay.attach(
+                task.id,
+                task.networks,
+                host_ports=task.ports,
+                sysctls={k: v for k, v in container.sysctls.items() if k.startswith("net.")},
+                nameservers=container.dns_nameservers,
+            )
             mounts = self._files.prepare(
                 task,
                 container,
