@@ -133,7 +133,7 @@ def test_binds_volumes_and_tmpfs_are_mounted(node):
     ]
     code, said = script(
         node,
-        "cat /bind/file; echo; echo mine > /bind/new; touch /fixed/x || echo refused;"
+        "cat /bind/file; echo; echo mine > /bind/new; touch /fixed/x 2>&1 || echo refused;"
         "grep -c ' /scratch tmpfs .*size=1024k,mode=700' /proc/mounts",
         mounts=mounts,
     )
@@ -285,7 +285,7 @@ def test_secrets_cannot_be_written_and_are_in_memory(node):
         )
         code, said = script(
             node,
-            "cat /run/secrets/password; echo; touch /run/secrets/x || echo refused;"
+            "cat /run/secrets/password; echo; touch /run/secrets/x 2>&1 || echo refused;"
             "grep -c ' /run/secrets tmpfs ro' /proc/mounts",
             mounts=[mount],
         )
