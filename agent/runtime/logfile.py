@@ -2,6 +2,9 @@
 
     output.log, output.log.1, ...   {"log": "text\\n", "stream": "stdout", "time": "...Z"}
 
+The highest number is the newest, and no file is ever renamed: a reader that goes on from one file
+to the next could otherwise miss one that is renamed at that moment.
+
 A line that is too long is cut into entries without a line break at their end, as in Docker.
 """
 
@@ -92,14 +95,17 @@ class LogFile:
     """Writes one container's entries. Not for several threads at once."""
 
     def __init__(self, directory: Path, rotation: Rotation) -> None:
-        self._path = directory / FILE_NAME
+        self._directory = directory
         self._rotation = rotation
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._descriptor = self._open()
-        self._size = os.fstat(self._descriptor).st_size
+        self._number = max(files(directory), default=0)
+        self._open()
 
-    def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def _open(self) -> None:
+        path = file_path(self._directory, self._number)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, 0o600)
+        self._size = os.fstat(self._descriptor).st_size
 
     def write(self, stream: str, entries: list[bytes], now: float) -> None:
         """Append entries of one moment, `now` in seconds since the epoch; raises OSError."""
@@ -123,28 +129,27 @@ class LogFile:
 
     def _rotate(self) -> None:
         os.close(self._descriptor)
-        names = [self._path] + [
-            self._path.with_name(f"{FILE_NAME}.{number}")
-            for number in range(1, self._rotation.files)
-        ]
-        for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
-            if newer.exists():
-                newer.rename(older)
-        if len(names) == 1:
-            self._path.unlink()
-        self._descriptor = self._open()
-        self._size = 0
+        self._number += 1
+        self._open()
+        for number in files(self._directory):
+            if number <= self._number - self._rotation.files:
+                file_path(self._directory, number).unlink()
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
 
 
-def files(directory: Path) -> list[Path]:
-    """A container's files, oldest first."""
+def file_path(directory: Path, number: int) -> Path:
+    """The file of this number; the first has none in its name."""
+    return directory / (f"{FILE_NAME}.{number}" if number else FILE_NAME)
+
+
+def files(directory: Path) -> list[int]:
+    """The numbers of a container's files, oldest first."""
     found = []
     for path in directory.glob(f"{FILE_NAME}*"):
         number = path.name.removeprefix(FILE_NAME).removeprefix(".") or "0"
         if number.isdecimal():
-            found.append((int(number), path))
-    return [path for _, path in sorted(found, reverse=True)]
+            found.append(int(number))
+    return sorted(found)

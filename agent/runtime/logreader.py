@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from agent.executor.containers import OutputLine
 from agent.runtime.collector import Collector
-from agent.runtime.logfile import FILE_NAME, STREAMS, files
+from agent.runtime.logfile import STREAMS, file_path, files
 
 READ_BYTES: Final = 256 * 1024
 JOINED_BYTES_MAX: Final = 256 * 1024
@@ -61,51 +61,33 @@ class _Tail:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._file: BinaryIO | None = None
+        self._number = -1
         self._rest = b""
 
     def read(self) -> list[bytes]:
         """The next entries; none where there are no more for now."""
         while True:
-            if self._file is None:
-                present = files(self._directory)
-                if not present:
-                    return []
-                self._file = present[0].open("rb")
-            data = self._file.read(READ_BYTES)
+            # In this order: once there is a newer file, nothing more is written into this one.
+            newer = [number for number in files(self._directory) if number > self._number]
+            data = self._file.read(READ_BYTES) if self._file is not None else b""
             if data:
                 *lines, self._rest = (self._rest + data).split(b"\n")
                 if lines:
                     return lines
-            elif not self._advance():
+            elif not newer:
                 return []
+            else:
+                self._open(newer[0])
 
-    def _advance(self) -> bool:
-        """Go on with the file after this one; False where this one is the newest."""
-        assert self._file is not None
-        own = os.fstat(self._file.fileno()).st_ino
-        present = files(self._directory)
-        inodes = [_inode(path) for path in present]
-        if inodes and inodes[-1] == own and present[-1].name == FILE_NAME:
-            return False
-        if self._file.peek(1):  # type: ignore[attr-defined]
-            return True  # it grew before it was rotated away
-        after = present[inodes.index(own) + 1 :] if own in inodes else present
-        if not after:
-            return False
-        self._file.close()
-        self._file, self._rest = after[0].open("rb"), b""
-        return True
+    def _open(self, number: int) -> None:
+        self.close()
+        self._file, self._number, self._rest = None, number, b""
+        with suppress(FileNotFoundError):  # rotated away meanwhile: a newer one is there
+            self._file = file_path(self._directory, number).open("rb")
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
-
-
-def _inode(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return 0
 
 
 def _last(tail: _Tail, count: int) -> list[bytes]:

@@ -87,7 +87,7 @@ def test_output_is_rotated_and_the_newest_is_kept(node):
         return sizes, await read(runtime, container_id)
 
     sizes, found = run(node, scenario)
-    assert set(sizes) == {"output.log", "output.log.1"}
+    assert len(sizes) == 2
     assert max(sizes.values()) <= 20 << 10
     numbers = [int(line.data.split()[1]) for line in found]
     assert numbers == list(range(numbers[0], 3001))

@@ -7,6 +7,7 @@ from agent.runtime.logfile import (
     LineSplitter,
     LogFile,
     Rotation,
+    file_path,
     files,
     parse_rotation,
 )
@@ -49,7 +50,8 @@ def test_entries_are_those_of_dockers_json_file(tmp_path):
 
 
 def texts(directory):
-    lines = [line for path in files(directory) for line in path.read_text().splitlines()]
+    paths = [file_path(directory, number) for number in files(directory)]
+    lines = [line for path in paths for line in path.read_text().splitlines()]
     return [json.loads(line)["log"].strip() for line in lines]
 
 
@@ -58,10 +60,11 @@ def test_the_newest_entries_are_kept_in_at_most_so_many_files(tmp_path):
     for number in range(20):
         log.write("stdout", [f"line {number}\n".encode()], NOON)
     log.close()
-    assert [path.name for path in files(tmp_path)] == ["output.log.2", "output.log.1", "output.log"]
+    newest = files(tmp_path)[-1]
+    assert files(tmp_path) == [newest - 2, newest - 1, newest]
     kept = texts(tmp_path)
     assert kept == [f"line {number}" for number in range(20 - len(kept), 20)]
-    assert all(path.stat().st_size <= 300 for path in files(tmp_path))
+    assert all(path.stat().st_size <= 300 for path in tmp_path.iterdir())
 
 
 def test_a_single_file_begins_anew(tmp_path):
@@ -78,7 +81,7 @@ def test_a_file_that_is_there_is_continued(tmp_path):
         log = LogFile(tmp_path, Rotation())
         log.write("stdout", [text], NOON)
         log.close()
-    assert texts(tmp_path) == ["before", "after"]
+    assert (texts(tmp_path), files(tmp_path)) == (["before", "after"], [0])
 
 
 @pytest.mark.parametrize(
