@@ -41,7 +41,6 @@ class Overlay(Protocol):
         attachments: Sequence[NetworkAttachment],
         *,
         host_ports: Sequence[PortConfig] = (),
-        sysctls: Mapping[str, str] | None = None,
         nameservers: Sequence[str] = (),
     ) -> str:
         """Make the task's network namespace and join its networks; answers its path."""

@@ -70,7 +70,6 @@ class Executor:
                 task.id,
                 task.networks,
                 host_ports=task.ports,
-                sysctls={k: v for k, v in container.sysctls.items() if k.startswith("net.")},
                 nameservers=container.dns_nameservers,
             )
             mounts = self._files.prepare(

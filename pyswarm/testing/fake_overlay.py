@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from pyswarm.model import EndpointSet, NetworkAttachment, PortConfig
@@ -46,7 +46,6 @@ class FakeOverlay:
         attachments: Sequence[NetworkAttachment],
         *,
         host_ports: Sequence[PortConfig] = (),
-        sysctls: Mapping[str, str] | None = None,
         nameservers: Sequence[str] = (),
     ) -> str:
         """A path that nothing lies at."""
