@@ -22,6 +22,7 @@ from agent.runtime import documents, schema
 from agent.runtime.client import Containerd
 from agent.runtime.content import ContentStore
 from agent.runtime.documents import Descriptor, ImageConfig, Manifest
+from agent.runtime.locks import to_the_end
 from agent.runtime.reference import Reference, parse
 from agent.runtime.registry import MANIFEST_BYTES_MAX, Registry
 from pyswarm.errors import AlreadyExists, InvalidArgument, NotFound, SwarmError, Unavailable
@@ -251,15 +252,19 @@ class Images:
         leases = self._containerd.leases
         end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + LEASE_SECONDS))
         labels = {"containerd.io/gc.expire": end}
-        created = await leases.Create(id=f"pyswarm-{uuid.uuid4().hex}", labels=labels)
+        lease = f"pyswarm-{uuid.uuid4().hex}"
         try:
-            yield created.lease.id
+            # A creation that is cancelled half-way may still take effect, so it runs to its end.
+            await to_the_end(leases.Create(id=lease, labels=labels))
+            yield lease
         finally:
-            await asyncio.shield(self._end(created.lease.id))
+            await asyncio.shield(self._end(lease))
 
     async def _end(self, lease: str) -> None:
         try:
             await self._containerd.leases.Delete(id=lease)
+        except NotFound:
+            return
         except SwarmError as failure:
             log.warning("a lease stays until it expires: %s", failure.message)
 
