@@ -40,10 +40,16 @@ def refuse(waiter: Waiter, error: SwarmError) -> None:
         waiter.set_exception(error)
 
 
+BATCHES_MOST = 2
+"""Batches of proposals on their way at once. With more, busy callers would be sent one by one,
+each with messages and writes of its own; while two are on their way, the third gathers the rest."""
+
+
 class Proposals:
     """Payloads on their way: queued for the next append, or in the log and not yet applied."""
 
     def __init__(self) -> None:
+        self._batches: deque[tuple[int, int]] = deque()  # term and last index of each
         self._queue: deque[tuple[bytes, Waiter]] = deque()
         self._flights: dict[int, tuple[int, Waiter, int]] = {}
         self.bytes = 0
@@ -55,6 +61,13 @@ class Proposals:
     def queued(self) -> bool:
         """Whether something waits to be appended."""
         return bool(self._queue)
+
+    def gathers(self, term: int) -> bool:
+        """Whether a leader of this term lets its queue wait for the batches before it."""
+        # What an earlier term left behind may never be applied.
+        while self._batches and self._batches[0][0] != term:
+            self._batches.popleft()
+        return len(self._batches) >= BATCHES_MOST
 
     def add(self, data: bytes, waiter: Waiter) -> None:
         """Queue a payload."""
@@ -76,6 +89,7 @@ class Proposals:
 
     def appended(self, first: int, term: int, batch: list[tuple[bytes, Waiter]]) -> None:
         """The batch is in the log from `first` on."""
+        self._batches.append((term, first + len(batch) - 1))
         for index, (data, waiter) in enumerate(batch, first):
             old = self._flights.pop(index, None)
             if old is not None:
@@ -84,6 +98,8 @@ class Proposals:
 
     def applied(self, entry: Entry) -> None:
         """An entry was applied: its caller, or the one whose place it took, learns it."""
+        while self._batches and self._batches[0][1] <= entry.index:
+            self._batches.popleft()
         flight = self._flights.pop(entry.index, None)
         if flight is None:
             return
@@ -95,12 +111,14 @@ class Proposals:
     def skipped(self, index: int) -> None:
         """A snapshot up to `index` came instead of the entries."""
         error = Unavailable("a snapshot came instead: whether the change took effect is not known")
+        self._batches.clear()
         for place in [place for place in self._flights if place <= index]:
             self._settle(self._flights.pop(place), error)
 
     def fail(self, error: SwarmError) -> None:
         """Nothing will be known of any of them here."""
         self.refused(self.take(), error)
+        self._batches.clear()
         for flight in self._flights.values():
             self._settle(flight, error)
         self._flights.clear()

@@ -309,6 +309,8 @@ class Runtime:
     def _append_proposals(self) -> None:
         if not self._proposals.queued:
             return
+        if self._raft.is_leader and self._proposals.gathers(self.term):
+            return
         batch = self._proposals.take()
         if not batch:
             return
