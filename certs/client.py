@@ -31,6 +31,7 @@ from pyswarm.errors import (
     SwarmError,
     Unavailable,
 )
+from pyswarm.model.states import Availability
 from pyswarm.rpc import (
     MANAGER,
     ChannelPool,
@@ -61,6 +62,7 @@ async def join(
     addresses: Sequence[str],
     token: str,
     hostname: str,
+    availability: Availability = Availability.ACTIVE,
     *,
     timeout_seconds: float = 60.0,
     clock: Clock = time.time,
@@ -74,7 +76,10 @@ async def join(
     key = x509.new_key()
     # One request for all tries: the CA derives the node's id from it, so a lost answer costs none.
     request = ca_pb2.IssueCertificateRequest(
-        request=x509.new_request(key), token=token.strip(), hostname=hostname
+        request=x509.new_request(key),
+        token=token.strip(),
+        hostname=hostname,
+        availability=availability,
     )
     root = b""
 

@@ -17,6 +17,8 @@ def _all(descriptor: object, service: str, access: Access) -> Iterable[tuple[str
 ACCESS: Final[Table] = {
     **dict(_all(raft_pb2.DESCRIPTOR, "RaftTransport", Access.MANAGER)),
     **dict(_all(control_pb2.DESCRIPTOR, "Control", Access.MANAGER)),
+    # The cluster's settings without keys and tokens: a joining node needs the port of VXLAN.
+    "/pyswarm.api.v1.Control/GetCluster": Access.NODE,
     **dict(_all(dispatcher_pb2.DESCRIPTOR, "Dispatcher", Access.NODE)),
     **dict(_all(ca_pb2.DESCRIPTOR, "NodeCA", Access.NODE)),
     "/pyswarm.api.v1.Membership/JoinRaft": Access.MANAGER,

@@ -79,7 +79,7 @@ class StoredCAState:
             if node is None:
                 node = Node(
                     id=grant.node_id,
-                    spec=NodeSpec(role=grant.role),
+                    spec=NodeSpec(role=grant.role, availability=grant.availability),
                     role=grant.role,
                     description=NodeDescription(hostname=grant.hostname),
                     status=NodeStatus(state=NodeState.UNKNOWN, message="it has not come up yet"),

@@ -14,7 +14,7 @@ from pyswarm.errors import AlreadyExists, InvalidArgument, PermissionDenied
 from pyswarm.model.cluster import RootCA
 from pyswarm.model.identity import Identity
 from pyswarm.model.node import Node
-from pyswarm.model.states import NodeRole
+from pyswarm.model.states import Availability, NodeRole
 
 HOSTNAME_LENGTH_MOST: Final = 253
 
@@ -26,6 +26,7 @@ class Grant:
     node_id: str
     role: NodeRole
     hostname: str = ""
+    availability: Availability = Availability.ACTIVE
 
 
 def decide_join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import grpc
@@ -16,6 +17,7 @@ from pyswarm.api.v1 import ca_pb2, ca_pb2_grpc
 from pyswarm.errors import InvalidArgument, NotLeader
 from pyswarm.model.cluster import RootCA
 from pyswarm.model.node import Node
+from pyswarm.model.states import Availability
 from pyswarm.rpc import Access, caller, read_identity
 
 NODE_CA_ACCESS: Final[Mapping[str, Access]] = {
@@ -138,7 +140,11 @@ class BootstrapServer(ca_pb2_grpc.BootstrapServicer):
         state = self._authority.state
         node_id = node_id_of(request.request)
         known, removed = state.node(node_id), state.is_removed(node_id)
-        return decide_join(state.root(), request.token, node_id, request.hostname, known, removed)
+        grant = decide_join(state.root(), request.token, node_id, request.hostname, known, removed)
+        try:
+            return replace(grant, availability=Availability(request.availability))
+        except ValueError as error:
+            raise InvalidArgument(f"availability {request.availability} is not known") from error
 
     def _recover(self, request: ca_pb2.IssueCertificateRequest) -> Grant:
         state = self._authority.state

@@ -60,6 +60,7 @@ from pyswarm.wire import from_message
 log = logging.getLogger(__name__)
 
 JOIN_SECONDS = 30.0
+CALL_SECONDS = 10.0
 LEAVE_SECONDS = 20.0
 ALREADY = (
     'This node is already part of a swarm. Use "pyswarm swarm leave" to leave this swarm and join '
@@ -327,7 +328,11 @@ class SwarmNode:
             addresses = [f"{host}:{number}" for host, number in split]
             address = await self._advertised(request.advertise_address)
             credentials = await ca_client.join(
-                addresses, request.token, self.settings.hostname, timeout_seconds=JOIN_SECONDS
+                addresses,
+                request.token,
+                self.settings.hostname,
+                _availability(request.availability),
+                timeout_seconds=JOIN_SECONDS,
             )
             identity = credentials.identity
             membership = SwarmMembership(
@@ -335,9 +340,9 @@ class SwarmNode:
                 cluster_id=identity.cluster_id,
                 address=address,
                 manager=identity.role == NodeRole.MANAGER,
+                vxlan_port=await self._data_path_port(addresses, credentials),
                 managers=tuple(addresses),
             )
-            membership = await self._prepared(membership, credentials, request.availability)
             await self._enter(membership, credentials)
             if membership.manager:
                 try:
@@ -347,20 +352,20 @@ class SwarmNode:
                     raise
             return local_pb2.JoinResponse(node_id=membership.node_id, manager=membership.manager)
 
-    async def _prepared(
-        self, membership: SwarmMembership, credentials: Credentials, availability: str
-    ) -> SwarmMembership:
-        """Ask what the swarm's first answer does not say: for now, only managers may read it."""
-        if not membership.manager:
-            return membership
+    async def _data_path_port(self, addresses: list[str], credentials: Credentials) -> int:
+        """The swarm's UDP port of VXLAN, asked of the first manager that answers."""
         pool = ChannelPool(lambda: credentials)
         try:
-            stub = control_pb2_grpc.ControlStub(pool.get(membership.managers[0]))
-            with swarm_errors(membership.managers[0]):
-                message = await stub.GetCluster(control_pb2.Empty())
-            return replace(membership, vxlan_port=message.vxlan_port)
-        except NotLeader:
-            return membership
+            problem: SwarmError = Unavailable("no manager answers")
+            for address in addresses:
+                stub = control_pb2_grpc.ControlStub(pool.get(address))
+                try:
+                    with swarm_errors(address):
+                        cluster = await stub.GetCluster(control_pb2.Empty(), timeout=CALL_SECONDS)
+                    return int(cluster.vxlan_port)
+                except SwarmError as error:
+                    problem = error
+            raise problem
         finally:
             await pool.close()
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17pyswarm/api/v1/ca.proto\x12\x0epyswarm.api.v1\"\x18\n\x16RootCertificateRequest\"&\n\x0fRootCertificate\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"<\n\x12\x45xpiredCertificate\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x8d\x01\n\x17IssueCertificateRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\x0f\n\x05token\x18\x02 \x01(\tH\x00\x12\x35\n\x07\x65xpired\x18\x03 \x01(\x0b\x32\".pyswarm.api.v1.ExpiredCertificateH\x00\x12\x10\n\x08hostname\x18\x04 \x01(\tB\x07\n\x05proof\"*\n\x17RenewCertificateRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"B\n\x11IssuedCertificate\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x18\n\x10root_certificate\x18\x02 \x01(\x0c\x32\xca\x01\n\tBootstrap\x12]\n\x12GetRootCertificate\x12&.pyswarm.api.v1.RootCertificateRequest\x1a\x1f.pyswarm.api.v1.RootCertificate\x12^\n\x10IssueCertificate\x12\'.pyswarm.api.v1.IssueCertificateRequest\x1a!.pyswarm.api.v1.IssuedCertificate2h\n\x06NodeCA\x12^\n\x10RenewCertificate\x12\'.pyswarm.api.v1.RenewCertificateRequest\x1a!.pyswarm.api.v1.IssuedCertificateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17pyswarm/api/v1/ca.proto\x12\x0epyswarm.api.v1\"\x18\n\x16RootCertificateRequest\"&\n\x0fRootCertificate\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"<\n\x12\x45xpiredCertificate\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xa3\x01\n\x17IssueCertificateRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12\x0f\n\x05token\x18\x02 \x01(\tH\x00\x12\x35\n\x07\x65xpired\x18\x03 \x01(\x0b\x32\".pyswarm.api.v1.ExpiredCertificateH\x00\x12\x10\n\x08hostname\x18\x04 \x01(\t\x12\x14\n\x0c\x61vailability\x18\x05 \x01(\x03\x42\x07\n\x05proof\"*\n\x17RenewCertificateRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"B\n\x11IssuedCertificate\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x18\n\x10root_certificate\x18\x02 \x01(\x0c\x32\xca\x01\n\tBootstrap\x12]\n\x12GetRootCertificate\x12&.pyswarm.api.v1.RootCertificateRequest\x1a\x1f.pyswarm.api.v1.RootCertificate\x12^\n\x10IssueCertificate\x12\'.pyswarm.api.v1.IssueCertificateRequest\x1a!.pyswarm.api.v1.IssuedCertificate2h\n\x06NodeCA\x12^\n\x10RenewCertificate\x12\'.pyswarm.api.v1.RenewCertificateRequest\x1a!.pyswarm.api.v1.IssuedCertificateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,13 +38,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPIREDCERTIFICATE']._serialized_start=109
   _globals['_EXPIREDCERTIFICATE']._serialized_end=169
   _globals['_ISSUECERTIFICATEREQUEST']._serialized_start=172
-  _globals['_ISSUECERTIFICATEREQUEST']._serialized_end=313
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=315
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=357
-  _globals['_ISSUEDCERTIFICATE']._serialized_start=359
-  _globals['_ISSUEDCERTIFICATE']._serialized_end=425
-  _globals['_BOOTSTRAP']._serialized_start=428
-  _globals['_BOOTSTRAP']._serialized_end=630
-  _globals['_NODECA']._serialized_start=632
-  _globals['_NODECA']._serialized_end=736
+  _globals['_ISSUECERTIFICATEREQUEST']._serialized_end=335
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=337
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=379
+  _globals['_ISSUEDCERTIFICATE']._serialized_start=381
+  _globals['_ISSUEDCERTIFICATE']._serialized_end=447
+  _globals['_BOOTSTRAP']._serialized_start=450
+  _globals['_BOOTSTRAP']._serialized_end=652
+  _globals['_NODECA']._serialized_start=654
+  _globals['_NODECA']._serialized_end=758
 # @@protoc_insertion_point(module_scope)

@@ -84,10 +84,13 @@ class IssueCertificateRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
     HOSTNAME_FIELD_NUMBER: _builtins.int
+    AVAILABILITY_FIELD_NUMBER: _builtins.int
     request: _builtins.bytes
     """PKCS #10, PEM; its subject is ignored, the CA decides id and role"""
     token: _builtins.str
     hostname: _builtins.str
+    availability: _builtins.int
+    """of a node that joins; the number of objects.proto's Availability"""
     @_builtins.property
     def expired(self) -> Global___ExpiredCertificate: ...
     def __init__(
@@ -97,10 +100,11 @@ class IssueCertificateRequest(_message.Message):
         token: _builtins.str = ...,
         expired: Global___ExpiredCertificate | None = ...,
         hostname: _builtins.str = ...,
+        availability: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expired", b"expired", "proof", b"proof", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired", b"expired", "hostname", b"hostname", "proof", b"proof", "request", b"request", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "expired", b"expired", "hostname", b"hostname", "proof", b"proof", "request", b"request", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["token", "expired"]  # noqa: Y015
     _WhichOneofArgType_proof: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
