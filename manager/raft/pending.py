@@ -40,9 +40,9 @@ def refuse(waiter: Waiter, error: SwarmError) -> None:
         waiter.set_exception(error)
 
 
-BATCHES_MOST = 2
+BATCHES_MOST = 1
 """Batches of proposals on their way at once. With more, busy callers would be sent one by one,
-each with messages and writes of its own; while two are on their way, the third gathers the rest."""
+each with messages and writes of its own; while one batch is on its way, the next one gathers."""
 
 
 class Proposals:
