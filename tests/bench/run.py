@@ -56,7 +56,6 @@ def in_lab(driver: LabDriver, wanted: set[str], quick: bool) -> Results:
     results: Results = {}
     runs = 3 if quick else 5
     image = driver.push_image("bench/sleeper:1", "sleep", "86400")
-    # The shell as PID 1 would not die of SIGTERM, so that each stop would last its grace.
     results |= attempt(
         ("manager_rss_mb", "agent_rss_mb"),
         wanted,
