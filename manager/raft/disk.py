@@ -69,10 +69,15 @@ class RaftDisk:
         An empty directory gives an empty state. Raises DataLoss where acknowledged data is
         damaged, FailedPrecondition where another process or another member owns the directory.
         """
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._take_lock()
         try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._take_lock()
             return self._recover(raft_id)
+        except OSError as error:
+            self.close()
+            if error.errno in _FULL:
+                raise self._full() from error
+            raise FailedPrecondition(f"{self._directory} cannot be used: {error}") from error
         except BaseException:
             self.close()
             raise

@@ -1,53 +1,94 @@
-"""Callers and their entries."""
-
 from __future__ import annotations
 
 from manager.raft.messages import Entry, EntryKind
-from manager.raft.pending import BATCHES_MOST, Proposals
+from manager.raft.pending import Proposals, Waiting
+from pyswarm.errors import NotLeader, Unavailable
 
 
-class Caller:
-    """Wants no answer here."""
+class Answer:
+    """A future without an event loop."""
+
+    def __init__(self) -> None:
+        self.result: int | None = None
+        self.error: BaseException | None = None
+        self.given_up = False
 
     def done(self) -> bool:
-        return False
+        return self.given_up or self.result is not None or self.error is not None
 
-    def set_result(self, result: int, /) -> None:
-        pass
+    def set_result(self, result: int) -> None:
+        self.result = result
 
-    def set_exception(self, exception: BaseException, /) -> None:
-        pass
+    def set_exception(self, exception: BaseException) -> None:
+        self.error = exception
 
 
 def entry(index: int, term: int) -> Entry:
-    return Entry(index=index, term=term, kind=EntryKind.NORMAL, data=b"x")
+    return Entry(index, term, EntryKind.NORMAL, b"")
 
 
-def on_their_way(term: int) -> Proposals:
-    """As many batches of two as may be on their way, from index 1."""
+def in_flight(proposals: Proposals, index: int, term: int) -> Answer:
+    answer = Answer()
+    proposals.add(b"1234", answer)
+    proposals.appended(index, term, proposals.take())
+    return answer
+
+
+def test_a_caller_learns_the_index_of_its_own_entry() -> None:
     proposals = Proposals()
-    for number in range(BATCHES_MOST):
-        assert not proposals.gathers(term)
-        proposals.appended(1 + 2 * number, term, [(b"x", Caller()), (b"x", Caller())])
-    return proposals
+    answer = in_flight(proposals, 5, 2)
+    proposals.applied(entry(4, 2))
+    assert answer.result is None
+    proposals.applied(entry(5, 2))
+    assert answer.result == 5
+    assert (len(proposals), proposals.bytes) == (0, 0)
 
 
-def test_proposals_gather_until_the_first_batch_is_applied_whole() -> None:
-    proposals = on_their_way(term=3)
-    assert proposals.gathers(3)
-    proposals.applied(entry(1, 3))
-    assert proposals.gathers(3)
-    proposals.applied(entry(2, 3))
-    assert not proposals.gathers(3)
+def test_another_entry_in_its_place_means_that_it_never_happens() -> None:
+    proposals = Proposals()
+    answer = in_flight(proposals, 5, 2)
+    proposals.applied(entry(5, 3))
+    assert isinstance(answer.error, NotLeader)
+    assert proposals.bytes == 0
 
 
-def test_batches_of_an_earlier_term_hold_nobody_up() -> None:
-    proposals = on_their_way(term=3)
-    assert proposals.gathers(3)
-    assert not proposals.gathers(4)
+def test_a_new_proposal_at_the_same_place_settles_the_old_one() -> None:
+    proposals = Proposals()
+    old = in_flight(proposals, 5, 2)
+    new = in_flight(proposals, 5, 4)
+    assert isinstance(old.error, NotLeader)
+    proposals.applied(entry(5, 4))
+    assert new.result == 5
 
 
-def test_a_snapshot_in_place_of_the_entries_ends_the_gathering() -> None:
-    proposals = on_their_way(term=3)
-    proposals.skipped(2)
-    assert not proposals.gathers(3)
+def test_a_snapshot_in_its_place_leaves_the_outcome_open() -> None:
+    proposals = Proposals()
+    answer, later = in_flight(proposals, 5, 2), in_flight(proposals, 9, 2)
+    proposals.skipped(7)
+    assert isinstance(answer.error, Unavailable)
+    assert not later.done()
+    assert proposals.bytes == 4
+
+
+def test_who_gave_up_in_the_queue_is_not_proposed() -> None:
+    proposals = Proposals()
+    answer = Answer()
+    proposals.add(b"1234", answer)
+    answer.given_up = True
+    assert proposals.take() == []
+    assert proposals.bytes == 0
+
+
+def test_waiting_for_an_index_and_for_a_condition() -> None:
+    waiting, far, near, condition = Waiting(), Answer(), Answer(), Answer()
+    waiting.for_index(9, far)
+    waiting.for_index(3, near)
+    truth: list[int] = []
+    waiting.until(lambda: bool(truth), condition)
+    waiting.check(3)
+    assert (near.result, far.result, condition.result) == (3, None, None)
+    truth.append(1)
+    waiting.check(4)
+    assert condition.result == 4
+    waiting.fail(Unavailable("over"))
+    assert isinstance(far.error, Unavailable)

@@ -1,0 +1,105 @@
+"""The listening side refuses what it must; for the rest see test_driver.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from manager.raft import snapshots
+from manager.raft.messages import SnapshotMeta
+from pyswarm.api.v1 import raft_pb2 as pb
+from pyswarm.api.v1 import raft_pb2_grpc as rpc
+from pyswarm.testing.raft_cluster import NODE_KEY, SETTINGS, Manager, eventually
+
+HEARTBEAT = pb.RaftMessage(sender=2, to=1, term=9, heartbeat=pb.RaftHeartbeat())
+
+
+def with_a_manager(path: Path, story: Callable[[Manager, rpc.RaftTransportStub], Awaitable[None]]):
+    async def work() -> None:
+        manager = Manager(1, path, SETTINGS, 0)
+        await manager.start()
+        async with grpc.aio.insecure_channel(manager.address) as channel:
+            try:
+                await story(manager, rpc.RaftTransportStub(channel))
+            finally:
+                await manager.stop()
+
+    asyncio.run(work())
+
+
+async def refusal(call, node: str, *requests: object) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call(iter(requests), metadata=((NODE_KEY, node),), timeout=30)
+    return refused.value.code(), refused.value.details() or ""
+
+
+def test_messages_reach_the_core_and_teach_the_way_back(tmp_path: Path) -> None:
+    async def story(manager: Manager, stub: rpc.RaftTransportStub) -> None:
+        hello = pb.RaftEnvelope(sender=2, address="127.0.0.1:9")
+        await stub.Stream(
+            iter([hello, pb.RaftEnvelope(messages=[HEARTBEAT])]),
+            metadata=((NODE_KEY, "n2"),),
+            timeout=30,
+        )
+        await eventually(lambda: manager.node.leader_id == 2)
+        assert manager.node.term == 9
+        assert 2 in manager._transport._peers
+
+    with_a_manager(tmp_path, story)
+
+
+def test_a_stream_of_nobody_or_of_ourselves_is_refused(tmp_path: Path) -> None:
+    async def story(manager: Manager, stub: rpc.RaftTransportStub) -> None:
+        for sender in (0, 1):
+            code, _ = await refusal(stub.Stream, "n2", pb.RaftEnvelope(sender=sender))
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+    with_a_manager(tmp_path, story)
+
+
+def test_a_message_with_another_sender_than_its_stream_is_refused(tmp_path: Path) -> None:
+    async def story(manager: Manager, stub: rpc.RaftTransportStub) -> None:
+        envelope = pb.RaftEnvelope(sender=3, address="127.0.0.1:9", messages=[HEARTBEAT])
+        code, _ = await refusal(stub.Stream, "n3", envelope)
+        assert code is grpc.StatusCode.PERMISSION_DENIED
+        assert manager.node.term == 0
+
+    with_a_manager(tmp_path, story)
+
+
+def test_nonsense_ends_the_stream_and_not_the_manager(tmp_path: Path) -> None:
+    async def story(manager: Manager, stub: rpc.RaftTransportStub) -> None:
+        envelope = pb.RaftEnvelope(sender=3, messages=[pb.RaftMessage(sender=3)])
+        code, _ = await refusal(stub.Stream, "n3", envelope)
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert not manager.node.failed.is_set()
+
+    with_a_manager(tmp_path, story)
+
+
+def test_a_snapshot_that_is_cut_off_or_too_long_is_refused(tmp_path: Path) -> None:
+    async def story(manager: Manager, stub: rpc.RaftTransportStub) -> None:
+        head = pb.RaftSnapshotChunk(
+            sender=2, to=1, term=9, head=snapshots.encode_meta(SnapshotMeta(5, 3), 10)
+        )
+        for size in (9, 11):
+            piece = pb.RaftSnapshotChunk(data=bytes(size))
+            code, _ = await refusal(stub.InstallSnapshot, "n2", head, piece)
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+        huge = pb.RaftSnapshotChunk(
+            sender=2, to=1, term=9, head=snapshots.encode_meta(SnapshotMeta(5, 3), 1 << 50)
+        )
+        code, _ = await refusal(stub.InstallSnapshot, "n2", huge)
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        code, _ = await refusal(
+            stub.InstallSnapshot, "n2", pb.RaftSnapshotChunk(sender=2, to=1, term=9, head=b"x")
+        )
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert manager.node.term == 0
+
+    with_a_manager(tmp_path, story)
