@@ -82,6 +82,8 @@ def build(endpoints: EndpointSet, dead: Collection[str]) -> Zone:
             pointers[_pointer(service.virtual_ip)] = f"{service.name}.{endpoints.network_name}"
         for alias in service.aliases:
             add(alias, *answers[service.service_id])
+            # In a stack the short name is an alias, and programs ask for its tasks as in Docker.
+            add(f"tasks.{alias}", ready.get(service.service_id, []), TASK_TTL_SECONDS)
     for service in endpoints.services:
         for name in (service.name.lower(), f"tasks.{service.name.lower()}"):
             found.pop(name, None)

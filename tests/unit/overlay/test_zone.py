@@ -63,6 +63,7 @@ def test_without_virtual_address_a_service_leads_to_its_ready_tasks():
 def test_tasks_dot_name_leads_to_the_ready_tasks_of_every_service():
     assert found("tasks.shop_api") == of_tasks(11, 12)
     assert found("tasks.shop_db") == of_tasks(13, 14)
+    assert found("tasks.api") == of_tasks(11, 12)
 
 
 def test_every_name_also_ends_in_the_name_of_the_network():
