@@ -172,9 +172,7 @@ def test_logs_of_a_service_come_from_all_its_nodes(shop: LabDriver) -> None:
     def complete() -> bool:
         lines = ok(shop, "service", "logs", "shop_web", host="m2").splitlines()
         return all(
-            any(
-                id_ in line and f"@{node} " in line and "up: " in line for line in text.splitlines()
-            )
+            any(id_ in line and f"@{node} " in line and "up: " in line for line in lines)
             for id_, node in tasks.items()
         )
 
