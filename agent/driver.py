@@ -134,6 +134,7 @@ class Agent:
     async def wipe(self) -> None:
         """After leaving the swarm: remove every container, network, secret and memory of it.
         Named volumes stay, as in Docker. Call it on a stopped agent."""
+        await self._overlay.start()  # it stopped with the agent, and containers leave it in order
         for seen in await self._executor.list():
             await self._executor.discard(seen, logs=True)
         for task_id in self._files.strays(frozenset()):
