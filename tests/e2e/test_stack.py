@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -228,7 +229,11 @@ def test_a_stack_removed_leaves_nothing_behind(lab: LabDriver, compose: Path) ->
         assert not [row for row in rows(lab, kind, "ls") if row["Name"].startswith("shop_")]
     for host in lab.hosts:
         lab.wait_until(
-            lambda host=host: sorted(lab.leftovers(host) ^ quiet[host]) == [],
-            deadline_seconds=20,
-            what=f"{host} is as it was before",
+            partial(_as_before, lab, host, quiet[host]), what=f"{host} is as it was before"
         )
+
+
+def _as_before(lab: LabDriver, host: str, before: set[str]) -> bool:
+    changed = sorted(lab.leftovers(host) ^ before)
+    assert not changed
+    return True

@@ -1,0 +1,160 @@
+"""A swarm that is hit: what runs goes on, what is lost is made again, who was cut off returns."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from pyswarm.lab import host as lab_host
+from pyswarm.testing.lab import LabDriver, LabSettings
+from pyswarm.testing.swarm import (
+    containers,
+    leader,
+    nodes,
+    ok,
+    push_site,
+    rows,
+    running,
+    wait_page,
+    wait_running,
+    wait_spread,
+)
+
+pytestmark = pytest.mark.e2e
+
+LAB = LabSettings(managers=3, workers=2)
+REPLICAS = 5
+
+
+def wait_status(lab: LabDriver, name: str, status: str, host: str = "m1") -> None:
+    lab.wait_until(lambda: nodes(lab, host)[name]["Status"] == status, what=f"{name} is {status}")
+
+
+def wait_ready(lab: LabDriver) -> None:
+    """Wait until every manager sees a leader and every host Ready."""
+
+    def ready() -> bool:
+        return all(
+            leader(lab, host) and all(row["Status"] == "Ready" for row in nodes(lab, host).values())
+            for host in ("m1", "m2", "m3")
+        )
+
+    lab.wait_until(ready, what="every host is Ready and there is a leader")
+
+
+@pytest.fixture(scope="module")
+def image(lab: LabDriver) -> str:
+    return push_site(lab)
+
+
+@pytest.fixture
+def web(lab: LabDriver, image: str) -> Iterator[LabDriver]:
+    """A whole swarm with a service of five tasks, one on each host at first."""
+    wait_ready(lab)
+    flags = ("--replicas", str(REPLICAS), "--publish", "8080:80", "--restart-delay", "1s")
+    ok(lab, "service", "create", "-q", "--name", "web", *flags, image)
+    yield lab
+    wait_ready(lab)
+    ok(lab, "service", "rm", "--wait", "web")
+
+
+def test_writes_go_on_when_the_leader_is_killed(web: LabDriver) -> None:
+    old = leader(web)
+    others = [name for name in ("m1", "m2", "m3") if name != old]
+    before = {host: containers(web, host) for host in web.hosts}
+    web.hold_daemon(old, down=True)
+    try:
+        write = ("config", "create", "made-without-it", "/etc/hostname")
+        web.wait_until(
+            lambda: web.pyswarm(*write, host=others[0]).returncode == 0, what="a write goes on"
+        )
+        assert leader(web, others[1]) in others
+        assert wait_page(web, old), "its published port answers while its daemon is down"
+    finally:
+        web.hold_daemon(old, down=False)
+    wait_ready(web)
+    assert "made-without-it" in [row["Name"] for row in rows(web, "config", "ls", host=old)]
+    ok(web, "config", "rm", "made-without-it", host=old)
+    assert {host: containers(web, host) for host in web.hosts} == before
+
+
+def test_a_leader_killed_hard_comes_back_with_what_was_committed(web: LabDriver) -> None:
+    for number in range(3):
+        name = f"kept-{number}"
+        old = leader(web)
+        ok(web, "config", "create", name, "/etc/hostname", host=old)
+        web.kill_daemon(old, signal.SIGKILL)
+        wait_ready(web)
+        for host in ("m1", "m2", "m3"):
+            assert name in [row["Name"] for row in rows(web, "config", "ls", host=host)]
+    ok(web, "config", "rm", "kept-0", "kept-1", "kept-2")
+
+
+def test_tasks_of_a_worker_without_power_move_and_it_returns_empty(web: LabDriver) -> None:
+    lost = set(running(web, "web"))
+    web.kill("w1")
+    try:
+        wait_status(web, "w1", "Down")
+        web.wait_until(
+            lambda: (
+                len(running(web, "web")) == REPLICAS and "w1" not in running(web, "web").values()
+            ),
+            what="five tasks run on the other hosts",
+        )
+        lost -= set(running(web, "web"))
+        assert len(lost) == 1
+        wait_spread(web, "w2", REPLICAS)
+    finally:
+        web.start("w1")
+    wait_status(web, "w1", "Ready")
+    web.wait_until(lambda: not containers(web, "w1"), what="w1 runs no old container")
+    wait_spread(web, "w1", REPLICAS)
+
+
+def test_a_manager_cut_off_is_refused_and_healed(web: LabDriver) -> None:
+    before = containers(web, "m3")
+    web.partition("m3")
+    try:
+        wait_status(web, "m3", "Down", host="m1")
+        refused = web.pyswarm("config", "create", "alone", "/etc/hostname", host="m3")
+        assert refused.returncode == 1
+        assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+        ok(web, "config", "create", "together", "/etc/hostname", host="m1")
+        assert containers(web, "m3") == before, "containers of a lone manager go on"
+    finally:
+        web.heal("m3")
+    wait_ready(web)
+    names = [row["Name"] for row in rows(web, "config", "ls", host="m3")]
+    assert "together" in names
+    assert "alone" not in names
+    ok(web, "config", "rm", "together")
+    wait_running(web, "web", REPLICAS)
+    wait_spread(web, "m3", REPLICAS)
+
+
+def test_a_drained_node_is_emptied_and_used_again(web: LabDriver) -> None:
+    ok(web, "node", "update", "--availability", "drain", "w2")
+    try:
+        web.wait_until(lambda: not containers(web, "w2"), what="w2 is empty")
+        left = wait_running(web, "web", REPLICAS)
+        assert "w2" not in left.values()
+        wait_spread(web, "w2", REPLICAS)
+    finally:
+        ok(web, "node", "update", "--availability", "active", "w2")
+    ok(web, "service", "scale", "web=6")
+    assert "w2" in wait_running(web, "web", 6).values()
+
+
+def test_containers_outlive_a_containerd_that_is_killed(web: LabDriver) -> None:
+    before = containers(web, "w1")
+    assert before
+    target = lab_host.signal_program(web.lab.layout, "w1", "containerd", signal.SIGKILL)
+    web.wait_until(lambda: not target.alive, what="containerd has ended")
+    lab_host.wait_ready(web.lab.layout, "w1")
+    web.wait_until(lambda: containers(web, "w1") == before, what="its containers are known again")
+    wait_spread(web, "w1", REPLICAS)
+    ok(web, "service", "scale", "web=10")
+    wait_running(web, "web", 10)
+    assert before.items() <= containers(web, "w1").items()
