@@ -132,15 +132,18 @@ class Beats:
         while True:
             beat = await self._queue.get()
             yield beat
-            if beat.goodbye:
+            if beat.goodbye or beat.restarting:
                 return
 
-    def send(self, session_id: str, goodbye: bool = False) -> None:
+    def send(self, session_id: str, goodbye: bool = False, restarting: bool = False) -> None:
         """Send a beat; one that would have to wait behind others says nothing new."""
-        if goodbye and self._queue.full():
+        if (goodbye or restarting) and self._queue.full():
             self._queue.get_nowait()
         if not self._queue.full():
-            self._queue.put_nowait(dispatcher_pb2.Beat(session_id=session_id, goodbye=goodbye))
+            beat = dispatcher_pb2.Beat(
+                session_id=session_id, goodbye=goodbye, restarting=restarting
+            )
+            self._queue.put_nowait(beat)
 
     async def wait(self) -> None:
         """Until the manager has closed the stream; raises the SwarmError that it closed it with."""

@@ -67,8 +67,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The agent stops; with `goodbye` the managers need not wait for silence, and the session is
-    left open so that they hear it."""
+    """The agent stops; with `goodbye` the managers need not wait for silence, without it they are
+    asked to. The session is left open so that they hear it."""
 
     goodbye: bool = False
 
@@ -85,10 +85,12 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class SendBeat:
-    """Say that the node lives; with `goodbye`: that it leaves on purpose."""
+    """Say that the node lives; with `goodbye`: that it leaves on purpose; with `restarting`: that
+    the daemon stops while its containers go on."""
 
     session_id: str
     goodbye: bool = False
+    restarting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +233,8 @@ class SessionMachine:
         session_id, address = self.session_id, self.address
         self.session_id, self.address, self._stopped = "", "", True
         self._open_until = self._beat_at = self._silent_at = NEVER
-        if goodbye and session_id:
-            return [SendBeat(session_id, goodbye=True)]
+        if session_id:
+            return [SendBeat(session_id, goodbye=goodbye, restarting=not goodbye)]
         return [Close("the agent stops")] if address else []
 
     def check(self) -> None:

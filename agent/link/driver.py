@@ -24,6 +24,7 @@ from pyswarm.model import NodeDescription, TaskStatus
 log = logging.getLogger(__name__)
 
 GOODBYE_SECONDS: Final = 3.0
+RESTART_SECONDS: Final = 1.0
 REMOVED: Final = "was removed from the swarm"
 """How the managers refuse a node that is no member any more (with PERMISSION_DENIED)."""
 
@@ -101,15 +102,16 @@ class Link:
         self._supervisor.start(self._tick(), "clock")
 
     async def stop(self, goodbye: bool = False) -> None:
-        """End the session. With `goodbye` the managers know at once that the node is away."""
+        """End the session. With `goodbye` the managers know at once that the node is away, without
+        it that it comes back."""
         beats = self._beats
         self._decide(session.Stopped(goodbye))
-        if goodbye and beats is not None:
+        if beats is not None:
             try:
-                async with asyncio.timeout(GOODBYE_SECONDS):
+                async with asyncio.timeout(GOODBYE_SECONDS if goodbye else RESTART_SECONDS):
                     await beats.wait()
             except (TimeoutError, SwarmError) as error:
-                log.warning("no manager heard the goodbye: %s", error)
+                log.warning("no manager heard that this node stops: %s", error)
         if self._work:
             self._close("the agent stops")
         await self._supervisor.close()
@@ -159,8 +161,8 @@ class Link:
             match command:
                 case session.Open(address):
                     self._begin(self._converse(address), f"session {address}")
-                case session.SendBeat(session_id, goodbye):
-                    self._beat(session_id, goodbye)
+                case session.SendBeat():
+                    self._beat(command)
                 case session.SendProbe(session_id):
                     self._begin(self._deliver(session_id, reporter.Send(), False), "probe")
                 case session.Close(reason):
@@ -239,9 +241,9 @@ class Link:
             self._report(reporter.SessionOpened())
         self._listener.on_hello(hello)
 
-    def _beat(self, session_id: str, goodbye: bool) -> None:
+    def _beat(self, beat: session.SendBeat) -> None:
         if self._beats is not None:
-            self._beats.send(session_id, goodbye)
+            self._beats.send(beat.session_id, beat.goodbye, beat.restarting)
 
     async def _follow_beats(self, beats: Beats) -> None:
         reason = "the manager closed the stream of beats"

@@ -194,6 +194,10 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                     self._sessions.forget(node_id)
                     await self._down({node_id: "the node said goodbye"})
                 break
+            if beat.restarting:
+                now = self._context.monotonic()
+                self._sessions.restarting(node_id, beat.session_id, now)
+                break
             if not self._sessions.beat(node_id, beat.session_id, self._context.monotonic()):
                 raise NotFound("this session is over: open a new one")
             beats += 1

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pyswarm.core import NEVER
 
 ADOPTION_SECONDS = 4.0
+RESTART_SECONDS = 15.0
+"""What an announced restart of a daemon may take. Too short, and an upgrade on a busy machine moves
+its tasks; too long, and a machine that is switched off keeps them."""
 
 
 @dataclass(slots=True)
@@ -64,6 +67,12 @@ class Sessions:
             return False
         session.due = now + self.grace_seconds
         return True
+
+    def restarting(self, node_id: str, session_id: str, now: float) -> None:
+        """The node's daemon stops and will be back; its containers go on meanwhile."""
+        session = self._sessions.get(node_id)
+        if session is not None and session.session_id == session_id:
+            session.due = now + max(self.grace_seconds, RESTART_SECONDS)
 
     def is_current(self, node_id: str, session_id: str) -> bool:
         """Whether this is the node's session, and not one that was replaced or given up."""

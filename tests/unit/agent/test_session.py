@@ -142,8 +142,8 @@ def test_a_goodbye_is_the_last_word():
     assert machine.deadline() == NEVER
 
 
-def test_a_stop_without_goodbye_only_closes():
+def test_a_stop_without_goodbye_says_that_the_node_comes_back():
     machine = machine_of("a:1")
     tell(machine, Tick(), 0.0)
     tell(machine, Opened("s", 1.0), 0.0)
-    assert tell(machine, Stopped(), 1.0) == [Close("the agent stops")]
+    assert tell(machine, Stopped(), 1.0) == [SendBeat("s", restarting=True)]

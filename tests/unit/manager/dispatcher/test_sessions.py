@@ -1,6 +1,6 @@
 """A node lives as long as it beats."""
 
-from manager.dispatcher.sessions import ADOPTION_SECONDS, NodeDown, Sessions
+from manager.dispatcher.sessions import ADOPTION_SECONDS, RESTART_SECONDS, NodeDown, Sessions
 from pyswarm.core import NEVER
 
 
@@ -56,3 +56,19 @@ def test_new_settings_count_from_the_next_beat():
     assert sessions.deadline() == 3.0
     sessions.beat("n1", "s1", now=1.0)
     assert sessions.deadline() == 11.0
+
+
+def test_an_announced_restart_has_more_time_than_silence():
+    sessions = machine()
+    sessions.register("n1", "s1", now=0.0)
+    sessions.restarting("n1", "s1", now=1.0)
+    assert sessions.tick(now=1.0 + RESTART_SECONDS - 0.1) == []
+    assert [d.node_id for d in sessions.tick(now=1.0 + RESTART_SECONDS)] == ["n1"]
+
+
+def test_a_restart_ends_with_the_next_session():
+    sessions = machine()
+    sessions.register("n1", "s1", now=0.0)
+    sessions.restarting("n1", "s1", now=1.0)
+    sessions.register("n1", "s2", now=3.0)
+    assert sessions.deadline() == 6.0

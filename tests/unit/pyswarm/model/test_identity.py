@@ -2,8 +2,8 @@
 
 import pytest
 
-from pyswarm.model.ids import encode_id
 from pyswarm.model.identity import UNITS, names, node_name, role_name
+from pyswarm.model.ids import encode_id
 from pyswarm.model.states import NodeRole
 
 
