@@ -134,6 +134,18 @@ def test_a_manager_cut_off_is_refused_and_healed(web: LabDriver) -> None:
     wait_spread(web, "m3", REPLICAS)
 
 
+def test_daemons_restarted_in_turn_restart_no_container(web: LabDriver) -> None:
+    before = {host: containers(web, host) for host in web.hosts}
+    assert sum(map(len, before.values())) == REPLICAS
+    question = "/cgi-bin/lookup?web"
+    for host in web.hosts:
+        web.restart_daemon(host)
+        wait_ready(web)
+        wait_page(web, host, path=question)
+        wait_spread(web, host, REPLICAS)
+    assert {host: containers(web, host) for host in web.hosts} == before
+
+
 def test_a_drained_node_is_emptied_and_used_again(web: LabDriver) -> None:
     ok(web, "node", "update", "--availability", "drain", "w2")
     try:
@@ -158,3 +170,30 @@ def test_containers_outlive_a_containerd_that_is_killed(web: LabDriver) -> None:
     ok(web, "service", "scale", "web=10")
     wait_running(web, "web", 10)
     assert before.items() <= containers(web, "w1").items()
+
+
+def test_a_worker_that_leaves_keeps_nothing(web: LabDriver) -> None:
+    assert containers(web, "w2")
+    ok(web, "swarm", "leave", host="w2")
+    kinds = ("container ", "netns ", "link ", "rule ", "policy ")
+
+    def strange() -> list[str]:
+        empty = ("link lo", "link eth0")
+        return [
+            line
+            for line in sorted(web.leftovers("w2"))
+            if line.startswith(kinds)
+            and line not in empty
+            and "pyswarm" in line
+            and "hostinit" not in line
+        ]
+
+    try:
+        web.wait_until(lambda: not containers(web, "w2"), what="no container is left")
+        web.wait_until(lambda: not strange(), what=f"nothing of the swarm is left: {strange()}")
+        wait_status(web, "w2", "Down")
+        ok(web, "node", "rm", nodes(web)["w2"]["ID"])
+        wait_running(web, "web", REPLICAS)
+    finally:
+        token = ok(web, "swarm", "join-token", "-q", "worker").strip()
+        ok(web, "swarm", "join", "--token", token, f"{web.address('m1')}:2377", host="w2")
