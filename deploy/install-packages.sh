@@ -16,6 +16,12 @@ docker-registry:docker-registry
 mmdebstrap:mmdebstrap
 busybox:busybox-static
 curl:curl
+ps:procps
+setpriv:util-linux
+iptables:iptables
+tini-static:tini
+zstd:zstd
+dig:bind9-dnsutils
 make:make
 git:git
 python3:python3

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from manager.placement.constraint import parse as parse_constraint
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     NetworkSpec,
@@ -24,16 +25,6 @@ NANO_CPUS_MIN: Final = 1_000_000
 MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
 _DNS_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
 _NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?")
-_CONSTRAINT: Final = re.compile(r"\s*([a-zA-Z][\w.\-]*)\s*(==|!=)\s*(\S.*?)\s*")
-_CONSTRAINT_KEYS: Final = (
-    "node.id",
-    "node.hostname",
-    "node.ip",
-    "node.role",
-    "node.platform.os",
-    "node.platform.arch",
-)
-_CONSTRAINT_PREFIXES: Final = ("node.labels.", "engine.labels.")
 _IMAGE: Final = re.compile(r"[a-zA-Z0-9][\w./:@\-]*")
 
 
@@ -106,19 +97,6 @@ def _resources(kind: str, amount: Resources) -> None:
         raise InvalidArgument(f"invalid pids {kind} {amount.pids}: must not be negative")
 
 
-def constraint(text: str) -> None:
-    """One placement constraint; a key that nothing can have is refused and not left pending."""
-    match = _CONSTRAINT.fullmatch(text)
-    if not match:
-        raise InvalidArgument(
-            f"placement constraint '{text}' is not of the form key==value or key!=value"
-        )
-    key = match[1]
-    if key not in _CONSTRAINT_KEYS and not key.startswith(_CONSTRAINT_PREFIXES):
-        known = ", ".join((*_CONSTRAINT_KEYS, *(p + "NAME" for p in _CONSTRAINT_PREFIXES)))
-        raise InvalidArgument(f"placement constraint '{text}': unknown key {key}, use {known}")
-
-
 def _mounts(spec: TaskSpec) -> None:
     targets = set()
     for mount in spec.container.mounts:
@@ -143,7 +121,8 @@ def task(spec: TaskSpec) -> None:
     _resources("limit", spec.resources.limits)
     _resources("reservation", spec.resources.reservations)
     for text in spec.placement.constraints:
-        constraint(text)
+        # A key that nothing can have is refused here, and not left pending.
+        parse_constraint(text)
     if spec.placement.max_replicas < 0 or spec.restart.max_attempts < 0:
         raise InvalidArgument("a count must not be negative")
     if min(spec.restart.delay_seconds, spec.restart.window_seconds) < 0:
