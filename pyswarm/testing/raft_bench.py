@@ -27,7 +27,8 @@ from manager.raft.messages import (
 )
 from manager.raft.settings import RaftSettings
 from pyswarm.errors import SwarmError
-from pyswarm.testing.raft_node import Observer, SimNode
+from pyswarm.testing.raft_node import SimNode
+from pyswarm.testing.raft_observer import Observer
 
 SETTINGS = RaftSettings(election_ticks=5, entries_for_slow_followers=0)
 

@@ -1,126 +1,215 @@
 """Random faults against the core, in virtual time; a seed repeats a run exactly.
 
-python -m pyswarm.testing.raft_sim 17        # one seed, and how it ended
-python -m pyswarm.testing.raft_sim 0 1000    # a range
+python -m pyswarm.testing.raft_sim 17          # one seed, and how it ended
+python -m pyswarm.testing.raft_sim 0 1000      # a range
+python -m pyswarm.testing.raft_sim disk 0 99   # other worlds: usual, storm, disk
+python -m pyswarm.testing.raft_sim --speed     # simulated seconds per second of CPU time
 """
 
 from __future__ import annotations
 
-import heapq
 import random
 import sys
+import tempfile
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from manager.raft.membership import AddMember, Change, Member, Membership, RemoveMember
-from manager.raft.messages import Entry, EntryKind, InstallSnapshot, Message
+from manager.raft.messages import EntryKind, InstallSnapshot, Message
+from manager.raft.roles import Follower
 from manager.raft.settings import RaftSettings
-from pyswarm.errors import SwarmError
-from pyswarm.testing.raft_node import Observer, SimNode, Violation
+from pyswarm.errors import DataLoss, SwarmError
+from pyswarm.testing.raft_files import FileDisk
+from pyswarm.testing.raft_network import Network, NetworkFaults, Timeline
+from pyswarm.testing.raft_node import SimNode, Violation
+from pyswarm.testing.raft_observer import ClientRead, ClientWrite, Observer
 
-TICK = 10  # one tick in units of virtual time
+TICK = 10  # one tick in units of virtual time, so a unit is 10 ms with the default settings
 CONVERGE_TIME = 6000
+CALM_TIME = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
+class Faults(NetworkFaults):
     """What may go wrong. Chances are per message or per unit of time; times in units."""
 
     time: int = 2500
-    drop: float = 0.04
-    duplicate: float = 0.05
-    delay: int = 6
-    late: float = 0.03  # a message that takes up to `late_delay`: it arrives after later ones
-    late_delay: int = 300
     write_time: int = 12
+    slow_disk: float = 0.0006
+    slow_disk_time: int = 300
+    slow_write_time: int = 150
+    disk_full: float = 0.0006
+    disk_full_time: int = 250
     crash: float = 0.002
     write_arrives: float = 0.3  # of a write that was under way at a crash
     down_time: int = 250
-    partition: float = 0.002
-    partition_time: int = 400
-    disk_full: float = 0.0006
-    disk_full_time: int = 250
+    pause: float = 0.0008  # a process that is stopped: its messages wait for it
+    pause_time: int = 150
+    drift: float = 0.15  # a clock's pace differs from the true one by up to this share
+    drift_change: float = 0.001
     slow_apply: float = 0.1
     proposal: float = 0.12
-    read: float = 0.03
+    read: float = 0.05
     transfer: float = 0.0015
     change: float = 0.003
     snapshot: float = 0.01
     members: int = 7
+    files: bool = False  # the real disk instead of a model, with torn and damaged writes
+    damage: float = 0.15  # of a restart from real files: a bit has flipped, and it is refused
+
+
+USUAL = Faults()
+STORM = Faults(
+    time=1500, crash=0.006, partition=0.005, change=0.006, transfer=0.004, drop=0.1, late=0.08
+)
+DISK = Faults(time=1200, crash=0.01, snapshot=0.02, partition=0.003, files=True)
+WORLDS = {"usual": USUAL, "storm": STORM, "disk": DISK}
 
 
 class Simulation:
     """N members, a network and a disk each, and clients that write and read."""
 
-    def __init__(self, seed: int, faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        faults: Faults | None = None,
+        *,
+        settings: RaftSettings | None = None,
+        voters: int = 0,
+    ) -> None:
         self.chance = random.Random(seed)
-        self.faults = faults or Faults()
-        self.settings = RaftSettings(
+        self.faults = faults or USUAL
+        self.settings = settings or RaftSettings(
             election_ticks=5,
             entries_for_slow_followers=self.chance.choice((0, 3, 10)),
             append_bytes=self.chance.choice((1, 100, 1 << 20)),
             inflight_messages=self.chance.choice((2, 4, 256)),
+            segment_bytes=self.chance.choice((600, 2000)),
         )
-        self.now = 0
+        self.line = Timeline()
         self.nodes: dict[int, SimNode] = {}
+        self.network = Network(self.line, self.faults, self.chance, self._deliver)
         self.observer = Observer(self.nodes)
         self.commits = 0
-        self._events: list[tuple[int, int, Callable[[], None]]] = []
-        self._order = 0
-        self._blocked: set[tuple[int, int]] = set()
+        self.answered = 0
+        self.lost: set[int] = set()  # members whose disk was damaged: they never return
+        self._cleanup = ExitStack()
+        self._directory: Path | None = None
+        if self.faults.files:
+            made = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="raft-sim-"))
+            self._directory = Path(made)
         self._full: set[int] = set()
-        self._calm = False
-        self._proposed: dict[tuple[int, int, int], int] = {}  # (node, life, index) -> term
-        self._reads: dict[int, int] = {}  # request -> what was acknowledged before
+        self._slow: set[int] = set()
+        self._paused: dict[int, list[Callable[[], None]]] = {}
+        self._pace: dict[int, float] = {}
+        self._reads: dict[int, ClientRead] = {}
         self._count = 0
-        first = range(1, self.chance.choice((1, 3, 3, 5)) + 1)
+        first = range(1, (voters or self.chance.choice((1, 3, 3, 5))) + 1)
         membership = Membership.of(Member(raft_id) for raft_id in first)
         for raft_id in first:
             self._node(raft_id).bootstrap(membership)
         for raft_id in first:
             self._start(raft_id)
 
-    def _node(self, raft_id: int) -> SimNode:
-        node = self.nodes[raft_id] = SimNode(raft_id, self.settings, self.chance)
-        return node
+    @property
+    def now(self) -> int:
+        """The time in units."""
+        return self.line.now
 
-    def _at(self, delay: int, do: Callable[[], None]) -> None:
-        self._order += 1
-        heapq.heappush(self._events, (self.now + delay, self._order, do))
+    def _node(self, raft_id: int) -> SimNode:
+        disk = None
+        if self._directory is not None:
+            disk = FileDisk(
+                raft_id, self._directory / str(raft_id), self.settings, self.chance
+            )
+        node = self.nodes[raft_id] = SimNode(raft_id, self.settings, self.chance, disk)
+        self._drift(node)
+        return node
 
     # -- the world ----------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Faults for a while, then calm; all members must end with the same state."""
-        while self.now < self.faults.time:
-            self._disturb()
-            self._advance(self.now + 1)
-        self._heal()
+        """Faults for a while, then calm; all members must end with the same state, and stay so."""
+        with self._cleanup:
+            self.disturb()
+            self.line.advance(self.faults.time)
+            self._heal()
+            self._converge()
+            self._stay_calm()
+        for index, data in self.observer.acknowledged.items():
+            if index not in self.observer.history:
+                raise Violation(f"acknowledged entry {index} ({data!r}) was lost")
+
+    def disturb(self) -> None:
+        """Begin with faults and clients; each comes at random times."""
+        faults = self.faults
+        for rate, do in (
+            (faults.proposal, self._propose),
+            (faults.read, self._read),
+            (faults.crash, self._crash),
+            (faults.partition, self._partition),
+            (faults.disk_full, self._fill_disk),
+            (faults.slow_disk, self._slow_down),
+            (faults.pause, self._pause),
+            (faults.drift_change, lambda: self._drift(self._any_up())),
+            (faults.transfer, self._transfer),
+            (faults.change, self._change),
+            (faults.snapshot, self._snapshot),
+        ):
+            if rate:
+                self._again(rate, do)
+
+    def _again(self, rate: float, do: Callable[[], None]) -> None:
+        def happen() -> None:
+            if not self.network.calm:
+                do()
+                self._again(rate, do)
+
+        self.line.at(1 + int(self.chance.expovariate(rate)), happen)
+
+    def _heal(self) -> None:
+        self.network.calm = True
+        self.network.heal()
+        self._slow.clear()
+        for raft_id in list(self._paused):
+            self._resume(raft_id)
+        for raft_id in list(self._full):
+            self._room_again(self.nodes[raft_id], self.nodes[raft_id].life)
+        for raft_id, node in self.nodes.items():
+            if not node.up:
+                self._start(raft_id)
+
+    def _converge(self) -> None:
         end = self.now + CONVERGE_TIME
         while not self._converged():
             if self.now > end:
                 raise Violation(f"no convergence after the faults: {self._describe()}")
             if self.chance.random() < 0.02:
                 self._propose()
-            self._advance(self.now + 1)
-        for index, data in self.observer.acknowledged.items():
-            if index not in self.observer.history:
-                raise Violation(f"acknowledged entry {index} ({data!r}) was lost")
+            self.line.advance(self.now + 1)
 
-    def _advance(self, time: int) -> None:
-        while self._events and self._events[0][0] <= time:
-            self.now, _, do = heapq.heappop(self._events)
-            do()
-        self.now = time
-
-    def _heal(self) -> None:
-        self._calm = True
-        self._blocked.clear()
-        for raft_id in list(self._full):
-            self._room_again(self.nodes[raft_id], self.nodes[raft_id].life)
-        for raft_id, node in self.nodes.items():
-            if not node.up:
-                self._start(raft_id)
+    def _stay_calm(self) -> None:
+        """Without faults nobody asks for an election, and every client gets its answer."""
+        leader = self._leader()
+        assert leader is not None, "a leader was there a moment ago"
+        term, reads, end = leader.raft.term, [], self.now + CALM_TIME
+        writes = []
+        while self.now < end:
+            if self.now % 20 == 0 and self.now < end - CALM_TIME // 2:
+                writes.append(self._write_to(leader))
+                member = self.chance.choice(leader.raft.membership.ids)
+                if member not in self.lost:
+                    reads.append(self._read_at(self.nodes[member]))
+            self.line.advance(self.now + 1)
+        if leader.raft.term != term or not leader.leads:
+            raise Violation(f"the leader of term {term} did not stay: {self._describe()}")
+        silent = [*(w for w in writes if not w.answered), *(r for r in reads if not r.answered)]
+        if silent:
+            raise Violation(f"{len(silent)} clients wait without a fault: {self._describe()}")
 
     def _converged(self) -> bool:
         leading = [node for node in self.nodes.values() if node.leads and node.raft.is_leader]
@@ -128,7 +217,7 @@ class Simulation:
             return False
         leader = max(leading, key=lambda node: node.raft.term)
         last = leader.raft.log.last_index
-        members = [self.nodes[raft_id] for raft_id in leader.raft.membership.ids]
+        members = [self.nodes[i] for i in leader.raft.membership.ids if i not in self.lost]
         return last >= self.observer.highest and all(
             node.applied == last and node.raft.term == leader.raft.term for node in members
         )
@@ -141,66 +230,97 @@ class Simulation:
             for node in self.nodes.values()
         )
 
-    def _disturb(self) -> None:
-        chance, faults = self.chance.random, self.faults
-        for rate, do in (
-            (faults.proposal, self._propose),
-            (faults.read, self._read),
-            (faults.crash, self._crash),
-            (faults.partition, self._partition),
-            (faults.disk_full, self._fill_disk),
-            (faults.transfer, self._transfer),
-            (faults.change, self._change),
-            (faults.snapshot, self._snapshot),
-        ):
-            if chance() < rate:
-                do()
-
     def _any_up(self) -> SimNode | None:
-        up = [node for node in self.nodes.values() if node.up]
+        up = [node for node in self.nodes.values() if node.up and node.id not in self._paused]
         return self.chance.choice(up) if up else None
 
     def _leader(self) -> SimNode | None:
         leading = [node for node in self.nodes.values() if node.leads]
+        leading = [node for node in leading if node.id not in self._paused]
         return self.chance.choice(leading) if leading else None
 
     def _start(self, raft_id: int) -> None:
         node = self.nodes[raft_id]
-        if node.up:
+        if node.up or raft_id in self.lost:
             return
-        node.start()
+        try:
+            node.start()
+        except DataLoss:
+            self.lost.add(raft_id)
+            return
         self.observer.look(node)
-        self._tick(node, node.life)
+        self.line.at(self.chance.randint(1, TICK), partial(self._tick, node, node.life))
 
     def _tick(self, node: SimNode, life: int) -> None:
-        if node.up and node.life == life:
-            node.raft.tick()
-            self._settle(node)
-            late = self.chance.random() < 0.005 and not self._calm
-            self._at(
-                TICK * 8 if late else self.chance.randint(8, 12), lambda: self._tick(node, life)
-            )
+        if not node.up or node.life != life:
+            return
+        if node.id in self._paused:
+            self._paused[node.id].append(partial(self._tick, node, life))
+            return
+        raft = node.raft
+        role = raft.role
+        raft.tick()
+        if role is not raft.role or role.__class__ is not Follower:
+            self._settle(node)  # a follower that goes on to follow has only counted
+        self.line.at(
+            int(TICK * self._pace[node.id] + self.chance.random()), partial(self._tick, node, life)
+        )
+
+    def _drift(self, node: SimNode | None) -> None:
+        if node is not None:
+            self._pace[node.id] = 1 + self.faults.drift * (2 * self.chance.random() - 1)
 
     def _crash(self) -> None:
         node = self._any_up()
-        if node is not None:
-            node.crash(write_arrived=self.chance.random() < self.faults.write_arrives)
-            self._full.discard(node.id)
-            delay = self.chance.randint(1, self.faults.down_time)
-            self._at(delay, lambda: self._start(node.id))
+        if node is None:
+            return
+        node.crash(write_arrived=self.chance.random() < self.faults.write_arrives)
+        self._full.discard(node.id)
+        if isinstance(node.disk, FileDisk) and self.chance.random() < self.faults.damage:
+            if self._can_lose(node.id):
+                node.disk.damage()
+        self.line.at(
+            self.chance.randint(1, self.faults.down_time), partial(self._start, node.id)
+        )
+
+    def _can_lose(self, raft_id: int) -> bool:
+        """Whether the others can go on for ever without this one, as far as anybody knows."""
+        if self.lost:
+            return False
+        for node in self.nodes.values():
+            if not hasattr(node, "raft"):
+                return False
+            log = node.raft.log
+            if log.last_index > log.applied and any(
+                entry.kind is EntryKind.MEMBERSHIP
+                for entry in log.slice(log.applied + 1, log.last_index, 1 << 62)
+            ):
+                return False
+            voters = node.raft.membership.voters
+            if raft_id in voters and len(voters) < 3:
+                return False
+        return True
 
     def _partition(self) -> None:
-        ids = sorted(self.nodes)
-        kind = self.chance.choice(("halves", "one", "one way"))
-        some = {self.chance.choice(ids)}
-        if kind == "halves":
-            some = set(self.chance.sample(ids, len(ids) // 2))
-        pairs = {(a, b) for a in ids for b in ids if (a in some) and (b not in some)}
-        if kind != "one way":
-            pairs |= {(b, a) for a, b in pairs}
-        self._blocked |= pairs
-        delay = self.chance.randint(50, self.faults.partition_time)
-        self._at(delay, lambda: self._blocked.difference_update(pairs))
+        self.network.partition(sorted(self.nodes))
+
+    def _pause(self) -> None:
+        node = self._any_up()
+        if node is not None:
+            self._paused[node.id] = []
+            self.line.at(
+                self.chance.randint(5, self.faults.pause_time), partial(self._resume, node.id)
+            )
+
+    def _resume(self, raft_id: int) -> None:
+        for do in self._paused.pop(raft_id, ()):
+            do()
+
+    def _slow_down(self) -> None:
+        node = self._any_up()
+        if node is not None:
+            self._slow.add(node.id)
+            self.line.at(self.faults.slow_disk_time, partial(self._slow.discard, node.id))
 
     def _fill_disk(self) -> None:
         node = self._any_up()
@@ -224,25 +344,28 @@ class Simulation:
         node = self._leader()
         if node is None:
             return
-        payloads = []
         for _ in range(self.chance.choice((1, 1, 1, 4))):
-            self._count += 1
-            payloads.append(b"%d" % self._count)
-        try:
-            first = node.raft.propose(payloads)
-        except SwarmError:
-            return
-        for index in range(first, first + len(payloads)):
-            self._proposed[node.id, node.life, index] = node.raft.term
+            self._write_to(node)
+
+    def _write_to(self, node: SimNode) -> ClientWrite:
+        self._count += 1
+        data = b"%d" % self._count
+        client = ClientWrite(self.observer, data)
+        node.propose(data, client)
         self._settle(node)
+        return client
 
     def _read(self) -> None:
-        node = self._any_up()
+        self._read_at(self._any_up())
+
+    def _read_at(self, node: SimNode | None) -> ClientRead:
+        client = ClientRead(self.observer)
         if node is not None:
             self._count += 1
-            self._reads[self._count] = self.observer.highest
+            self._reads[self._count] = client
             node.raft.read(self._count)
             self._settle(node)
+        return client
 
     def _transfer(self) -> None:
         node = self._leader()
@@ -258,7 +381,10 @@ class Simulation:
         if node is None:
             return
         change: Change
-        if self.chance.random() < 0.5 and len(self.nodes) < self.faults.members:
+        lost = self.lost & set(node.raft.membership.ids)
+        if lost:
+            change, raft_id = RemoveMember(min(lost)), min(lost)
+        elif self.chance.random() < 0.5 and len(self.nodes) < self.faults.members:
             raft_id = max(self.nodes) + 1
             change = AddMember(Member(raft_id, learner=self.chance.random() < 0.3))
         else:
@@ -287,80 +413,75 @@ class Simulation:
         """Do what the core asks for, until it asks for nothing."""
         while node.up:
             was_writing, had_batch = node.writing, bool(node.batch)
-            self.observer.look(node)
             ready = node.ready()
             self.observer.look(node)
             for message in ready.messages:
-                self._send(node, node.with_data(message))
+                self._send(node, message)
             for read in ready.reads:
-                floor = self._reads.pop(read.request, None)
-                if floor is not None:
-                    self.observer.served(node, read, floor)
+                client = self._reads.pop(read.request, None)
+                if client is not None:
+                    self.observer.served(node, read, client.floor)
+                    node.waiting.for_index(read.index, client)
+                    node.waiting.check(node.applied)
             if node.writing is not None and was_writing is None:
-                self._later(self.faults.write_time, self._write, node)
+                slow = node.id in self._slow
+                faults = self.faults
+                most = faults.slow_write_time if slow else faults.write_time
+                self._later(most, self._write, node)
             if not node.batch or had_batch:
                 return
             if self.chance.random() < self.faults.slow_apply:
                 self._later(40, self._apply_later, node)
                 return
-            self._apply(node, node.life)
+            self._apply(node)
 
     def _later(self, most: int, do: Callable[[SimNode, int], None], node: SimNode) -> None:
-        life = node.life
-        self._at(self.chance.randint(1, most), lambda: do(node, life))
+        delay = 1 + int(self.chance.random() * most)
+        self.line.at(delay, partial(self._awake, do, node, node.life))
+
+    def _awake(self, do: Callable[[SimNode, int], None], node: SimNode, life: int) -> None:
+        if node.id in self._paused:
+            self._paused[node.id].append(partial(self._awake, do, node, life))
+        elif node.up and node.life == life:
+            do(node, life)
 
     def _write(self, node: SimNode, life: int) -> None:
-        if node.up and node.life == life and node.writing is not None and node.id not in self._full:
+        if node.writing is not None and node.id not in self._full:
             node.complete_write()
             self._settle(node)
 
     def _apply_later(self, node: SimNode, life: int) -> None:
-        if node.up and node.life == life:
-            self._apply(node, life)
-            self._settle(node)
+        self._apply(node)
+        self._settle(node)
 
-    def _apply(self, node: SimNode, life: int) -> None:
+    def _apply(self, node: SimNode) -> None:
         chain = node.chain
         entries = node.apply()
         self.observer.applied(node, entries, chain)
         self.commits += len(entries)
-        for entry in entries:
-            self._answer(node, life, entry)
-
-    def _answer(self, node: SimNode, life: int, entry: Entry) -> None:
-        term = self._proposed.pop((node.id, life, entry.index), None)
-        if term == entry.term and entry.kind is EntryKind.NORMAL:
-            self.observer.acknowledge(entry)
+        node.answer(entries)
 
     def _send(self, node: SimNode, message: Message) -> None:
-        faults, chance = self.faults, self.chance
-        lost = (message.sender, message.to) in self._blocked or (
-            not self._calm and chance.random() < faults.drop
-        )
-        life = node.life
         if isinstance(message, InstallSnapshot):
-            self._at(chance.randint(1, 60), lambda: self._report(node, life, message.to, not lost))
-        if lost:
-            if chance.random() < 0.1:
-                node.raft.unreachable(message.to)
-            return
-        copies = 2 if not self._calm and chance.random() < faults.duplicate else 1
-        for _ in range(copies):
-            delay = chance.randint(1, faults.delay)
-            if not self._calm and chance.random() < faults.late:
-                delay = chance.randint(1, faults.late_delay)
-            self._at(delay, lambda: self._deliver(message))
+            message = node.with_data(message)
+            arrived = self.network.send(message)
+            self._later(60, partial(self._report, message.to, arrived), node)
+        elif not self.network.send(message) and self.chance.random() < 0.1:
+            node.raft.unreachable(message.to)
 
-    def _report(self, node: SimNode, life: int, peer: int, arrived: bool) -> None:
-        if node.up and node.life == life:
-            node.raft.snapshot_reported(peer, arrived=arrived)
-            self._settle(node)
+    def _report(self, peer: int, arrived: bool, node: SimNode, life: int) -> None:
+        node.raft.snapshot_reported(peer, arrived=arrived)
+        self._settle(node)
 
     def _deliver(self, message: Message) -> None:
         node = self.nodes.get(message.to)
-        if node is not None and node.up and (message.sender, message.to) not in self._blocked:
-            node.raft.step(message)
-            self._settle(node)
+        if node is None or not node.up:
+            return
+        if node.id in self._paused:
+            self._paused[node.id].append(partial(self._deliver, message))
+            return
+        node.raft.step(message)
+        self._settle(node)
 
 
 def run_seed(seed: int, faults: Faults | None = None) -> Simulation:
@@ -369,20 +490,58 @@ def run_seed(seed: int, faults: Faults | None = None) -> Simulation:
     try:
         simulation.run()
     except Exception as error:
+        world = next((f"{name} " for name, w in WORLDS.items() if w == faults), "")
         raise Violation(
-            f"{error}\nrepeat with: python -m pyswarm.testing.raft_sim {seed}   "
+            f"{error}\nrepeat with: python -m pyswarm.testing.raft_sim {world}{seed}   "
             f"(at time {simulation.now})"
         ) from error
     return simulation
 
 
+SPEED = Faults(
+    time=0,
+    proposal=0.01,
+    read=0.001,
+    drop=0.001,
+    duplicate=0.001,
+    delay=1,
+    late=0.0005,
+    write_time=1,
+    crash=0.00003,
+    pause=0.00003,
+    partition=0.00003,
+    slow_disk=0.00003,
+    disk_full=0.00001,
+    drift=0.02,
+    slow_apply=0.001,
+    transfer=0.00003,
+    change=0,
+    snapshot=0.001,
+)
+"""A cluster of a bad week: each fault every few minutes, a write in each second."""
+
+
+def measure(seconds: int) -> float:
+    """Simulated seconds per CPU-second: 3 members, the default settings, every check."""
+    simulation = Simulation(1, SPEED, settings=RaftSettings(), voters=3)
+    simulation.disturb()
+    start = time.process_time()
+    simulation.line.advance(seconds * 10 * TICK)
+    return seconds / (time.process_time() - start)
+
+
 def main() -> None:
     """Run the seeds of the command line."""
-    first = int(sys.argv[1])
-    last = int(sys.argv[2]) if len(sys.argv) > 2 else first
+    words = sys.argv[1:]
+    if words == ["--speed"]:
+        print(f"{measure(20_000):.0f} simulated seconds per CPU-second")
+        return
+    faults = WORLDS[words.pop(0)] if words[0] in WORLDS else USUAL
+    first = int(words[0])
+    last = int(words[1]) if len(words) > 1 else first
     commits = elections = 0
     for seed in range(first, last + 1):
-        simulation = run_seed(seed)
+        simulation = run_seed(seed, faults)
         commits += simulation.commits
         elections += len(simulation.observer.leaders)
     print(f"{last - first + 1} seeds, {commits} entries applied, {elections} leaders: no violation")

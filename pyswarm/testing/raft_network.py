@@ -1,0 +1,108 @@
+"""Virtual time, and a network that loses, delays, doubles, reorders and parts."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from manager.raft.messages import Message
+
+
+class Timeline:
+    """What happens when; things of the same time happen in the order in which they were planned."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._events: list[tuple[int, int, Callable[[], object]]] = []
+        self._order = 0
+
+    def at(self, delay: int, do: Callable[[], object]) -> None:
+        """Call `do` after `delay` units."""
+        self._order += 1
+        heapq.heappush(self._events, (self.now + delay, self._order, do))
+
+    def advance(self, time: int) -> None:
+        """Let everything happen that is due until `time`."""
+        events, pop = self._events, heapq.heappop
+        while events and events[0][0] <= time:
+            self.now, _, do = pop(events)
+            do()
+        self.now = time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFaults:
+    """Chances are per message or per unit of time; times in units."""
+
+    drop: float = 0.04
+    duplicate: float = 0.05
+    delay: int = 6
+    late: float = 0.03  # a message that takes up to `late_delay`: it arrives after later ones
+    late_delay: int = 300
+    partition: float = 0.002
+    partition_time: int = 400
+
+
+class Network:
+    """Carries messages, while it is not `calm` with faults."""
+
+    def __init__(
+        self,
+        line: Timeline,
+        faults: NetworkFaults,
+        chance: random.Random,
+        deliver: Callable[[Message], None],
+    ) -> None:
+        self.calm = False
+        self._line = line
+        self._faults = faults
+        self._chance = chance
+        self._deliver = deliver
+        self._blocked: set[tuple[int, int]] = set()
+
+    def partition(self, ids: Sequence[int]) -> None:
+        """Part these members for a while, in one of four ways."""
+        kind = self._chance.choice(("halves", "one", "one way", "bridge"))
+        some = {self._chance.choice(ids)}
+        bridge: set[int] = set()
+        if kind in ("halves", "bridge"):
+            some = set(self._chance.sample(ids, len(ids) // 2))
+        if kind == "bridge":
+            bridge = {self._chance.choice(ids)}  # one that both halves hear
+        pairs = {(a, b) for a in some - bridge for b in set(ids) - some - bridge}
+        if kind != "one way":
+            pairs |= {(b, a) for a, b in pairs}
+        elif self._chance.random() < 0.5:
+            pairs = {(b, a) for a, b in pairs}
+        self._blocked |= pairs
+        delay = self._chance.randint(50, self._faults.partition_time)
+        self._line.at(delay, partial(self._blocked.difference_update, pairs))
+
+    def heal(self) -> None:
+        """All hear all."""
+        self._blocked.clear()
+
+    def send(self, message: Message) -> bool:
+        """On its way, once or twice; False where it is lost."""
+        faults, random_ = self._faults, self._chance.random
+        if self._blocked and (message.sender, message.to) in self._blocked:
+            return False
+        copies = 1
+        if not self.calm:
+            if random_() < faults.drop:
+                return False
+            if random_() < faults.duplicate:
+                copies = 2
+        for _ in range(copies):
+            delay = 1 + int(random_() * faults.delay)
+            if not self.calm and random_() < faults.late:
+                delay = 1 + int(random_() * faults.late_delay)
+            self._line.at(delay, partial(self._arrive, message))
+        return True
+
+    def _arrive(self, message: Message) -> None:
+        if not self._blocked or (message.sender, message.to) not in self._blocked:
+            self._deliver(message)
