@@ -73,10 +73,13 @@ class Write:
 class Ready:
     """What the owner has to do."""
 
-    messages: list[Message]
-    write: Write | None
-    committed: tuple[Entry, ...]
-    reads: list[Read]
+    messages: Sequence[Message] = ()
+    write: Write | None = None
+    committed: tuple[Entry, ...] = ()
+    reads: Sequence[Read] = ()
+
+
+NOTHING = Ready()
 
 
 class Raft:
@@ -342,6 +345,8 @@ class Raft:
                 self._keep(promises)
                 if isinstance(self.role, Leader):
                     self.role.flush()
+        if not (self._messages or self._reads or committed) and write is None:
+            return NOTHING
         messages, self._messages = self._messages, []
         reads, self._reads = self._reads, []
         return Ready(messages, write, committed, reads)

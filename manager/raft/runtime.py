@@ -327,7 +327,7 @@ class Runtime:
         else:
             self._proposals.appended(first, self.term, batch)
 
-    def _send(self, messages: list[Message]) -> None:
+    def _send(self, messages: Sequence[Message]) -> None:
         small = [message for message in messages if not isinstance(message, InstallSnapshot)]
         self._transport.send(small)
         if len(small) < len(messages):

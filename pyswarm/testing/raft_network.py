@@ -12,10 +12,14 @@ from manager.raft.messages import Message
 
 
 class Timeline:
-    """What happens when; things of the same time happen in the order in which they were planned."""
+    """What happens when; things of the same time happen in the order in which they were planned.
+
+    What is put into `soon` follows when all else of the present moment has happened.
+    """
 
     def __init__(self) -> None:
         self.now = 0
+        self.soon: list[Callable[[], object]] = []
         self._events: list[tuple[int, int, Callable[[], object]]] = []
         self._order = 0
 
@@ -27,9 +31,14 @@ class Timeline:
     def advance(self, time: int) -> None:
         """Let everything happen that is due until `time`."""
         events, pop = self._events, heapq.heappop
-        while events and events[0][0] <= time:
-            self.now, _, do = pop(events)
-            do()
+        while self.soon or (events and events[0][0] <= time):
+            if self.soon and (not events or events[0][0] > self.now):
+                soon, self.soon = self.soon, []
+                for do in soon:
+                    do()
+            else:
+                self.now, _, do = pop(events)
+                do()
         self.now = time
 
 
@@ -90,17 +99,13 @@ class Network:
         faults, random_ = self._faults, self._chance.random
         if self._blocked and (message.sender, message.to) in self._blocked:
             return False
-        copies = 1
-        if not self.calm:
-            if random_() < faults.drop:
-                return False
-            if random_() < faults.duplicate:
-                copies = 2
-        for _ in range(copies):
-            delay = 1 + int(random_() * faults.delay)
-            if not self.calm and random_() < faults.late:
-                delay = 1 + int(random_() * faults.late_delay)
-            self._line.at(delay, partial(self._arrive, message))
+        fate = 1.0 if self.calm else random_() - faults.drop
+        if fate < 0:
+            return False
+        most = faults.late_delay if fate < faults.late else faults.delay
+        self._line.at(1 + int(random_() * most), partial(self._arrive, message))
+        if fate > 1 - faults.drop - faults.duplicate and not self.calm:
+            self._line.at(1 + int(random_() * faults.delay), partial(self._arrive, message))
         return True
 
     def _arrive(self, message: Message) -> None:

@@ -110,6 +110,7 @@ class SimNode:
         self.seen: tuple[object, ...] = ()  # marks of the last look of the observer
         self.matches: dict[int, int] = {}  # peer -> match, in the present leadership
         self.batch: tuple[Entry, ...] = ()
+        self.due = False  # a round is planned
         self.proposals = Proposals()
         self.waiting = Waiting()
         self._chance = chance

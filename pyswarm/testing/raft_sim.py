@@ -172,6 +172,7 @@ class Simulation:
         self.line.at(1 + int(self.chance.expovariate(rate)), happen)
 
     def _heal(self) -> None:
+        """The end of the faults; the last messages that are late arrive."""
         self.network.calm = True
         self.network.heal()
         self._slow.clear()
@@ -182,6 +183,7 @@ class Simulation:
         for raft_id, node in self.nodes.items():
             if not node.up:
                 self._start(raft_id)
+        self.line.advance(self.now + self.faults.late_delay)
 
     def _converge(self) -> None:
         end = self.now + CONVERGE_TIME
@@ -248,7 +250,7 @@ class Simulation:
         except DataLoss:
             self.lost.add(raft_id)
             return
-        self.observer.look(node)
+        self._schedule(node)
         self.line.at(self.chance.randint(1, TICK), partial(self._tick, node, node.life))
 
     def _tick(self, node: SimNode, life: int) -> None:
@@ -261,7 +263,7 @@ class Simulation:
         role = raft.role
         raft.tick()
         if role is not raft.role or role.__class__ is not Follower:
-            self._settle(node)  # a follower that goes on to follow has only counted
+            self._schedule(node)  # a follower that goes on to follow has only counted
         self.line.at(
             int(TICK * self._pace[node.id] + self.chance.random()), partial(self._tick, node, life)
         )
@@ -285,9 +287,9 @@ class Simulation:
 
     def _can_lose(self, raft_id: int) -> bool:
         """Whether the others can go on for ever without this one, as far as anybody knows."""
-        if self.lost:
-            return False
         for node in self.nodes.values():
+            if isinstance(node.disk, FileDisk) and node.disk.damaged:
+                return False
             if not hasattr(node, "raft"):
                 return False
             log = node.raft.log
@@ -328,7 +330,7 @@ class Simulation:
             self._full.add(node.id)
             node.raft.electable = False
             node.raft.step_down()
-            self._settle(node)
+            self._schedule(node)
             self._later(self.faults.disk_full_time, self._room_again, node)
 
     def _room_again(self, node: SimNode, life: int) -> None:
@@ -352,7 +354,7 @@ class Simulation:
         data = b"%d" % self._count
         client = ClientWrite(self.observer, data)
         node.propose(data, client)
-        self._settle(node)
+        self._schedule(node)
         return client
 
     def _read(self) -> None:
@@ -364,7 +366,7 @@ class Simulation:
             self._count += 1
             self._reads[self._count] = client
             node.raft.read(self._count)
-            self._settle(node)
+            self._schedule(node)
         return client
 
     def _transfer(self) -> None:
@@ -374,7 +376,7 @@ class Simulation:
                 node.raft.transfer(self.chance.choice(sorted(self.nodes)))
             except SwarmError:
                 return
-            self._settle(node)
+            self._schedule(node)
 
     def _change(self) -> None:
         node = self._leader()
@@ -400,7 +402,7 @@ class Simulation:
         if raft_id not in self.nodes:
             self._node(raft_id)
             self._start(raft_id)
-        self._settle(node)
+        self._schedule(node)
 
     def _snapshot(self) -> None:
         node = self._any_up()
@@ -409,8 +411,15 @@ class Simulation:
 
     # -- the work of a member --------------------------------------------------------------------
 
-    def _settle(self, node: SimNode) -> None:
+    def _schedule(self, node: SimNode) -> None:
+        """A round follows what happens in this moment; as in `manager.raft.runtime`."""
+        if not node.due:
+            node.due = True
+            self.line.soon.append(partial(self._round, node))
+
+    def _round(self, node: SimNode) -> None:
         """Do what the core asks for, until it asks for nothing."""
+        node.due = False
         while node.up:
             was_writing, had_batch = node.writing, bool(node.batch)
             ready = node.ready()
@@ -448,11 +457,11 @@ class Simulation:
     def _write(self, node: SimNode, life: int) -> None:
         if node.writing is not None and node.id not in self._full:
             node.complete_write()
-            self._settle(node)
+            self._schedule(node)
 
     def _apply_later(self, node: SimNode, life: int) -> None:
         self._apply(node)
-        self._settle(node)
+        self._schedule(node)
 
     def _apply(self, node: SimNode) -> None:
         chain = node.chain
@@ -471,7 +480,7 @@ class Simulation:
 
     def _report(self, peer: int, arrived: bool, node: SimNode, life: int) -> None:
         node.raft.snapshot_reported(peer, arrived=arrived)
-        self._settle(node)
+        self._schedule(node)
 
     def _deliver(self, message: Message) -> None:
         node = self.nodes.get(message.to)
@@ -481,7 +490,7 @@ class Simulation:
             self._paused[node.id].append(partial(self._deliver, message))
             return
         node.raft.step(message)
-        self._settle(node)
+        self._schedule(node)
 
 
 def run_seed(seed: int, faults: Faults | None = None) -> Simulation:
