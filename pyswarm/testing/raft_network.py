@@ -66,11 +66,11 @@ class Network:
         deliver: Callable[[Message], None],
     ) -> None:
         self.calm = False
+        self.blocked: set[tuple[int, int]] = set()  # sender and receiver
         self._line = line
         self._faults = faults
         self._chance = chance
         self._deliver = deliver
-        self._blocked: set[tuple[int, int]] = set()
 
     def partition(self, ids: Sequence[int]) -> None:
         """Part these members for a while, in one of four ways."""
@@ -86,28 +86,24 @@ class Network:
             pairs |= {(b, a) for a, b in pairs}
         elif self._chance.random() < 0.5:
             pairs = {(b, a) for a, b in pairs}
-        self._blocked |= pairs
+        self.blocked |= pairs
         delay = self._chance.randint(50, self._faults.partition_time)
-        self._line.at(delay, partial(self._blocked.difference_update, pairs))
+        self._line.at(delay, partial(self.blocked.difference_update, pairs))
 
     def heal(self) -> None:
         """All hear all."""
-        self._blocked.clear()
+        self.blocked.clear()
 
     def send(self, message: Message) -> bool:
         """On its way, once or twice; False where it is lost."""
         faults, random_ = self._faults, self._chance.random
-        if self._blocked and (message.sender, message.to) in self._blocked:
+        if self.blocked and (message.sender, message.to) in self.blocked:
             return False
         fate = 1.0 if self.calm else random_() - faults.drop
         if fate < 0:
             return False
         most = faults.late_delay if fate < faults.late else faults.delay
-        self._line.at(1 + int(random_() * most), partial(self._arrive, message))
+        self._line.at(1 + int(random_() * most), partial(self._deliver, message))
         if fate > 1 - faults.drop - faults.duplicate and not self.calm:
-            self._line.at(1 + int(random_() * faults.delay), partial(self._arrive, message))
+            self._line.at(1 + int(random_() * faults.delay), partial(self._deliver, message))
         return True
-
-    def _arrive(self, message: Message) -> None:
-        if not self._blocked or (message.sender, message.to) not in self._blocked:
-            self._deliver(message)

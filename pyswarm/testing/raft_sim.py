@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from manager.raft.core import NOTHING
 from manager.raft.membership import AddMember, Change, Member, Membership, RemoveMember
 from manager.raft.messages import EntryKind, InstallSnapshot, Message
 from manager.raft.roles import Follower
@@ -251,22 +252,24 @@ class Simulation:
             self.lost.add(raft_id)
             return
         self._schedule(node)
-        self.line.at(self.chance.randint(1, TICK), partial(self._tick, node, node.life))
+        self._let_tick(node)
 
-    def _tick(self, node: SimNode, life: int) -> None:
-        if not node.up or node.life != life:
-            return
-        if node.id in self._paused:
-            self._paused[node.id].append(partial(self._tick, node, life))
-            return
-        raft = node.raft
-        role = raft.role
-        raft.tick()
-        if role is not raft.role or role.__class__ is not Follower:
-            self._schedule(node)  # a follower that goes on to follow has only counted
-        self.line.at(
-            int(TICK * self._pace[node.id] + self.chance.random()), partial(self._tick, node, life)
-        )
+    def _let_tick(self, node: SimNode) -> None:
+        life, raft, later, chance = node.life, node.raft, self.line.at, self.chance.random
+
+        def tick() -> None:
+            if not node.up or node.life != life:
+                return
+            if node.id in self._paused:
+                self._paused[node.id].append(tick)
+                return
+            role = raft.role
+            raft.tick()
+            if role is not raft.role or role.__class__ is not Follower:
+                self._schedule(node)  # a follower that goes on to follow has only counted
+            later(int(TICK * self._pace[node.id] + chance()), tick)
+
+        later(self.chance.randint(1, TICK), tick)
 
     def _drift(self, node: SimNode | None) -> None:
         if node is not None:
@@ -424,6 +427,8 @@ class Simulation:
             was_writing, had_batch = node.writing, bool(node.batch)
             ready = node.ready()
             self.observer.look(node)
+            if ready is NOTHING:
+                return
             for message in ready.messages:
                 self._send(node, message)
             for read in ready.reads:
@@ -483,8 +488,8 @@ class Simulation:
         self._schedule(node)
 
     def _deliver(self, message: Message) -> None:
-        node = self.nodes.get(message.to)
-        if node is None or not node.up:
+        node, blocked = self.nodes.get(message.to), self.network.blocked
+        if node is None or not node.up or (blocked and (message.sender, message.to) in blocked):
             return
         if node.id in self._paused:
             self._paused[node.id].append(partial(self._deliver, message))
