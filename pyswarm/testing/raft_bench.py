@@ -45,12 +45,18 @@ class _NoChance(random.Random):
 class Bench:
     """The voters of a new cluster, not yet with a leader."""
 
-    def __init__(self, voters: Iterable[int], settings: RaftSettings = SETTINGS) -> None:
+    def __init__(
+        self,
+        voters: Iterable[int],
+        settings: RaftSettings = SETTINGS,
+        chance: random.Random | None = None,
+    ) -> None:
         self.nodes: dict[int, SimNode] = {}
         self.observer = Observer(self.nodes)
         self.pool: list[Message] = []
         self.served: list[tuple[int, int, int]] = []  # member, request, index
         self._settings = settings
+        self._chance = chance or _NoChance()
         self._floors: dict[int, int] = {}
         membership = Membership.of(Member(raft_id) for raft_id in voters)
         for raft_id in membership.ids:
@@ -59,7 +65,7 @@ class Bench:
 
     def add(self, raft_id: int) -> SimNode:
         """A member with an empty disk, not started."""
-        node = self.nodes[raft_id] = SimNode(raft_id, self._settings, _NoChance())
+        node = self.nodes[raft_id] = SimNode(raft_id, self._settings, self._chance)
         return node
 
     def start(self, raft_id: int) -> None:

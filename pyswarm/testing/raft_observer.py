@@ -120,7 +120,8 @@ class Observer:
         index = node.raft.log.commit
         term = node.raft.log.term(index)
         assert term is not None, "a leader has what it commits"
-        voters = node.raft.membership.voters
+        # Counted here and not asked of the core: it is the core that is in doubt.
+        voters = [m.raft_id for m in node.raft.membership.members if not m.learner]
         kept = [voter for voter in voters if self._nodes[voter].disk.has(index, term)]
         if len(kept) < len(voters) // 2 + 1:
             raise Violation(
@@ -199,13 +200,14 @@ class Observer:
 class ClientWrite:
     """A client that waits for its write."""
 
-    __slots__ = ("_data", "_floor", "_observer", "answered")
+    __slots__ = ("_data", "_floor", "_observer", "answered", "served")
 
     def __init__(self, observer: Observer, data: bytes) -> None:
         self._observer = observer
         self._data = data
         self._floor = observer.highest
         self.answered = False
+        self.served = False  # and not refused
 
     def done(self) -> bool:
         """Whether it was answered."""
@@ -213,7 +215,7 @@ class ClientWrite:
 
     def set_result(self, index: int, /) -> None:
         """It is done."""
-        self.answered = True
+        self.answered = self.served = True
         self._observer.done(self._data, index, self._floor)
 
     def set_exception(self, exception: BaseException, /) -> None:
@@ -226,12 +228,13 @@ class ClientWrite:
 class ClientRead:
     """A client that waits until the state is new enough for its read."""
 
-    __slots__ = ("_observer", "answered", "floor")
+    __slots__ = ("_observer", "answered", "floor", "served")
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self.floor = observer.highest
         self.answered = False
+        self.served = False  # and not refused
 
     def done(self) -> bool:
         """Whether it was answered."""
@@ -239,7 +242,7 @@ class ClientRead:
 
     def set_result(self, version: int, /) -> None:
         """It reads."""
-        self.answered = True
+        self.answered = self.served = True
         self._observer.finished(version, self.floor)
 
     def set_exception(self, exception: BaseException, /) -> None:

@@ -210,7 +210,7 @@ class Simulation:
             self.line.advance(self.now + 1)
         if leader.raft.term != term or not leader.leads:
             raise Violation(f"the leader of term {term} did not stay: {self._describe()}")
-        silent = [*(w for w in writes if not w.answered), *(r for r in reads if not r.answered)]
+        silent = [client for client in (*writes, *reads) if not client.served]
         if silent:
             raise Violation(f"{len(silent)} clients wait without a fault: {self._describe()}")
 
