@@ -104,3 +104,19 @@ def _failure(run: Callable[[], object]) -> str:
     except Exception as error:
         return str(error).partition("\n")[0] or type(error).__name__
     return ""
+
+
+Plant = Callable[[], AbstractContextManager[None]]
+
+
+class Catalogue(list[Bug]):
+    """Bugs, each written as the function that plants it; its name is the bug's."""
+
+    def add(self, sentence: str, search: Seeds | Scenario) -> Callable[[Plant], Plant]:
+        """Decorate the function."""
+
+        def register(plant: Plant) -> Plant:
+            self.append(Bug(plant.__name__.replace("_", "-"), sentence, plant, search))
+            return plant
+
+        return register
