@@ -54,6 +54,7 @@ class Bench:
         self.nodes: dict[int, SimNode] = {}
         self.observer = Observer(self.nodes)
         self.pool: list[Message] = []
+        self.holding: set[int] = set()  # members that are slow to apply: they do not at all
         self.served: list[tuple[int, int, int]] = []  # member, request, index
         self._settings = settings
         self._chance = chance or _NoChance()
@@ -171,7 +172,7 @@ class Bench:
             for read in ready.reads:
                 self.served.append((raft_id, read.request, read.index))
                 self.observer.served(node, read, self._floors.get(read.request, 0))
-            if not node.batch:
+            if not node.batch or raft_id in self.holding:
                 return
             chain = node.chain
             entries = node.apply()

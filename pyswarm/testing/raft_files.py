@@ -124,7 +124,7 @@ class Files:
         self.calls_left = None
         for handle, (number, path) in list(self._handles.items()):
             # Files that are opened by name and not by `os` have closed themselves.
-            if number and path.suffix == ".wal" or path.name == "lock":
+            if (number and path.suffix == ".wal") or path.name == "lock":
                 self.close(handle)
         self._handles.clear()
         newest = self._names()
@@ -149,9 +149,10 @@ def _mixed(old: bytes, new: bytes, chance: random.Random) -> bytes:
         return new
     size = chance.choice((len(old), len(new)))
     used = max(len(old.rstrip(b"\0")), len(new.rstrip(b"\0")))
-    parts = []
-    for start in range(0, used, SECTOR_BYTES):
-        parts.append(chance.choice((old, new))[start : start + SECTOR_BYTES].ljust(SECTOR_BYTES, b"\0"))
+    parts = [
+        chance.choice((old, new))[start : start + SECTOR_BYTES].ljust(SECTOR_BYTES, b"\0")
+        for start in range(0, used, SECTOR_BYTES)
+    ]
     return b"".join(parts)[:size].ljust(size, b"\0")
 
 

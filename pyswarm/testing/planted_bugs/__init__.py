@@ -102,7 +102,9 @@ def _failure(run: Callable[[], object]) -> str:
     try:
         run()
     except Exception as error:
-        return str(error).partition("\n")[0] or type(error).__name__
+        first = str(error).partition("\n")[0]
+        cause = error.__cause__ or error
+        return first if isinstance(cause, AssertionError) and first else f"{cause!r}"
     return ""
 
 

@@ -12,7 +12,7 @@ from manager.raft.leader import Leader
 from manager.raft.messages import Append, Heartbeat, Message, TimeoutNow, VoteReply, VoteRequest
 from manager.raft.roles import Candidate
 from pyswarm.testing.planted_bugs import Catalogue, patched
-from pyswarm.testing.planted_bugs.raft_searches import story, storm, usual
+from pyswarm.testing.planted_bugs.raft_searches import storm, story
 
 Planted = AbstractContextManager[None]
 BUGS = Catalogue()
@@ -49,7 +49,10 @@ def vote_for_a_shorter_log() -> Planted:
     return patched((Raft, "_vote", generous))
 
 
-@BUGS.add("Logs are compared by their length and not by the term of their last entry.", storm)
+@BUGS.add(
+    "Logs are compared by their length and not by the term of their last entry.",
+    story("the_longest_log_loses"),
+)
 def vote_for_the_longest_log() -> Planted:
     """The longer log may be the one that lost."""
     vote = Raft._vote
@@ -60,7 +63,7 @@ def vote_for_the_longest_log() -> Planted:
     return patched((Raft, "_vote", by_length))
 
 
-@BUGS.add("A vote leaves before it is on disk.", storm)
+@BUGS.add("A vote leaves before it is on disk.", story("a_voter_crashes_before_its_fsync"))
 def vote_before_fsync() -> Planted:
     """A promise that a crash takes back."""
     promise = Raft.promise
@@ -126,7 +129,7 @@ def pre_vote_counts_as_vote() -> Planted:
     )
 
 
-@BUGS.add("Votes of an earlier term count in this one.", storm)
+@BUGS.add("Votes of an earlier term count in this one.", story("a_vote_comes_a_term_late"))
 def votes_of_an_earlier_term() -> Planted:
     """A late vote is not thrown away."""
     older = Raft._older
@@ -185,7 +188,7 @@ def no_check_quorum() -> Planted:
     return patched((Leader, "_quorum_is_active", lambda self: True))
 
 
-@BUGS.add("A leader does not follow a later one.", usual)
+@BUGS.add("A leader does not follow a later one.", story("an_old_leader_is_told"))
 def old_leader_stays() -> Planted:
     """Messages of a later term do not move it."""
     step = Raft.step
@@ -197,9 +200,9 @@ def old_leader_stays() -> Planted:
     return patched((Raft, "step", stubborn))
 
 
-@BUGS.add("A follower that is told of a later leader says nothing to an old one.", usual)
+@BUGS.add("Nobody tells a leader that its term has passed.", story("a_member_of_a_later_term"))
 def old_leader_is_not_told() -> Planted:
-    """With pre-vote nobody else would tell it."""
+    """A member of a later term stays outside for ever: nobody pre-votes for it."""
     return patched((Raft, "_older", lambda self, message: None))
 
 
@@ -228,7 +231,10 @@ def transfer_without_an_end() -> Planted:
     return patched((Leader, "tick", patient))
 
 
-@BUGS.add("A member campaigns with a committed change of members that it has not applied.", storm)
+@BUGS.add(
+    "A member campaigns with a committed change of members that it has not applied.",
+    story("two_removals_are_not_applied_yet"),
+)
 def campaign_before_a_change_is_applied() -> Planted:
     """It would count the wrong voters."""
 
@@ -238,7 +244,7 @@ def campaign_before_a_change_is_applied() -> Planted:
     return patched((Raft, "_promotable", eager))
 
 
-@BUGS.add("The word of a leader of an earlier term counts.", storm)
+@BUGS.add("The word of a leader of an earlier term counts.", story("an_append_comes_a_term_late"))
 def follows_an_earlier_term() -> Planted:
     """Late messages of a deposed leader are taken as if it led."""
     step = Raft.step
