@@ -24,7 +24,7 @@ from manager.raft.core import Saved, Write
 from manager.raft.disk import RaftDisk
 from manager.raft.messages import SnapshotMeta
 from manager.raft.settings import RaftSettings
-from manager.raft.wal import MAGIC, SECTOR_BYTES
+from manager.raft.wal import SECTOR_BYTES
 from pyswarm.errors import DataLoss
 from pyswarm.testing.raft_node import SimDisk, Violation
 
@@ -224,18 +224,14 @@ class FileDisk(SimDisk):
         self._files.power_cut(self._chance)
         self._real = None
 
-    def damage(self) -> bool:
-        """Flip a bit of a record that is durable; whether there was one."""
-        paths = sorted(self._files.directory.glob("*.wal"))
-        path = self._chance.choice(paths)
+    def damage(self) -> None:
+        """Flip a bit of what is written: the next start must refuse it."""
+        path = self._chance.choice(sorted(self._files.directory.glob("*.wal")))
         data = bytearray(path.read_bytes())
         size = len(bytes(data).rstrip(b"\0"))
-        if not data.startswith(MAGIC):
-            return False
         data[self._chance.randrange(size)] ^= 1 << self._chance.randrange(8)
         path.write_bytes(data)
         self.damaged = True
-        return True
 
     def saved(self) -> Saved:
         """What a restart finds; it must be what was made durable. DataLoss where bits flipped."""
@@ -249,6 +245,8 @@ class FileDisk(SimDisk):
             if self.damaged:
                 raise
             raise Violation(f"the disk of {self._raft_id} is refused: {error.message}") from error
+        if self.damaged:
+            raise Violation(f"the disk of {self._raft_id} has a flipped bit, and is not refused")
         self._settle_open_end(found)
         chain = int(data or b"0")
         expected = super().saved()

@@ -81,7 +81,8 @@ class Simulation:
         self.observer = Observer(self.nodes)
         self.commits = 0
         self.answered = 0
-        self.lost: set[int] = set()  # members whose disk was damaged: they never return
+        self.lost: set[int] = set()  # members whose disk is damaged: they do not return
+        self._refused: set[int] = set()  # and have tried to
         self._cleanup = ExitStack()
         self._directory: Path | None = None
         if self.faults.files:
@@ -226,12 +227,12 @@ class Simulation:
 
     def _start(self, raft_id: int) -> None:
         node = self.nodes[raft_id]
-        if node.up or raft_id in self.lost:
+        if node.up or raft_id in self._refused:
             return
         try:
             node.start()
         except DataLoss:
-            self.lost.add(raft_id)
+            self._refused.add(raft_id)
             return
         self._schedule(node)
         self._let_tick(node)
@@ -266,13 +267,14 @@ class Simulation:
         damaged = self.chance.random() < self.faults.damage
         if damaged and isinstance(node.disk, FileDisk) and self._can_lose(node.id):
             node.disk.damage()
+            self.lost.add(node.id)
         self.line.at(self.chance.randint(1, self.faults.down_time), partial(self._start, node.id))
 
     def _can_lose(self, raft_id: int) -> bool:
         """Whether the others can go on for ever without this one, as far as anybody knows."""
+        if self.lost:
+            return False
         for node in self.nodes.values():
-            if isinstance(node.disk, FileDisk) and node.disk.damaged:
-                return False
             if not hasattr(node, "raft"):
                 return False
             log = node.raft.log

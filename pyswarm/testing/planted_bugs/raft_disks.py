@@ -90,12 +90,6 @@ def torn_tail_kept() -> Planted:
     return patched((RaftDisk, "_records", kept))
 
 
-@BUGS.add("What a torn write has left behind the end stays there.", disk)
-def tail_not_cut() -> Planted:
-    """It may look like a record later, when the log has grown up to it."""
-    return patched((RaftDisk, "_replay", _without(RaftDisk._replay, "ftruncate")))
-
-
 @BUGS.add("A torn write is refused as damage.", disk)
 def torn_tail_refused() -> Planted:
     """A manager does not start after a power cut."""

@@ -14,7 +14,7 @@ from pyswarm.testing.raft_bench import Bench
 from pyswarm.testing.raft_scenarios.stage import live, promise, win, write
 
 
-def lone_writer() -> Bench:
+def _lone_writer() -> Bench:
     """The Raft paper's figure 8: 1's entry is on two of five, 5's own on 5 only."""
     bench = Bench((1, 2, 3, 4, 5))
     bench.elect(1)
@@ -62,7 +62,7 @@ def old_entry_on_a_majority(bench: Bench) -> None:
 
 def figure_8() -> Bench:
     """An entry of an older term on a majority may still be replaced; the paper's figure 8."""
-    bench = lone_writer()
+    bench = _lone_writer()
     old_entry_on_a_majority(bench)
     on_disk = [node.id for node in bench.nodes.values() if node.disk.has(3, 2)]
     promise(on_disk == [1, 2, 3], f"the old entry is on {on_disk}")
