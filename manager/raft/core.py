@@ -401,6 +401,8 @@ class Raft:
 
     def _next_committed(self) -> tuple[Entry, ...]:
         log = self.log
+        if log.commit == log.applied:
+            return ()
         last = min(log.commit, log.stable)
         if self._applying or self._install or last <= log.applied:
             return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ class Timeline:
 
     def __init__(self) -> None:
         self.now = 0
-        self.soon: list[Callable[[], object]] = []
+        self.soon: deque[Callable[[], object]] = deque()
         self._events: list[tuple[int, int, Callable[[], object]]] = []
         self._order = 0
 
@@ -30,15 +31,14 @@ class Timeline:
 
     def advance(self, time: int) -> None:
         """Let everything happen that is due until `time`."""
-        events, pop = self._events, heapq.heappop
-        while self.soon or (events and events[0][0] <= time):
-            if self.soon and (not events or events[0][0] > self.now):
-                soon, self.soon = self.soon, []
-                for do in soon:
-                    do()
-            else:
-                self.now, _, do = pop(events)
-                do()
+        events, soon, pop = self._events, self.soon, heapq.heappop
+        while True:
+            while soon and not (events and events[0][0] <= self.now):
+                soon.popleft()()
+            if not (events and events[0][0] <= time):
+                break
+            self.now, _, do = pop(events)
+            do()
         self.now = time
 
 
@@ -103,7 +103,8 @@ class Network:
         if fate < 0:
             return False
         most = faults.late_delay if fate < faults.late else faults.delay
-        self._line.at(1 + int(random_() * most), partial(self._deliver, message))
+        delay = 1 + int(random_() * most) if most > 1 else 1
+        self._line.at(delay, partial(self._deliver, message))
         if fate > 1 - faults.drop - faults.duplicate and not self.calm:
             self._line.at(1 + int(random_() * faults.delay), partial(self._deliver, message))
         return True

@@ -92,6 +92,7 @@ class Simulation:
         self._slow: set[int] = set()
         self._paused: dict[int, list[Callable[[], None]]] = {}
         self._pace: dict[int, float] = {}
+        self._rounds: dict[int, Callable[[], None]] = {}
         self._reads: dict[int, ClientRead] = {}
         self._count = 0
         first = range(1, (voters or self.chance.choice((1, 3, 3, 5))) + 1)
@@ -111,6 +112,7 @@ class Simulation:
         if self._directory is not None:
             disk = FileDisk(raft_id, self._directory / str(raft_id), self.settings, self.chance)
         node = self.nodes[raft_id] = SimNode(raft_id, self.settings, self.chance, disk)
+        self._rounds[raft_id] = partial(self._round, node)
         self._drift(node)
         return node
 
@@ -400,7 +402,7 @@ class Simulation:
         """A round follows what happens in this moment; as in `manager.raft.runtime`."""
         if not node.due:
             node.due = True
-            self.line.soon.append(partial(self._round, node))
+            self.line.soon.append(self._rounds[node.id])
 
     def _round(self, node: SimNode) -> None:
         """Do what the core asks for, until it asks for nothing."""
@@ -412,7 +414,10 @@ class Simulation:
             if ready is NOTHING:
                 return
             for message in ready.messages:
-                self._send(node, message)
+                if message.__class__ is InstallSnapshot:
+                    self._send_snapshot(node, message)
+                elif not self.network.send(message) and self.chance.random() < 0.1:
+                    node.raft.unreachable(message.to)
             for read in ready.reads:
                 client = self._reads.pop(read.request, None)
                 if client is not None:
@@ -457,13 +462,9 @@ class Simulation:
         self.commits += len(entries)
         node.answer(entries)
 
-    def _send(self, node: SimNode, message: Message) -> None:
-        if isinstance(message, InstallSnapshot):
-            message = node.with_data(message)
-            arrived = self.network.send(message)
-            self._later(60, partial(self._report, message.to, arrived), node)
-        elif not self.network.send(message) and self.chance.random() < 0.1:
-            node.raft.unreachable(message.to)
+    def _send_snapshot(self, node: SimNode, message: Message) -> None:
+        arrived = self.network.send(node.with_data(message))
+        self._later(60, partial(self._report, message.to, arrived), node)
 
     def _report(self, peer: int, arrived: bool, node: SimNode, life: int) -> None:
         node.raft.snapshot_reported(peer, arrived=arrived)

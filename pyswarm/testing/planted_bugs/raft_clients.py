@@ -62,7 +62,9 @@ def _change_at_once(self: Leader, change: Change) -> int:
     return self._append(EntryKind.MEMBERSHIP, [encode_change(change)])
 
 
-@BUGS.add("A change of members begins while another one is under way.", storm)
+@BUGS.add(
+    "A change of members begins while another one is under way.", story("two_removals_at_once")
+)
 def two_changes_at_once() -> Planted:
     """Old and new majorities need not have a member in common."""
     return patched((Leader, "propose_change", _change_at_once))

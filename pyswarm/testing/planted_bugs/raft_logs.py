@@ -194,7 +194,10 @@ def commit_goes_back() -> Planted:
     return patched((Log, "commit_to", obedient))
 
 
-@BUGS.add("A write makes entries stable that were replaced while it was under way.", storm)
+@BUGS.add(
+    "A write makes entries stable that were replaced while it was under way.",
+    story("entries_are_replaced_while_they_are_written"),
+)
 def stable_without_a_look() -> Planted:
     """The disk has others at their places."""
 
@@ -364,18 +367,24 @@ def lost_append_stays_lost() -> Planted:
     return patched((Leader, "step", content))
 
 
-@BUGS.add("A leader never asks further back where logs differ.", usual)
+@BUGS.add(
+    "A leader never asks further back where logs differ.", story("a_follower_missed_many_writes")
+)
 def probe_never_steps_back() -> Planted:
     """The follower refuses for ever."""
     rejected = Progress.rejected
 
     def stubborn(self: Progress, index: int, next_probe: int) -> bool:
-        return rejected(self, index, self.next)
+        asked, probing = self.next, self.state is ProgressState.PROBE
+        moved = rejected(self, index, next_probe)
+        if probing:
+            self.next = asked
+        return moved
 
     return patched((Progress, "rejected", stubborn))
 
 
-@BUGS.add("A peer whose snapshot was lost waits for it for ever.", usual)
+@BUGS.add("A peer whose snapshot was lost waits for it for ever.", story("a_snapshot_is_lost"))
 def stuck_in_snapshot() -> Planted:
     """The state SNAPSHOT has no way out."""
     return patched((Progress, "snapshot_failed", lambda self: None))

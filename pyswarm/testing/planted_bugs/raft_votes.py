@@ -86,7 +86,10 @@ def term_and_vote_not_written() -> Planted:
     return patched((Raft, "_next_write", lazy))
 
 
-@BUGS.add("A candidate asks for votes before its own vote is on disk.", storm)
+@BUGS.add(
+    "A candidate asks for votes before its own vote is on disk.",
+    story("a_candidate_crashes_before_its_fsync"),
+)
 def candidacy_before_fsync() -> Planted:
     """It may vote for another after a crash."""
     promise = Raft.promise

@@ -7,6 +7,7 @@ from dataclasses import replace
 from manager.raft.messages import (
     Append,
     AppendReply,
+    InstallSnapshot,
     VoteReply,
     VoteRequest,
 )
@@ -132,6 +133,56 @@ def the_leader_restarts_before_its_fsync() -> Bench:
     promise(not bench.observer.acknowledged, "acknowledged with one disk of three")
     bench.crash(1)
     return bench
+
+
+def entries_are_replaced_while_they_are_written() -> None:
+    """3 writes an entry of 1's when one of 2's takes its place: that one is not on disk yet."""
+    bench = Bench((1, 2, 3, 4, 5))
+    bench.elect(1)
+    bench.settle()
+    bench.propose(1, "old")
+    bench.deliver(1, 3, Append)
+    bench.take()
+    win(bench, 2, 4, 5)
+    bench.deliver(2, 3, Append)
+    for _ in range(3):
+        bench.disk(3)
+        bench.deliver(3, 2)
+    promise(bench.nodes[3].disk.has(3, 3), "the entry that replaced the other is not written")
+
+
+def a_follower_missed_many_writes() -> None:
+    """A new leader asks further and further back, until the logs agree."""
+    bench = Bench((1, 2, 3))
+    bench.elect(1)
+    bench.settle()
+    bench.crash(3)
+    for value in ("a", "b", "c"):
+        bench.propose(1, value)
+        bench.settle(1, 2)
+    bench.do(1, lambda node: node.raft.step_down())
+    bench.elect(2, 1)
+    bench.take()
+    bench.start(3)
+    live(bench, 10)
+    promise(bench.nodes[3].applied == bench.nodes[2].applied, "3 never gets what it missed")
+
+
+def a_snapshot_is_lost() -> None:
+    """3 needs a snapshot; the first one does not arrive, so there must be a second one."""
+    bench = Bench((1, 2, 3))
+    bench.elect(1)
+    bench.settle()
+    bench.crash(3)
+    bench.propose(1, "missed by 3")
+    bench.settle(1, 2)
+    bench.nodes[1].take_snapshot()
+    bench.take()
+    bench.start(3)
+    live(bench, 3, lambda message: isinstance(message, InstallSnapshot))
+    bench.do(1, lambda node: node.raft.snapshot_reported(3, arrived=False))
+    live(bench, 10)
+    promise(bench.nodes[3].applied == bench.nodes[1].applied, "3 waits for a snapshot for ever")
 
 
 def the_last_append_is_lost() -> None:

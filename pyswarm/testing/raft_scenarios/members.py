@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from manager.raft.membership import AddMember, Member, RemoveMember
 from manager.raft.messages import (
     Append,
@@ -9,6 +11,7 @@ from manager.raft.messages import (
     Heartbeat,
     HeartbeatReply,
 )
+from pyswarm.errors import Unavailable
 from pyswarm.testing.raft_bench import SETTINGS, Bench
 from pyswarm.testing.raft_scenarios.commits import acknowledged_by
 from pyswarm.testing.raft_scenarios.stage import cut_off, leaders, live, promise, win
@@ -99,6 +102,33 @@ def a_removed_member_is_not_counted() -> None:
     live(bench, 3, cut_off(2))
     done = b"on one voter" in bench.observer.acknowledged.values()
     promise(not done, "a write is acknowledged with one voter of two")
+
+
+def two_removals_at_once() -> None:
+    """1 may not remove 5 and 4 together: 3 does not know of it, and wins with both of them."""
+    bench = Bench((1, 2, 3, 4, 5))
+    bench.elect(1)
+    bench.settle()
+    for gone in (5, 4):
+        with contextlib.suppress(Unavailable):
+            bench.change(1, RemoveMember(gone))
+    for _ in range(6):
+        bench.take(1, 4)
+        bench.take(1, 5)
+        bench.disk(1, 2, 3)
+        if bench.nodes[1].applied == bench.nodes[1].raft.log.last_index:
+            break
+        bench.deliver()
+    bench.take()
+    bench.propose(1, "precious")
+    bench.tick(1)
+    bench.settle(1, 2)
+    bench.take()
+    for voter in (4, 5):
+        bench.nodes[voter].raft.elapsed = SETTINGS.election_ticks
+    bench.campaign(3)
+    bench.settle(3, 4, 5)
+    promise(bench.nodes[3].leads, "3 was not elected")
 
 
 def one_of_two_is_switched_off() -> None:

@@ -55,6 +55,23 @@ def a_voter_crashes_before_its_fsync() -> None:
     promise(bench.nodes[2].leads, "2 has two of three votes, and does not lead")
 
 
+def a_candidate_crashes_before_its_fsync() -> None:
+    """1 stands, loses power before its own vote is on disk, and votes for 3 in the same term."""
+    bench = Bench((1, 2, 3))
+    bench.campaign(1)
+    bench.deliver(1, 2, VoteRequest)
+    bench.deliver(2, 1, VoteReply)
+    bench.deliver(1, 2, VoteRequest)
+    bench.disk(2)
+    bench.deliver(2, 1, VoteReply)
+    bench.crash(1)
+    bench.take()
+    bench.start(1)
+    bench.campaign(3)
+    bench.settle(1, 3)
+    promise(bench.nodes[3].leads, "3 was not elected")
+
+
 def a_vote_comes_a_term_late() -> None:
     """2's vote for 1 arrives when 1 stands again, and 2 has voted for 3."""
     bench = Bench((1, 2, 3))
