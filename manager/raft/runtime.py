@@ -28,12 +28,7 @@ from manager.raft.status import RaftStatus, status_of
 from manager.raft.transport import Receiver, RemovedSender
 from manager.raft.wal import Cryptor
 from pyswarm.aio import Supervisor
-from pyswarm.errors import (
-    NotLeader,
-    PermissionDenied,
-    SwarmError,
-    Unavailable,
-)
+from pyswarm.errors import NotLeader, PermissionDenied, SwarmError, Unavailable
 
 log = logging.getLogger(__name__)
 
