@@ -162,7 +162,9 @@ class Manager:
             )
         )
         service = control_pb2.DESCRIPTOR.services_by_name["Control"]
-        self.control = LeaderFirst(service, control, self.is_leading, self._leader_channel)
+        self.control = LeaderFirst(
+            service, control, self.is_leading, self._leader_channel, lambda: self.raft.trouble
+        )
         roles = MembershipServer(
             RolesContext(
                 store=self.store,

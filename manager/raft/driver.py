@@ -53,6 +53,11 @@ class RaftNode(Runtime):
             except SwarmError as error:
                 log.warning("leaving without a successor: %s", error.message)
 
+    @property
+    def trouble(self) -> SwarmError | None:
+        """What keeps this member from leading, where it is known."""
+        return self._disk_full
+
     async def propose(self, data: bytes, timeout: float) -> int:
         """Put `data` into the log; its index once it is committed and applied here.
 
