@@ -125,6 +125,7 @@ def test_a_daemon_without_root_is_refused(lab: LabDriver) -> None:
         "Error: the daemon needs root, for network namespaces and containers: use sudo"
     )
 
+
 @pytest.fixture
 def small_disk(lab: LabDriver) -> Iterator[str]:
     """The directory of the manager's log, on a file system of its own with little room."""
