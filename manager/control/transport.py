@@ -29,8 +29,8 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
     """The handlers of one service, unary or server-streaming, that need the leader.
 
     `servicer` answers here while `is_leader()`; else `leader()` gives a channel to the leader, or
-    None where none is known; then `trouble()` may say why it is not this one. A call that came from another manager is not passed on again: its
-    sender is told who leads, and tries there.
+    None where none is known; then `trouble()` may say why it is not this one. A call that came
+    from another manager is not passed on again: its sender is told who leads, and tries there.
     """
 
     def __init__(
