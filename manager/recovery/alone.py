@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from manager.raft.core import Saved
-from manager.raft.membership import Member, Membership
+from manager.raft.membership import Member, Membership, decode_change
 from manager.raft.messages import Entry, EntryKind, SnapshotMeta
 from manager.state.changes import Chain, Changed, encode_set
 from manager.state.query import name_of, word
-from manager.state.snapshot import decode_snapshot
+from manager.state.snapshot import decode_snapshot, encode_snapshot
 from manager.state.store import Transaction, commit
 from manager.state.tables import KINDS, View
+from pyswarm.errors import FailedPrecondition
 from pyswarm.model import ManagerStatus, Node, NodeRole, NodeState
 
 RECOVERED = "the swarm was recovered with one manager"
@@ -151,6 +152,55 @@ def next_place(index: int, term: int, before: Membership, member: Member) -> Sna
     """
     gone = (before.removed | set(before.ids)) - {member.raft_id}
     return SnapshotMeta(index + 1, term + 1, Membership(members=(member,), removed=gone))
+
+
+def members_of(saved: Saved) -> Membership:
+    """The members after all that is in the log, so that no id in it is used again."""
+    membership = saved.snapshot.membership
+    for entry in saved.entries:
+        if entry.kind is EntryKind.MEMBERSHIP and entry.index > saved.snapshot.index:
+            membership = membership.changed(decode_change(entry.data))
+    return membership
+
+
+def going_on(
+    saved: Saved, data: bytes, member: Member, recovery: Recovery
+) -> tuple[SnapshotMeta, bytes]:
+    """What a manager that lost its quorum goes on with, from what it has on disk.
+
+    Raises FailedPrecondition where it has never had the swarm's state.
+    """
+    view = state_of(saved, data)
+    known = view.get(Node, member.node_id)
+    if known is None or view.cluster is None:
+        raise FailedPrecondition(
+            "this manager has not received the swarm's state: use another manager, or a backup"
+        )
+    last = max([saved.snapshot.index, *(entry.index for entry in saved.entries[-1:])])
+    place = next_place(last, saved.term, members_of(saved), member)
+    own = survivor(known, member, member.address)
+    view = with_one_manager(view, own, place.index, recovery, keep_managers=True)
+    return place, encode_snapshot(view)
+
+
+def unconfirmed(view: View, entries: Iterable[Entry], commit_index: int) -> list[str]:
+    """What entries behind `commit_index` change, in words; `view` is the state before `entries`.
+
+    No majority is known to have them. `going_on` keeps them, but for changes of the managers.
+    """
+    said = []
+    entries = list(entries)
+    for after, _ in replay(view, [entry for entry in entries if entry.index <= commit_index]):
+        view = after
+    for entry in entries:
+        if entry.index <= commit_index:
+            continue
+        if entry.kind is EntryKind.MEMBERSHIP:
+            said.append("a change of the managers (not kept)")
+        for after, changes in replay(view, [entry]):
+            view = after
+            said += describe(changes)
+    return said
 
 
 def waiting_nodes(view: View) -> list[str]:
