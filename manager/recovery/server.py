@@ -79,7 +79,9 @@ async def own_figures(context: RecoveryContext) -> recovery_pb2.ManagerFigures:
 
 async def swarm_status(context: RecoveryContext) -> recovery_pb2.SwarmStatus:
     """All managers as seen from this one, which asks each of them; needs no leader."""
-    members = context.raft.membership.members
+    members = sorted(
+        context.raft.membership.members, key=lambda member: _hostname(context, member.node_id)
+    )
     answers = await asyncio.gather(*(_ask(context, member) for member in members))
     standings = [_standing(context, *pair) for pair in zip(members, answers, strict=True)]
     quorum, leader = status.quorum_of(standings), status.leader_of(standings)

@@ -86,18 +86,22 @@ def going_on(plan: recovery_pb2.ForceNewClusterResponse, now: float, *, done: bo
         f"change was made {ago(plan.changed_at, now).lower()} ({moment(plan.changed_at)}).",
     ]
     if plan.unconfirmed:
-        lines.append(f"Of that, no majority is known to have {plan.unconfirmed_count} changes:")
+        lines.append(
+            f"Of that, {plan.unconfirmed_count} changed without a majority's known consent:"
+        )
         lines += [f" {said}" for said in plan.unconfirmed]
         if plan.unconfirmed_count > len(plan.unconfirmed):
             lines.append(" ...")
     lines.append("Lost: what the other managers decided without this one, after that.")
     if plan.dropped:
+        verb = "are" if done else "would be"
         lines.append(
-            "Their nodes are demoted, and what ran there is started elsewhere: use 'pyswarm swarm "
-            "leave --force' there before they join again."
+            f"Their nodes {verb} demoted, and what ran there {verb} started elsewhere: use "
+            "'pyswarm swarm leave --force' there before they join again."
         )
-    lines += _waiting(plan.waiting)
-    if not done:
+    if done:
+        lines += _waiting(plan.waiting)
+    else:
         lines.append("Nothing was changed.")
     return clean_lines(*lines)
 

@@ -227,9 +227,9 @@ class RecoveryServer(recovery_pb2_grpc.RecoveryServicer):
         if request.dry_run:
             return plan
         recovery = alone.Recovery(now=time.time(), epoch=secrets.randbits(63))
+        raft_id = manager.raft.raft_id
 
         def change(membership: SwarmMembership, cryptor: Cryptor) -> SwarmMembership:
-            raft_id = raft_id_of(membership.node_id)
             member = Member(raft_id, membership.node_id, membership.address)
             disk.rewrite(
                 self._raft_directory(),
