@@ -70,6 +70,13 @@ def test_a_swarm_survives_the_loss_of_its_managers(fresh_lab: LabDriver, tmp_pat
     assert len(before) == 2
     assert "not a swarm manager" in fails(lab, "swarm", "status", host="w1")
 
+    ok(lab, "config", "create", "first", "/etc/hostname")
+    ok(lab, "swarm", "backup", *secret, file, host="m3")
+    listed = ok(lab, "swarm", "restore", "--dry-run", *secret, file, host="w2")
+    assert "1 services" in listed
+    assert "1 configs" in listed, "a follower's backup has what was just acknowledged"
+    ok(lab, "config", "rm", "first")
+
     go_on_with_one_of_three(lab)
     ok(lab, "secret", "create", "kept", str(tmp_path / "secret"))
     assert containers(lab, "w1") == before
@@ -81,8 +88,6 @@ def test_a_swarm_survives_the_loss_of_its_managers(fresh_lab: LabDriver, tmp_pat
     ok(lab, "config", "create", "later", "/etc/hostname")
     ok(lab, "swarm", "leave", host="w2")
     lab.kill("m1")
-    listed = ok(lab, "swarm", "restore", "--dry-run", *secret, file, host="w2")
-    assert "1 services" in listed
     assert "Swarm: inactive" in ok(lab, "info", host="w2")
     ok(lab, "swarm", "restore", *secret, file, host="w2")
     assert status(lab, "w2")["cluster_id"] == cluster

@@ -43,7 +43,7 @@ def pieces_of(data: bytes) -> list[bytes] | None:
         return None
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300))
 def test_noise_is_refused(noise: bytes) -> None:
     start = MAGIC + bytes([VERSION, HEADER.cost]) + HEADER.salt
@@ -51,7 +51,7 @@ def test_noise_is_refused(noise: bytes) -> None:
     assert pieces_of(start + noise) is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_file_that_was_changed_anywhere_is_refused(data: st.DataObject) -> None:
     """Cut out a part, put in another: of noise, or of the file itself."""
@@ -63,7 +63,7 @@ def test_a_file_that_was_changed_anywhere_is_refused(data: st.DataObject) -> Non
     assert pieces_of(changed) == (PIECES if changed == GOOD else None)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 def test_a_manifest_of_noise_is_refused(noise: bytes) -> None:
     try:
@@ -84,7 +84,7 @@ FIELDS = (
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.fixed_dictionaries(dict.fromkeys(FIELDS, json_values)))
 def test_a_manifest_of_wrong_values_is_refused_or_read(fields: dict[str, object]) -> None:
     try:
