@@ -84,7 +84,7 @@ FIELDS = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.fixed_dictionaries(dict.fromkeys(FIELDS, json_values)))
 def test_a_manifest_of_wrong_values_is_refused_or_read(fields: dict[str, object]) -> None:
     try:
