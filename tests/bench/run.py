@@ -20,6 +20,7 @@ from pathlib import Path
 import cluster
 import consensus
 import faults
+import state
 from figures import FIGURES, Measured, table
 
 from pyswarm.testing.lab import LabDriver, missing_for_lab
@@ -128,7 +129,8 @@ def main() -> None:
         wanted,
         lambda: consensus.measure(clients, seconds, progress, arguments.profile),
     )
-    others = tuple(name for name in names if name not in CONSENSUS)
+    results |= attempt(state.NAMES, wanted, lambda: state.measure(arguments.quick, progress))
+    others = tuple(name for name in names if name not in CONSENSUS + state.NAMES)
     results |= attempt(others, wanted, lambda: of_lab(wanted, arguments.quick))
     write(results, arguments.quick)
     print(
