@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 
-from pyswarm.errors import PermissionDenied
+from pyswarm.errors import PermissionDenied, Unavailable
 from pyswarm.model.identity import Identity
 from pyswarm.model.states import NodeRole
 from pyswarm.rpc.handlers import Context, Continuation, Handler, around
@@ -24,11 +24,15 @@ from pyswarm.rpc.identity import _caller, peer_identity
 
 
 class Access(Enum):
-    """Who may make a call: PUBLIC anybody, NODE every member of the swarm, MANAGER managers."""
+    """Who may make a call: PUBLIC anybody, NODE every member of the swarm, MANAGER managers.
+
+    PEER is a manager too; whether it was demoted is asked by raft, which must tell it so.
+    """
 
     PUBLIC = 0
     NODE = 1
     MANAGER = 2
+    PEER = 3
 
 
 Table = Mapping[str, Access]
@@ -41,13 +45,21 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     `is_removed(node_id)` comes from the node's own copy of the state, which may lag behind; that
     is safe because a removed id never comes back. A node's *role* is taken from its certificate
     for the same reason: a manager that lags must not refuse the new leader that would bring it
-    up to date.
+    up to date. `is_demoted(identity)` knows the certificates that a demotion has made worthless.
     """
 
-    def __init__(self, table: Table, cluster_id: str, is_removed: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        cluster_id: str,
+        is_removed: Callable[[str], bool],
+        is_demoted: Callable[[Identity], bool] = lambda identity: False,
+    ) -> None:
         self._table = table
         self._cluster_id = cluster_id
         self._is_removed = is_removed
+        self._is_demoted = is_demoted
+        self._cut: set[asyncio.Task[Any]] = set()
         self._running: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
 
     async def intercept_service(
@@ -84,9 +96,15 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 f"and this is {self._cluster_id}"
             )
         self._refuse_removed(identity.node_id)
-        if access is Access.MANAGER and identity.role is not NodeRole.MANAGER:
+        if access is Access.NODE:
+            return identity
+        if identity.role is not NodeRole.MANAGER:
             raise PermissionDenied(
                 f"{method} is for managers, and node {identity.node_id} is a worker"
+            )
+        if access is Access.MANAGER and self._is_demoted(identity):
+            raise PermissionDenied(
+                f"{method} is for managers, and node {identity.node_id} was demoted"
             )
         return identity
 
@@ -104,15 +122,20 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         except asyncio.CancelledError:
             # Either the peer has gone, and nobody reads what we say; or this is a cut.
             self._refuse_removed(node_id)
+            if task in self._cut:
+                raise Unavailable("the node's role has changed: call again") from None
             raise
         finally:
+            self._cut.discard(task)
             self._running[node_id].discard(task)
             if not self._running[node_id]:
                 del self._running[node_id]
 
     def cut(self, node_id: str) -> None:
-        """End the calls of a node that was just removed (`is_removed` must say so already)."""
+        """End the calls of a node that was just removed or demoted (`is_removed` or `is_demoted`
+        must say so already); what it may still do it asks for again."""
         for task in list(self._running.get(node_id, ())):
+            self._cut.add(task)
             task.cancel()
 
 
