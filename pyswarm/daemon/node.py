@@ -141,6 +141,7 @@ class SwarmNode:
         keeper = Keeper(self._certificates, credentials, self.manager_addresses)
         self._keeper = keeper
         self._pool = ChannelPool(keeper.current)
+        keeper.on_change(lambda fresh: self._reconnect())
         follower = self._follower = RoleFollower(self, keeper, self._pool, self._lock)
         self._supervisor.start(keeper.run(), "certificate")
         if self.membership.manager:
@@ -257,6 +258,10 @@ class SwarmNode:
         assert self.membership is not None, "only a node of a swarm remembers one"
         self.membership = replace(self.membership, **changes)
         self._file.save(self.membership)
+
+    def _reconnect(self) -> None:
+        if self.agent is not None:
+            self.agent.reconnect("this node has a new certificate")
 
     def _was_removed(self) -> None:
         self.removed = True
