@@ -20,6 +20,7 @@ from pathlib import Path
 import cluster
 import consensus
 import faults
+import handover
 from figures import FIGURES, Measured, table
 
 from pyswarm.testing.lab import LabDriver, missing_for_lab
@@ -75,6 +76,11 @@ def in_lab(driver: LabDriver, wanted: set[str], quick: bool) -> Results:
         ("leader_loss_ms_p50",),
         wanted,
         lambda: asyncio.run(faults.leader_loss(driver, runs, progress)),
+    )
+    results |= attempt(
+        ("planned_leader_change_ms_p50",),
+        wanted,
+        lambda: asyncio.run(handover.planned_leader_change(driver, runs, progress)),
     )
     results |= attempt(
         ("api_writes_per_s_64",),
