@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import cluster
-from faults import config_request, p50
+from faults import config_request
 from figures import Measured
 
 from pyswarm.api.v1 import control_pb2
@@ -66,9 +67,10 @@ async def set_availability(connection: Connection, name: str, availability: Avai
 async def planned_leader_change(
     driver: LabDriver, runs: int, progress: Callable[[str], None]
 ) -> dict[str, Measured]:
-    """The longest pause of a client on another manager, for stops and drains in turn."""
+    """The longest pause of a client on another manager, for stops and drains in turn. The value is
+    the median of the kind that does worse, so that the easy one does not hide the other."""
     managers = [name for name in driver.hosts if name.startswith("m")]
-    samples = []
+    samples: dict[str, list[float]] = {"stopped": [], "drained": []}
     for number in range(2 * runs):
         stop = number % 2 == 0
         leader = await cluster.leader_host(driver, managers)
@@ -85,7 +87,9 @@ async def planned_leader_change(
                     await asyncio.to_thread(driver.hold_daemon, leader, down=False)
                 else:
                     await set_availability(connection, leader, Availability.ACTIVE)
-        samples.append(writer.pause * 1000)
         word = "stopped" if stop else "drained"
-        progress(f"leader {leader} {word}: writes paused for {samples[-1]:.0f} ms")
-    return {"planned_leader_change_ms_p50": p50(samples)}
+        samples[word].append(writer.pause * 1000)
+        progress(f"leader {leader} {word}: writes paused for {samples[word][-1]:.0f} ms")
+    worst = max(statistics.median(kind) for kind in samples.values())
+    every = (*samples["stopped"], *samples["drained"])
+    return {"planned_leader_change_ms_p50": Measured(worst, samples=every)}
