@@ -40,6 +40,7 @@ FIGURES = (
     Figure(name="create_to_running_ms_p50"),
     Figure(name="api_writes_per_s_64", more=True, target=1000, docker="340-470"),
     Figure(name="leader_loss_ms_p50", target=3000, docker="10,000-15,000"),
+    Figure(name="planned_leader_change_ms_p50", target=1000),
     Figure(name="node_loss_noticed_ms_p50", target=4000, docker="12,000-15,000"),
     Figure(name="node_loss_recovered_ms_p50", target=7000, docker="18,000"),
 )

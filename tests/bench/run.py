@@ -20,6 +20,7 @@ from pathlib import Path
 import cluster
 import consensus
 import faults
+import handover
 import state
 from figures import FIGURES, Measured, table
 
@@ -76,6 +77,11 @@ def in_lab(driver: LabDriver, wanted: set[str], quick: bool) -> Results:
         ("leader_loss_ms_p50",),
         wanted,
         lambda: asyncio.run(faults.leader_loss(driver, runs, progress)),
+    )
+    results |= attempt(
+        ("planned_leader_change_ms_p50",),
+        wanted,
+        lambda: asyncio.run(handover.planned_leader_change(driver, runs, progress)),
     )
     results |= attempt(
         ("api_writes_per_s_64",),
