@@ -190,7 +190,7 @@ async def _issue(
     key_pem: bytes,
     clock: Clock,
 ) -> Credentials:
-    check_time(root_pem, clock(), "the swarm's root certificate")
+    check_time(x509.split(root_pem)[-1], clock(), "the swarm's root certificate")
     target = bootstrap_address(address)
     async with trusting_channel(target, root_pem, MANAGER, _SMALL) as channel:
         stub = ca_pb2_grpc.BootstrapStub(channel)
@@ -202,9 +202,12 @@ async def _issue(
 def _accept(
     answer: ca_pb2.IssuedCertificate, root_pem: bytes, key_pem: bytes, clock: Clock
 ) -> Credentials:
+    # The manager who answers is one of the roots that we trust, so its word on roots counts; what
+    # it issues must fit both what we trusted and what we shall trust.
     x509.check_issued_by(answer.certificate, root_pem)
+    x509.check_issued_by(answer.certificate, answer.root_certificate)
     x509.check_pair(answer.certificate, key_pem)
-    credentials = Credentials(answer.certificate, key_pem, root_pem)
+    credentials = Credentials(answer.certificate, key_pem, answer.root_certificate)
     credentials.check_time(clock())
     return credentials
 
