@@ -70,6 +70,7 @@ class Agent:
         managers: Callable[[], list[str]],
         on_managers: Callable[[list[str]], None] = lambda addresses: None,
         on_node: Callable[[Node], None] = lambda node: None,
+        on_roots: Callable[[bytes, float], None] = lambda roots_pem, within_seconds: None,
         on_removed: Callable[[], None] = lambda: None,
     ) -> None:
         self.node_id = node_id
@@ -78,6 +79,7 @@ class Agent:
         self._managers = managers
         self._on_managers = on_managers
         self._on_node = on_node
+        self._on_roots = on_roots
         self._on_removed = on_removed
         self._state = WorkerState(state_directory / "worker")
         self._files = TaskFiles(run_directory, state_directory)
@@ -142,6 +144,10 @@ class Agent:
         await self._overlay.destroy()
         self._state.wipe()
         self._runners.clear()
+
+    def introduce_again(self, reason: str) -> None:
+        """Open a new session, since what the node says of itself or shows has changed."""
+        self._link.renew(reason)
 
     def status(self) -> AgentStatus:
         """How the agent stands."""
@@ -269,6 +275,7 @@ class Agent:
             log.error("the managers' addresses cannot be remembered: %s", error)
         self._on_managers(list(hello.manager_addresses))
         self._on_node(hello.node)
+        self._on_roots(hello.root_certificate, hello.renewal_spread_seconds)
 
     def on_networks(self, news: NetworkNews) -> bool:
         """Who is where."""

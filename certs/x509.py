@@ -431,9 +431,7 @@ def _issued_builder(
     return builder.add_extension(known, critical=False)
 
 
-def _as_authority(
-    builder: x509.CertificateBuilder, *, path_length: int
-) -> x509.CertificateBuilder:
+def _as_authority(builder: x509.CertificateBuilder, *, path_length: int) -> x509.CertificateBuilder:
     limits = x509.BasicConstraints(ca=True, path_length=path_length)
     builder = builder.add_extension(limits, critical=True)
     return builder.add_extension(_usage(signs_certificates=True), critical=True)

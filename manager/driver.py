@@ -18,11 +18,13 @@ from pathlib import Path
 import grpc
 
 import manager.allocator.driver
+import manager.ca.driver
 import manager.orchestrator.driver
 import manager.scheduler.driver
 from certs.disk import CertificateDirectory
 from certs.tokens import new_token
-from manager.ca.driver import StoredCAState
+from manager.ca.client import ExternalSigner
+from manager.ca.driver import RootKeeper, StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
@@ -71,6 +73,7 @@ PLANNERS = {
     "allocator": manager.allocator.driver.run,
     "orchestrator": manager.orchestrator.driver.run,
     "scheduler": manager.scheduler.driver.run,
+    "rotation": manager.ca.driver.run,
 }
 RESTART_SECONDS = 1.0
 LEADER_SECONDS = 30.0
@@ -107,6 +110,8 @@ class Manager:
         self.config = config
         self._first = first
         self._pool = pool
+        self._credentials = credentials
+        self._signer = ExternalSigner(credentials)
         self._supervisor = Supervisor("manager")
         self._planners: Supervisor | None = None
         self._role_changed = asyncio.Event()
@@ -119,9 +124,7 @@ class Manager:
         self._transport = PeerTransport(
             address=config.address,
             # The transport owns its channels and closes them, so they are not of the pool.
-            connect=lambda address, node_id: secure_channel(
-                address, credentials(), node_name(node_id)
-            ),
+            connect=self._connect,
             authorize=lambda _context: caller().node_id,
         )
         raft_id = raft_id_of(config.node_id)
@@ -159,6 +162,7 @@ class Manager:
                 clock=time.time,
                 with_raft_status=self.with_raft_status,
                 manager_address=lambda: self.config.address,
+                roots=RootKeeper(self.store, self._signer),
             )
         )
         service = control_pb2.DESCRIPTOR.services_by_name["Control"]
@@ -173,7 +177,8 @@ class Manager:
                 said_goodbye=self.dispatcher.forget,
             )
         )
-        authority = Authority(StoredCAState(self.store, self.is_leading, self.leader_address))
+        state = StoredCAState(self.store, self.is_leading, self.leader_address)
+        authority = Authority(state, self._signer)
         server = self._main
         server.add_generic_rpc_handlers((self.control,))
         control_pb2_grpc.add_MembershipServicer_to_server(roles, server)
@@ -264,6 +269,11 @@ class Manager:
     def manager_addresses(self) -> list[str]:
         """The addresses of all managers."""
         return [member.address for member in self.raft.membership.members]
+
+    def _connect(self, address: str, node_id: str) -> grpc.aio.Channel:
+        credentials = self._credentials()
+        credentials.check_time(time.time())
+        return secure_channel(address, credentials, node_name(node_id))
 
     def _leader_channel(self) -> grpc.aio.Channel | None:
         address = self.leader_address()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pyswarm.errors import InvalidArgument, NotFound, Unimplemented
 from pyswarm.model import (
+    ClusterSpec,
     Config,
     FileReference,
     NetworkAttachmentConfig,
@@ -23,6 +24,18 @@ from pyswarm.model import (
 
 Lookup = Callable[[str], str]
 """The id of an object's name or id; raises NotFound."""
+
+
+REMOVED_SLACK_SECONDS: Final = 7 * 24 * 3600.0
+"""How much longer than its certificates a removed node is refused by name, for clocks that are
+behind; as in Docker Swarm."""
+
+
+def remembered_until(node: Node, spec: ClusterSpec, now: float) -> float:
+    """Until when a node that is removed now must be refused by name: certificates that were made
+    under other settings may end later than one that would be made today."""
+    last = max(node.certificates_end_at, now + spec.certificate_life_seconds)
+    return last + REMOVED_SLACK_SECONDS
 
 
 def resolve_references(

@@ -10,6 +10,7 @@ import grpc.aio
 
 from manager.control import checks, edits, view_of
 from manager.control.filters import Filters
+from manager.control.roots import Roots, rotate_root
 from manager.control.watch.driver import watch
 from manager.logs.driver import LogBroker
 from manager.state.driver import Store
@@ -51,6 +52,7 @@ class ControlContext:
     clock: Callable[[], float]
     with_raft_status: Callable[[Node], Node]
     manager_address: Callable[[], str]
+    roots: Roots
 
 
 class ControlServer(control_pb2_grpc.ControlServicer):
@@ -108,7 +110,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
                     "let it leave the swarm first, or use --force"
                 )
             [cluster] = tx.view.list(Cluster)
-            until = self._now() + cluster.spec.certificate_life_seconds
+            until = edits.remembered_until(node, cluster.spec, self._now())
             removed = {k: v for k, v in cluster.removed_nodes.items() if v > self._now()}
             tx.put(replace(cluster, removed_nodes={**removed, node.id: until}))
             tx.delete(Node, node.id)
@@ -337,12 +339,20 @@ class ControlServer(control_pb2_grpc.ControlServicer):
             if request.rotate_manager_token:
                 root = replace(root, manager_token=self._context.new_token(root.digest))
             meta = replace(cluster.meta, updated_at=self._now())
-            changed = replace(cluster, root_ca=root, spec=spec or cluster.spec, meta=meta)
+            settled = self._context.roots.settle(cluster, spec) if spec else cluster.spec
+            changed = replace(cluster, root_ca=root, spec=settled, meta=meta)
             tx.put(changed)
             return changed
 
         changed = await self._store.update(change)
         return to_message(view_of.public(changed))  # type: ignore[no-any-return]
+
+    async def RotateRoot(
+        self, request: control_pb2.RotateRootRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> objects_pb2.Cluster:
+        """Begin a rotation of the root; the answer is the cluster with the new one."""
+        await rotate_root(self._context.roots, request)
+        return await self.GetCluster(control_pb2.Empty(), context)
 
     async def GetJoinTokens(
         self, request: control_pb2.Empty, context: grpc.aio.ServicerContext[Any, Any]

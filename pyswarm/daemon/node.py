@@ -20,7 +20,7 @@ import certs.client as ca_client
 from agent.driver import Agent
 from agent.executor.containers import Containers
 from certs import x509
-from certs.authority import new_authority
+from certs.authority import digest_of, new_authority
 from certs.disk import CertificateDirectory
 from certs.driver import Keeper
 from manager.control import view_of
@@ -80,6 +80,7 @@ class SwarmNode:
         self._supervisor = Supervisor("node")
         self._lock = asyncio.Lock()
         self._pool: ChannelPool | None = None
+        self._keeper: Keeper | None = None
         self.membership: SwarmMembership | None = None
         self.agent: Agent | None = None
         self.manager: Manager | None = None
@@ -119,6 +120,8 @@ class SwarmNode:
     ) -> None:
         assert self.membership is not None, "a node serves the swarm that it is in"
         keeper = Keeper(self._certificates, credentials, self.manager_addresses)
+        keeper.on_change(self._certificate_changed)
+        self._keeper = keeper
         self._pool = ChannelPool(keeper.current)
         self._supervisor.start(keeper.run(), "certificate")
         if self.membership.manager:
@@ -143,9 +146,15 @@ class SwarmNode:
             channels=self._pool.get,
             managers=self.manager_addresses,
             on_managers=self._remember_managers,
+            on_roots=keeper.trust,
             on_removed=self._was_removed,
         )
         await self.agent.start()
+
+    def _certificate_changed(self, credentials: Credentials) -> None:
+        # The session was opened with the last one, and told the managers of it.
+        if self.agent is not None:
+            self.agent.introduce_again("this node has a new certificate or new roots")
 
     async def _start_manager(self, keeper: Keeper, first: tuple[Cluster, Node] | None) -> None:
         assert self.membership is not None, "a manager is part of a swarm"
@@ -175,12 +184,32 @@ class SwarmNode:
 
     def describe(self) -> NodeDescription:
         """What the node says of itself."""
-        return machine.describe(
+        described = machine.describe(
             self.settings.hostname,
             self.runtime_name,
             self.settings.engine_labels,
             self._mtu_bytes,
         )
+        if self._keeper is None:
+            return described
+        shown = self._keeper.current()
+        root = x509.issuing_root(shown.certificate_pem, shown.root_pem)
+        return replace(
+            described,
+            certificate_root=digest_of(root) if root else "",
+            trusted_roots=tuple(digest_of(each) for each in x509.split(shown.root_pem)),
+        )
+
+    @property
+    def certificate_problem(self) -> str:
+        """Why the node's certificate is not valid or was not renewed; empty where all is well."""
+        if self._keeper is None:
+            return ""
+        try:
+            self._keeper.current().check_time(time.time())
+        except SwarmError as error:
+            return error.message
+        return self._keeper.problem
 
     def manager_addresses(self) -> list[str]:
         """The managers that this node knows, its own included where it is one."""
@@ -309,6 +338,7 @@ class SwarmNode:
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
+        self._keeper = None
         self.membership = None
         self._file.remove()
         self._certificates.remove()

@@ -51,7 +51,7 @@ def test_the_root_signs_itself_on_p_256_for_20_years(trust):
     assert root.not_valid_after_utc == datetime.fromtimestamp(NOW + 20 * 365 * 86400, UTC)
     constraints = root.extensions.get_extension_for_class(library.BasicConstraints)
     assert constraints.critical
-    assert constraints.value == library.BasicConstraints(ca=True, path_length=0)
+    assert constraints.value == library.BasicConstraints(ca=True, path_length=1)
 
 
 def test_a_certificate_names_node_role_and_swarm(trust):
