@@ -120,7 +120,8 @@ class Manager:
         self._authorizer = Authorizer(ACCESS, config.cluster_id, self._is_removed)
         host, _, port = config.address.rpartition(":")
         self._main = mutual_server(config.address, credentials, self._authorizer).server
-        self._bootstrap = bootstrap_server(f"{host}:{int(port) + 1}", credentials).server
+        self.bootstrap_address = f"{host}:{int(port) + 1}"
+        self._bootstrap = bootstrap_server(self.bootstrap_address, credentials).server
         self._transport = PeerTransport(
             address=config.address,
             # The transport owns its channels and closes them, so they are not of the pool.
