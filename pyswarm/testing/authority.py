@@ -14,6 +14,7 @@ from manager.ca.server import (
     NODE_CA_ACCESS,
     Authority,
     BootstrapServer,
+    CAState,
     Issued,
     NodeCAServer,
 )
@@ -70,7 +71,7 @@ class MemoryCAState:
 class AuthorityOnLoopback:
     """`address` is the main one; the bootstrap listener is one port further."""
 
-    state: MemoryCAState
+    state: Any
     authorizer: Authorizer
     credentials: Credentials
     address: str
@@ -90,11 +91,16 @@ def free_port_pair() -> int:
 
 @asynccontextmanager
 async def authority_on_loopback(
-    state: MemoryCAState, node_id: str = "m1", **bootstrap_options: Any
+    state: CAState,
+    node_id: str = "m1",
+    credentials: Credentials | None = None,
+    **bootstrap_options: Any,
 ) -> AsyncIterator[AuthorityOnLoopback]:
-    """Serve both listeners until the block ends."""
+    """Serve both listeners until the block ends; a state in memory makes the credentials too."""
     port = free_port_pair()
-    credentials = state.trust.node(node_id, NodeRole.MANAGER)
+    if credentials is None:
+        assert isinstance(state, MemoryCAState), "who serves another state brings credentials"
+        credentials = state.trust.node(node_id, NodeRole.MANAGER)
     authorizer = Authorizer(NODE_CA_ACCESS, state.cluster_id, state.is_removed)
     serving = AuthorityOnLoopback(state, authorizer, credentials, f"127.0.0.1:{port}")
 
