@@ -7,9 +7,11 @@ import pytest
 from manager.control import edits
 from pyswarm.errors import InvalidArgument, NotFound, Unimplemented
 from pyswarm.model import (
+    ClusterSpec,
     ContainerSpec,
     FileReference,
     NetworkAttachmentConfig,
+    Node,
     PayloadSpec,
     Secret,
     Service,
@@ -84,3 +86,11 @@ def test_the_content_of_a_secret_never_changes():
         edits.update_labels(secret, PayloadSpec(name="s", data=b"2"), now=1.0)
     labelled = edits.update_labels(secret, PayloadSpec(name="s", labels={"a": "b"}), now=1.0)
     assert (labelled.spec.data, labelled.spec.labels) == (b"1", {"a": "b"})
+
+
+def test_a_removed_node_is_refused_by_name_longer_than_any_of_its_certificates_lives():
+    hour, week = 3600.0, 7 * 24 * 3600.0
+    short = ClusterSpec(certificate_life_seconds=hour)
+    assert edits.remembered_until(Node(), short, now=100.0) == 100.0 + hour + week
+    older = Node(certificates_end_at=90 * 24 * hour)
+    assert edits.remembered_until(older, short, now=100.0) == 90 * 24 * hour + week
