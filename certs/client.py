@@ -112,6 +112,16 @@ async def recover(
     return await _ask_leader(addresses, ask, timeout_seconds)
 
 
+def recover_alone(
+    issue: Callable[[bytes], ca_pb2.IssuedCertificate],
+    expired: Credentials,
+    clock: Clock = time.time,
+) -> Credentials:
+    """The next certificate of a manager that signs for itself: `issue` answers its request."""
+    key = x509.new_key()
+    return _accept(issue(x509.new_request(key)), expired.root_pem, key, clock)
+
+
 async def renew(
     pool: ChannelPool,
     addresses: Sequence[str],

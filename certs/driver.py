@@ -12,14 +12,16 @@ from dataclasses import replace
 from typing import Final
 
 from certs import renewal, x509
-from certs.client import recover, renew
+from certs.client import recover, recover_alone, renew
 from certs.disk import CertificateDirectory
 from certs.x509 import BACKDATE_SECONDS
-from pyswarm.errors import SwarmError
+from pyswarm.api.v1 import ca_pb2
+from pyswarm.errors import SwarmError, Unavailable
 from pyswarm.rpc import ChannelPool, Credentials
 
 log = logging.getLogger(__name__)
 
+RECOVER_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 60.0
 """The clock may be set while we sleep, so look at it once in a while."""
 
@@ -46,6 +48,8 @@ class Keeper:
         self._demands: list[renewal.Demanded] = []
         self._demanded = asyncio.Event()
         self._told: list[bytes] = []
+        self.issue_alone: Callable[[bytes], ca_pb2.IssuedCertificate] | None = None
+        """On a manager: signs its own request, for the day when all certificates have expired."""
         self.problem = ""
         """Why the last try to renew failed, in one sentence; empty after one that did not."""
         self._renewal = renewal.Renewal()
@@ -123,7 +127,7 @@ class Keeper:
     async def _renew(self, pool: ChannelPool, *, expired: bool) -> renewal.Event:
         try:
             if expired:
-                fresh = await recover(self._addresses(), self._credentials, clock=self._clock)
+                fresh = await self._recover()
             else:
                 root = self._credentials.root_pem
                 fresh = await renew(pool, self._addresses(), root, clock=self._clock)
@@ -137,6 +141,23 @@ class Keeper:
         log.info("new certificate %s as a %s", identity.serial, identity.role.name.lower())
         self._install(fresh)
         return self._installed()
+
+    async def _recover(self) -> Credentials:
+        try:
+            return await recover(
+                self._addresses(),
+                self._credentials,
+                timeout_seconds=RECOVER_SECONDS,
+                clock=self._clock,
+            )
+        except Unavailable:
+            if self.issue_alone is None:
+                raise
+            # A swarm that was off for too long has no manager left to whom a certificate could
+            # still be proved. Each signs its own for a moment, and then asks the leader.
+            fresh = recover_alone(self.issue_alone, self._credentials, self._clock)
+            self.demand()
+            return fresh
 
     def _install(self, fresh: Credentials) -> None:
         self._credentials = fresh

@@ -40,6 +40,7 @@ from manager.state.driver import Store
 from manager.state.store import Transaction
 from pyswarm.aio import Supervisor
 from pyswarm.api.v1 import (
+    ca_pb2,
     ca_pb2_grpc,
     control_pb2,
     control_pb2_grpc,
@@ -179,7 +180,7 @@ class Manager:
             )
         )
         state = StoredCAState(self.store, self.is_leading, self.leader_address)
-        authority = Authority(state, self._signer)
+        authority = self._authority = Authority(state, self._signer)
         server = self._main
         server.add_generic_rpc_handlers((self.control,))
         control_pb2_grpc.add_MembershipServicer_to_server(roles, server)
@@ -261,6 +262,11 @@ class Manager:
     def is_leading(self) -> bool:
         """Whether calls that need the leader are answered here."""
         return self._planners is not None and self.raft.is_leader
+
+    def issue_alone(self, request_pem: bytes) -> ca_pb2.IssuedCertificate:
+        """See `Authority.issue_alone`: this manager signs its own request."""
+        since, _ = self._credentials().validity
+        return self._authority.issue_alone(self.config.node_id, request_pem, since)
 
     def leader_address(self) -> str:
         """The leader's main address, or empty."""

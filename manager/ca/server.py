@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,13 +21,18 @@ from pyswarm.api.v1 import ca_pb2, ca_pb2_grpc
 from pyswarm.errors import FailedPrecondition, InvalidArgument, NotLeader, PermissionDenied
 from pyswarm.model.cluster import ExternalCA, RootCA
 from pyswarm.model.node import Node
-from pyswarm.model.states import Availability
+from pyswarm.model.states import Availability, NodeRole
 from pyswarm.rpc import Access, caller, read_identity
+
+log = logging.getLogger(__name__)
 
 NODE_CA_ACCESS: Final[Mapping[str, Access]] = {
     "/pyswarm.api.v1.NodeCA/RenewCertificate": Access.NODE,
 }
 """The lines of `NodeCA` for the access table of the main listener."""
+
+ALONE_SECONDS: Final = 3600.0
+"""The life of a certificate that a manager signs for itself; a leader renews it at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,8 @@ class Authority:
         if external:
             certificate = await self._sign_elsewhere(issuer, external, grant, request_pem)
         elif issuer.key_pem:
-            certificate = self._sign(issuer, grant, request_pem)
+            life = self.state.certificate_life_seconds
+            certificate = self._sign(issuer, grant, request_pem, self._clock(), life)
         else:
             raise FailedPrecondition(
                 "no external CA is set for the swarm's root, and only one has its key: "
@@ -127,7 +134,9 @@ class Authority:
             certificate=certificate + issuer.intermediate_pem, root_certificate=root.trusted_pem
         )
 
-    def _sign(self, issuer: Issuer, grant: Grant, request_pem: bytes) -> bytes:
+    def _sign(
+        self, issuer: Issuer, grant: Grant, request_pem: bytes, now: float, life_seconds: float
+    ) -> bytes:
         return x509.issue(
             issuer.certificate_pem,
             issuer.key_pem,
@@ -136,8 +145,35 @@ class Authority:
             role=grant.role,
             cluster_id=self.state.cluster_id,
             serial=int.from_bytes(os.urandom(x509.SERIAL_BYTES), "big") | 1,
-            now=self._clock(),
-            life_seconds=self.state.certificate_life_seconds,
+            now=now,
+            life_seconds=life_seconds,
+        )
+
+    def issue_alone(
+        self, node_id: str, request_pem: bytes, since: float
+    ) -> ca_pb2.IssuedCertificate:
+        """A certificate of an hour for this manager itself, which nobody registers.
+
+        For the day when all certificates have expired, so that no manager can reach another. It
+        begins at `since`, the beginning of the expired one: if only this clock was wrong, it is
+        valid when the clock is set.
+        """
+        root, node = self.state.root(), self.state.node(node_id)
+        issuer = issuer_of(root)
+        if node is None or self.state.is_removed(node_id) or node.role is not NodeRole.MANAGER:
+            raise PermissionDenied(f"node {node_id} is not a manager of this swarm any more")
+        if not issuer.key_pem:
+            raise FailedPrecondition(
+                "this node's certificate has expired, no manager answers, and only an external CA "
+                "has the root's key: set the clock if it is wrong, else restore the swarm"
+            )
+        made = since + x509.BACKDATE_SECONDS
+        life = self._clock() + ALONE_SECONDS - made
+        grant = Grant(node_id, node.role)
+        certificate = self._sign(issuer, grant, request_pem, made, life)
+        log.warning("no manager answers: this one has signed its own certificate for an hour")
+        return ca_pb2.IssuedCertificate(
+            certificate=certificate + issuer.intermediate_pem, root_certificate=root.trusted_pem
         )
 
     async def _sign_elsewhere(

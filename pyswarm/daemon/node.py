@@ -173,6 +173,7 @@ class SwarmNode:
         )
         self.manager = Manager(config, keeper.current, self._pool, first)
         await self.manager.start()
+        keeper.issue_alone = self.manager.issue_alone
         self._supervisor.start(self._watch_consensus(self.manager), "consensus")
 
     async def _watch_consensus(self, manager: Manager) -> None:

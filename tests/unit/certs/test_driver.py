@@ -4,13 +4,20 @@ import asyncio
 import ssl
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
 
 from certs import x509
 from certs.client import join
 from certs.disk import CertificateDirectory
 from certs.driver import Keeper
+from manager.ca.client import ExternalSigner
+from manager.ca.server import Authority
 from pyswarm.aio import Supervisor
 from pyswarm.api.v1 import ca_pb2, ca_pb2_grpc
+from pyswarm.errors import FailedPrecondition, PermissionDenied
+from pyswarm.model.node import Node
 from pyswarm.model.states import NodeRole
 from pyswarm.rpc import Access, Authorizer, ChannelPool, caller, mutual_server, read_identity
 from pyswarm.testing.authority import MemoryCAState, authority_on_loopback
@@ -199,3 +206,48 @@ def test_servers_and_clients_of_a_running_node_use_the_certificate_that_was_rene
                 assert callers == shown == serials
 
     asyncio.run(main())
+
+
+def test_when_all_certificates_have_expired_a_manager_signs_its_own_and_then_renews(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("certs.driver.RECOVER_SECONDS", 0.5)
+
+    async def main():
+        trust = Trust()
+        expired = trust.node("m1", NodeRole.MANAGER, life_seconds=60, age_seconds=7200)
+        state = MemoryCAState(trust)
+        state.nodes["m1"] = Node(id="m1", role=NodeRole.MANAGER)
+        authority = Authority(state, ExternalSigner(lambda: expired))
+        since, _ = expired.validity
+        async with (
+            authority_on_loopback(state, credentials=expired) as ca,
+            kept(tmp_path, ca, expired) as (keeper, changes, directory),
+        ):
+            keeper.issue_alone = lambda request: authority.issue_alone("m1", request, since)
+            keeper.on_change(lambda fresh: setattr(ca, "credentials", fresh))
+            alone = await next_change(changes)
+            begins, ends = alone.validity
+            assert begins == since, "valid too where only this clock was wrong"
+            assert 0 < ends - time.time() <= 3600
+            renewed = await next_change(changes)
+            assert renewed.identity.serial != alone.identity.serial
+            assert state.nodes["m1"].certificate_serial == renewed.identity.serial
+            assert directory.load().identity == renewed.identity
+
+    asyncio.run(main())
+
+
+def test_a_manager_that_was_removed_or_has_no_key_signs_nothing():
+    trust = Trust()
+    state = MemoryCAState(trust)
+    authority = Authority(state, ExternalSigner(lambda: None))
+    request = x509.new_request(x509.new_key())
+    for known in ({}, {"m1": Node(id="m1", role=NodeRole.WORKER)}):
+        state.nodes = known
+        with pytest.raises(PermissionDenied, match="not a manager of this swarm any more"):
+            authority.issue_alone("m1", request, 0.0)
+    state.nodes = {"m1": Node(id="m1", role=NodeRole.MANAGER)}
+    trust.root = replace(trust.root, key_pem=b"")
+    with pytest.raises(FailedPrecondition, match="only an external CA"):
+        authority.issue_alone("m1", request, 0.0)
