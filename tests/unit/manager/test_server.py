@@ -9,6 +9,8 @@ Bootstrap is asked on its own listener, all others on the main one.
 """
 
 import asyncio
+import importlib
+import pkgutil
 from contextlib import suppress
 
 import grpc
@@ -19,7 +21,8 @@ import manager.roles.server
 from certs.disk import CertificateDirectory
 from manager.driver import Manager, ManagerConfig
 from manager.server import ACCESS
-from pyswarm.api.v1 import ca_pb2, control_pb2, dispatcher_pb2, local_pb2, objects_pb2, raft_pb2
+from pyswarm.api import v1
+from pyswarm.api.v1 import control_pb2
 from pyswarm.model import Cluster, ManagerStatus, Node, NodeRole
 from pyswarm.rpc import MANAGER, ChannelPool, Credentials, secure_channel, trusting_channel
 from pyswarm.testing.authority import free_port_pair
@@ -76,11 +79,13 @@ Local.Info                    closed   absent   absent   absent   closed   absen
 """
 HEAD, *ROWS = (line.split() for line in TABLE.strip().splitlines())
 EXPECTED = {row[0]: dict(zip(HEAD, row[1:], strict=True)) for row in ROWS}
-FILES = (ca_pb2, control_pb2, dispatcher_pb2, local_pb2, objects_pb2, raft_pb2)
 METHODS = {
     f"{service.name}.{method.name}": method
-    for file in FILES
-    for service in file.DESCRIPTOR.services_by_name.values()
+    for module in pkgutil.iter_modules(v1.__path__)
+    if module.name.endswith("_pb2")
+    for service in importlib.import_module(
+        f"{v1.__name__}.{module.name}"
+    ).DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
 # Requests that are refused by the service itself, where an empty one would do something.
