@@ -1,6 +1,7 @@
 """A node's credentials and data key on disk: a directory of mode 0700 with files of mode 0600.
 
-    node.pem   private key, certificate, root certificate, in this order
+    node.pem   private key, certificate, the cross-signed root while the root is rotated, and the
+               trusted roots, in this order
     data.key   32 bytes in hexadecimal, which seal the manager's log and snapshots
 
 Key and certificate share a file because they change together: a crash between two renames would
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -126,10 +128,11 @@ def _read(path: Path) -> bytes | None:
 
 
 def _split(content: bytes) -> tuple[bytes, bytes, bytes]:
-    parts = [_BEGIN + part for part in content.split(_BEGIN)[1:]]
-    if len(parts) != 3:
-        raise ValueError(f"it has {len(parts)} parts, not 3")
-    return parts[0], parts[1], parts[2]
+    key, *certificates = [_BEGIN + part for part in content.split(_BEGIN)[1:]] or [b""]
+    if len(certificates) < 2:
+        raise ValueError("it is too short")
+    chain = list(takewhile(lambda each: not x509.is_root(each), certificates))
+    return key, b"".join(chain), b"".join(certificates[len(chain) :])
 
 
 def _sync_directory(path: Path) -> None:

@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
+from certs.authority import remembered_until
 from manager.control import checks, edits, view_of
 from manager.control.filters import Filters
+from manager.control.roots import Roots, rotate_root
 from manager.control.watch.driver import watch
 from manager.logs.driver import LogBroker
 from manager.state.driver import Store
@@ -57,6 +59,7 @@ class ControlContext:
     """Raises where the node cannot take this role."""
     check_unused: Callable[[Node], None]
     """Raises where the node is still a manager."""
+    roots: Roots
 
 
 class ControlServer(control_pb2_grpc.ControlServicer):
@@ -111,8 +114,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
                     "let it leave the swarm first, or use --force"
                 )
             [cluster] = tx.view.list(Cluster)
-            life = cluster.spec.certificate_life_seconds
-            until = max(self._now() + life, node.certificates_end_at)
+            until = remembered_until(node, cluster.spec, self._now())
             removed = {k: v for k, v in cluster.removed_nodes.items() if v > self._now()}
             tx.put(replace(cluster, removed_nodes={**removed, node.id: until}))
             tx.delete(Node, node.id)
@@ -341,12 +343,20 @@ class ControlServer(control_pb2_grpc.ControlServicer):
             if request.rotate_manager_token:
                 root = replace(root, manager_token=self._context.new_token(root.digest))
             meta = replace(cluster.meta, updated_at=self._now())
-            changed = replace(cluster, root_ca=root, spec=spec or cluster.spec, meta=meta)
+            settled = self._context.roots.settle(cluster, spec) if spec else cluster.spec
+            changed = replace(cluster, root_ca=root, spec=settled, meta=meta)
             tx.put(changed)
             return changed
 
         changed = await self._store.update(change)
         return to_message(view_of.public(changed))  # type: ignore[no-any-return]
+
+    async def RotateRoot(
+        self, request: control_pb2.RotateRootRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> objects_pb2.Cluster:
+        """Begin a rotation of the root; the answer is the cluster with the new one."""
+        await rotate_root(self._context.roots, request)
+        return await self.GetCluster(control_pb2.Empty(), context)
 
     async def GetJoinTokens(
         self, request: control_pb2.Empty, context: grpc.aio.ServicerContext[Any, Any]

@@ -20,7 +20,7 @@ import certs.client as ca_client
 from agent.driver import Agent
 from agent.executor.containers import Containers
 from certs import x509
-from certs.authority import new_authority
+from certs.authority import digest_of, new_authority
 from certs.disk import CertificateDirectory
 from certs.driver import Keeper
 from manager.control import view_of
@@ -39,6 +39,7 @@ from pyswarm.daemon.settings import Settings
 from pyswarm.errors import (
     FailedPrecondition,
     InvalidArgument,
+    SwarmError,
     Unavailable,
 )
 from pyswarm.model import (
@@ -171,6 +172,7 @@ class SwarmNode:
             managers=self.manager_addresses,
             on_managers=self._remember_managers,
             on_node=lambda node: follower.said(node.role),
+            on_roots=keeper.trust,
             on_removed=self._was_removed,
         )
         await self.agent.start()
@@ -196,6 +198,7 @@ class SwarmNode:
         )
         self.manager = Manager(config, keeper.current, self._pool, first)
         await self.manager.start()
+        keeper.issue_alone = self.manager.issue_alone
         self._supervisor.start(self._watch_consensus(self.manager), "consensus")
         assert self._follower is not None, "it is made before the manager"
         self._follower.watch(self.manager)
@@ -234,12 +237,32 @@ class SwarmNode:
 
     def describe(self) -> NodeDescription:
         """What the node says of itself."""
-        return machine.describe(
+        described = machine.describe(
             self.settings.hostname,
             self.runtime_name,
             self.settings.engine_labels,
             self._mtu_bytes,
         )
+        if self._keeper is None:
+            return described
+        shown = self._keeper.current()
+        root = x509.issuing_root(shown.certificate_pem, shown.root_pem)
+        return replace(
+            described,
+            certificate_root=digest_of(root) if root else "",
+            trusted_roots=tuple(digest_of(each) for each in x509.split(shown.root_pem)),
+        )
+
+    @property
+    def certificate_problem(self) -> str:
+        """Why the node's certificate is not valid or was not renewed; empty where all is well."""
+        if self._keeper is None:
+            return ""
+        try:
+            self._keeper.current().check_time(time.time())
+        except SwarmError as error:
+            return error.message
+        return self._keeper.problem
 
     def manager_addresses(self) -> list[str]:
         """The managers that this node knows, its own included where it is one."""
@@ -261,7 +284,7 @@ class SwarmNode:
 
     def _reconnect(self) -> None:
         if self.agent is not None:
-            self.agent.reconnect("this node has a new certificate")
+            self.agent.reconnect("this node has a new certificate or new roots")
 
     def _was_removed(self) -> None:
         self.removed = True
@@ -376,6 +399,7 @@ class SwarmNode:
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
+        self._keeper = None
         self.membership = None
         self._file.remove()
         self._certificates.remove()
