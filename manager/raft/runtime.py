@@ -249,6 +249,10 @@ class Runtime:
         """Messages to a peer were lost."""
         self._raft.unreachable(raft_id)
 
+    def disconnected(self, raft_id: int) -> None:
+        """A peer's stream ended."""
+        self._raft.disconnected(raft_id)
+
     def check_sender(self, raft_id: int, node_id: str) -> None:
         """Refuse who was removed, and who uses another member's id."""
         if raft_id in self.membership.removed:
