@@ -33,6 +33,7 @@ from agent.reconcile import reconcile
 from agent.runner.driver import TaskRunner
 from agent.task_events import Found
 from pyswarm.aio import Backoff, Supervisor
+from pyswarm.crashpoints import reach
 from pyswarm.errors import SwarmError
 from pyswarm.model import Node, NodeDescription, Task, TaskState, TaskStatus
 
@@ -167,6 +168,7 @@ class Agent:
         plan = reconcile(self._assignments.tasks.keys(), seen)
         for stray in plan.strays:
             await self._remove_stray(stray.task_id, self._executor.discard(stray, logs=False))
+            reach("agent.stray-removed")
         for task_id in sorted(self._overlay.attached() - self._assignments.tasks.keys()):
             await self._remove_stray(task_id, self._overlay.detach(task_id))
         for task_id in self._files.strays(frozenset(self._assignments.tasks)):
@@ -285,6 +287,7 @@ class Agent:
             runner = self._runners.get(task.id)
             if runner is None:
                 self._save(task)
+                reach("agent.task-saved")
                 self._run(task)
             else:
                 runner.update(task)

@@ -23,6 +23,7 @@ from manager.raft.core import Saved, Write
 from manager.raft.messages import SnapshotMeta
 from manager.raft.settings import RaftSettings
 from manager.raft.wal import Cryptor, Frames, Record, Replay
+from pyswarm.crashpoints import reach
 from pyswarm.errors import DataLoss, FailedPrecondition, ResourceExhausted
 
 log = logging.getLogger(__name__)
@@ -92,11 +93,18 @@ class RaftDisk:
             raise FailedPrecondition(
                 f"another pyswarm daemon uses {self._directory}: stop it first"
             ) from error
+        reach("recovery.locked")
 
     def _recover(self, raft_id: int) -> tuple[Saved, bytes]:
         for stray in self._directory.glob("*.tmp"):
             stray.unlink()
+            reach("recovery.stray-removed")
+        # A killed process may have left names that the next power cut takes away again. Nothing
+        # may be built on them before they are durable.
+        self._sync_directory()
+        reach("recovery.names-synced")
         snapshot, data = self._newest_snapshot() or (SnapshotMeta(), b"")
+        reach("recovery.snapshot-read")
         replay = self._replay()
         if replay.owner not in (0, raft_id):
             raise FailedPrecondition(
@@ -109,9 +117,12 @@ class RaftDisk:
         if not self._segments or self._record == 0:
             if self._segments:
                 self._drop(self._segments.pop())  # its creation did not get as far as its owner
+                reach("recovery.segment-dropped")
             self._begin_segment()
         if replay.dropped:
+            reach("recovery.reset-due")
             self._append(wal.encode_reset(*self._state))
+        reach("recovery.done")
         return saved, data
 
     def _replay(self) -> Replay:
@@ -126,11 +137,14 @@ class RaftDisk:
                 replay.feed(record, str(path))
                 if record.entries:
                     segment.last_index = max(segment.last_index, record.entries[-1].index)
+            reach("recovery.segment-read")
         if paths:
             self._file = os.open(paths[-1], os.O_RDWR | os.O_CLOEXEC)
             # Whatever a torn write left behind must not look like a record later.
             os.ftruncate(self._file, self._offset)
+            reach("recovery.tail-cut")
             os.fsync(self._file)
+            reach("recovery.tail-synced")
             self._size = self._offset
         return replay
 
@@ -163,6 +177,7 @@ class RaftDisk:
     def create(self, snapshot: SnapshotMeta, data: bytes) -> Saved:
         """Write the state that a new cluster begins with, into the empty directory."""
         self.save_snapshot(snapshot, data)
+        reach("cluster.snapshot-saved")
         self._state = (snapshot.term, 0, snapshot.index)
         self._append(wal.encode_reset(*self._state))
         return Saved(snapshot, (), *self._state)
@@ -172,6 +187,7 @@ class RaftDisk:
         try:
             if write.snapshot is not None:
                 self.save_snapshot(write.snapshot.snapshot, write.snapshot.data)
+                reach("wal.snapshot-installed")
             payload = wal.encode_write(write)
             if self._record > 1 and self._offset + len(payload) > self._settings.segment_bytes:
                 self._begin_segment()
@@ -199,8 +215,11 @@ class RaftDisk:
         padding = b""
         if end > self._size:
             padding = bytes(-end % GROWTH_BYTES)
+        reach("wal.begun")
         _write_at(self._file, framed + padding, self._offset)
+        reach("wal.written")
         os.fdatasync(self._file)
+        reach("wal.synced")
         self._size = max(self._size, end + len(padding))
         self._offset = end
         self._record += 1
@@ -211,12 +230,16 @@ class RaftDisk:
         segment = _Segment(number, self._directory / f"{number:016x}.wal")
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         old = (self._file, self._offset, self._size, self._record)
+        reach("segment.due")
         self._file = os.open(segment.path, flags, 0o600)
+        reach("segment.created")
         self._offset = self._size = self._record = 0
         self._segments.append(segment)
         try:
             self._append(wal.encode_owner(self._owner, *self._state))
+            reach("segment.begun")
             self._sync_directory()
+            reach("segment.ready")
         except OSError:
             os.close(self._file)
             self._file, self._offset, self._size, self._record = old
@@ -234,8 +257,10 @@ class RaftDisk:
         while len(self._segments) > 1 and self._segments[0].last_index <= base_index:
             self._drop(self._segments.pop(0))
             removed = True
+            reach("segment.removed")
         if removed:
             self._sync_directory()
+            reach("segment.removal-synced")
 
     def _sync_directory(self) -> None:
         handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -252,12 +277,18 @@ class RaftDisk:
         temporary = path.with_suffix(".tmp")
         try:
             with open(temporary, "wb", opener=_private) as file:
+                reach("snapshot.created")
                 for piece in snapshots.pieces(snapshot, data, self._cryptor):
                     file.write(piece)
+                    reach("snapshot.piece-written")
                 file.flush()
+                reach("snapshot.written")
                 os.fsync(file.fileno())
+            reach("snapshot.synced")
             os.rename(temporary, path)
+            reach("snapshot.renamed")
             self._sync_directory()
+            reach("snapshot.durable")
         except OSError as error:
             temporary.unlink(missing_ok=True)
             if error.errno in _FULL:
@@ -266,6 +297,7 @@ class RaftDisk:
         for other in self._directory.glob("*.snap"):
             if other.name < path.name:
                 other.unlink(missing_ok=True)
+                reach("snapshot.older-removed")
 
     def read_snapshot(self) -> tuple[SnapshotMeta, bytes]:
         """The newest snapshot, for a member that is far behind."""

@@ -27,6 +27,7 @@ from manager.raft.status import RaftStatus, status_of
 from manager.raft.transport import Receiver, RemovedSender
 from manager.raft.wal import Cryptor
 from pyswarm.aio import Supervisor
+from pyswarm.crashpoints import reach
 from pyswarm.errors import (
     NotLeader,
     PermissionDenied,
@@ -145,6 +146,7 @@ class Runtime:
             saved = await loop.run_in_executor(self._writer, self._disk.create, meta, data)
         if saved.snapshot.index:
             self._machine.restore(saved.snapshot.index, data)
+        reach("raft.restored")
         self.last_applied = saved.snapshot.index
         self._raft = Raft(self.raft_id, self.settings, random.randrange, saved)
         self._running = True
@@ -295,6 +297,7 @@ class Runtime:
             ready = self._raft.ready()
             if ready.messages:
                 self._send(ready.messages)
+                reach("raft.sent")
             if ready.write is not None:
                 self._write(ready.write)
             for read in ready.reads:
@@ -356,6 +359,7 @@ class Runtime:
             log.warning("there is room again under %s: going on", self._directory)
             self._disk_full = None
             self._raft.electable = True
+        reach("raft.write-done")
         try:
             self._raft.written(write)
             if write.snapshot is not None:
@@ -399,6 +403,7 @@ class Runtime:
             if entry.kind is EntryKind.NORMAL:
                 self._machine.apply(entry.index, entry.data)
                 self._bytes_since_snapshot += len(entry.data)
+                reach("raft.applied")
             self.last_applied = entry.index
             if entry.kind is not EntryKind.MEMBERSHIP:
                 self._proposals.applied(entry)
@@ -460,7 +465,9 @@ class Runtime:
             await loop.run_in_executor(
                 self._helper, lambda: self._disk.save_snapshot(meta, encode())
             )
+            reach("raft.snapshot-saved")
             self._raft.compact(meta)
+            reach("raft.compacted")
             base = self._raft.log.base_index
             await loop.run_in_executor(self._writer, self._disk.remove_segments, base)
         except DiskFull as error:

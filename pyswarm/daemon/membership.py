@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pyswarm.crashpoints import reach
 from pyswarm.errors import DataLoss
 
 
@@ -48,10 +49,13 @@ class MembershipFile:
         """Replace the file; after a crash it holds the old or the new content."""
         temporary = self._path.with_suffix(".tmp")
         with temporary.open("w") as file:
+            reach("membership.draft-created")
             json.dump(asdict(membership), file, indent=2)
             file.flush()
             os.fsync(file.fileno())
+        reach("membership.draft-synced")
         temporary.replace(self._path)
+        reach("membership.renamed")
         directory = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -61,3 +65,4 @@ class MembershipFile:
     def remove(self) -> None:
         """Forget the swarm."""
         self._path.unlink(missing_ok=True)
+        reach("membership.removed")

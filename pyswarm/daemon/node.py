@@ -30,6 +30,7 @@ from manager.roles.quorum import raft_id_of
 from overlay.driver import Overlay
 from pyswarm.aio import Backoff, Lagged, Supervisor
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc, local_pb2
+from pyswarm.crashpoints import reach
 from pyswarm.daemon import machine
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
 from pyswarm.daemon.settings import Settings
@@ -288,19 +289,23 @@ class SwarmNode:
     ) -> None:
         """Become part of a swarm; a failure leaves the node outside, as it was."""
         self._certificates.store(credentials)
+        reach("join.credentials-stored")
         self.membership = membership
         try:
             await self._serve(credentials, first)
         except BaseException:
             await self._abandon()
             raise
+        reach("join.serving")
         self._file.save(membership)
+        reach("join.remembered")
 
     async def _abandon(self) -> None:
         agent, self.agent = self.agent, None
         if agent is not None:
             await agent.stop()
             await agent.wipe()
+            reach("leave.wiped")
         if self.manager is not None:
             await self.manager.stop(transfer=False)
             self.manager = None
@@ -311,7 +316,9 @@ class SwarmNode:
             self._pool = None
         self.membership = None
         self._file.remove()
+        reach("leave.forgotten")
         self._certificates.remove()
+        reach("leave.disarmed")
         for name in ("manager", "worker", "overlay"):
             shutil.rmtree(self.settings.state_directory / name, ignore_errors=True)
 
@@ -334,6 +341,7 @@ class SwarmNode:
                 _availability(request.availability),
                 timeout_seconds=JOIN_SECONDS,
             )
+            reach("join.certified")
             identity = credentials.identity
             membership = SwarmMembership(
                 node_id=identity.node_id,
@@ -372,6 +380,7 @@ class SwarmNode:
     async def _join_raft(self, addresses: list[str], address: str) -> None:
         request = control_pb2.JoinRaftRequest(address=address)
         await self._at_leader(addresses, "JoinRaft", request, JOIN_SECONDS)
+        reach("join.raft-joined")
         assert self.manager is not None
         with self.manager.store.watch() as commits:
             async with asyncio.timeout(JOIN_SECONDS):
@@ -414,6 +423,7 @@ class SwarmNode:
                     "Use `--force` to ignore this message."
                 )
             await self._say_goodbye()
+            reach("leave.said-goodbye")
             await self._abandon()
 
     async def _say_goodbye(self) -> None:
