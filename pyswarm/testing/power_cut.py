@@ -89,7 +89,7 @@ class PowerCut:
         current = frozenset((name, paths[inode].read_bytes()) for name, inode in now.items())
         named, synced = self._durable(self._names), self._durable(now)
         flushed = frozenset(
-            (name, paths[inode].read_bytes() if inode in paths else self._contents[inode])
+            (name, paths[inode].read_bytes() if inode in paths else self._contents.get(inode, b""))
             for name, inode in self._names.items()
         )
         cuts = {named: None, synced: None, flushed: None, current: None}
