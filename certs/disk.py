@@ -88,6 +88,7 @@ class CertificateDirectory:
     def _write(self, path: Path, content: bytes) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
+        _sync_directory(self.path.parent)
         # The daemon is the only writer, so one name is enough, and a crash leaves one at most.
         draft = path.with_suffix(".new")
         draft.unlink(missing_ok=True)

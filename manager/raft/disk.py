@@ -72,6 +72,7 @@ class RaftDisk:
         """
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_directory(self._directory.parent)
             self._take_lock()
             return self._recover(raft_id)
         except OSError as error:
@@ -101,7 +102,7 @@ class RaftDisk:
             reach("recovery.stray-removed")
         # A killed process may have left names that the next power cut takes away again. Nothing
         # may be built on them before they are durable.
-        self._sync_directory()
+        _sync_directory(self._directory)
         reach("recovery.names-synced")
         snapshot, data = self._newest_snapshot() or (SnapshotMeta(), b"")
         reach("recovery.snapshot-read")
@@ -238,7 +239,7 @@ class RaftDisk:
         try:
             self._append(wal.encode_owner(self._owner, *self._state))
             reach("segment.begun")
-            self._sync_directory()
+            _sync_directory(self._directory)
             reach("segment.ready")
         except OSError:
             os.close(self._file)
@@ -259,15 +260,8 @@ class RaftDisk:
             removed = True
             reach("segment.removed")
         if removed:
-            self._sync_directory()
+            _sync_directory(self._directory)
             reach("segment.removal-synced")
-
-    def _sync_directory(self) -> None:
-        handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
     # -- snapshots --------------------------------------------------------------------------
 
@@ -287,7 +281,7 @@ class RaftDisk:
             reach("snapshot.synced")
             os.rename(temporary, path)
             reach("snapshot.renamed")
-            self._sync_directory()
+            _sync_directory(self._directory)
             reach("snapshot.durable")
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -324,6 +318,14 @@ class RaftDisk:
             if handle is not None:
                 os.close(handle)
         self._file = self._lock = None
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _private(path: str, flags: int) -> int:

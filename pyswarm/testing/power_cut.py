@@ -64,6 +64,13 @@ class PowerCut:
     def _listing(self) -> dict[str, int]:
         return {entry.name: entry.inode() for entry in os.scandir(self._directory)}
 
+    def _read(self, name: str) -> bytes:
+        handle = os.open(f"{self._directory}/{name}", os.O_RDONLY)
+        try:
+            return os.pread(handle, os.fstat(handle).st_size, 0)
+        finally:
+            os.close(handle)
+
     def _keep(self, handle: int) -> None:
         inode = os.fstat(handle).st_ino
         if self._open.setdefault(inode, handle) != handle:
@@ -85,11 +92,11 @@ class PowerCut:
     def wrecks(self) -> list[Wreck]:
         """What crashes at this moment may leave: first a killed process, then power cuts."""
         now = self._listing()
-        paths = {inode: self._directory / name for name, inode in now.items()}
-        current = frozenset((name, paths[inode].read_bytes()) for name, inode in now.items())
+        content = {inode: self._read(name) for name, inode in now.items()}
+        current = frozenset((name, content[inode]) for name, inode in now.items())
         named, synced = self._durable(self._names), self._durable(now)
         flushed = frozenset(
-            (name, paths[inode].read_bytes() if inode in paths else self._contents.get(inode, b""))
+            (name, content.get(inode, self._contents.get(inode, b"")))
             for name, inode in self._names.items()
         )
         cuts = {named: None, synced: None, flushed: None, current: None}
