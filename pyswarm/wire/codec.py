@@ -47,12 +47,14 @@ def _optional(hint: Any) -> tuple[Any, bool]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Field:
-    """How one field travels; `scalar` values and enums are passed as they are."""
+    """How one field travels; `scalar` values and enums are passed as they are. `record` is the
+    type of a field that is one record."""
 
     name: str
     write: Convert
     read: Convert
     optional: bool
+    record: type | None = None
 
 
 def _element(hint: Any) -> tuple[Convert, Convert]:
@@ -80,7 +82,8 @@ def _field(name: str, hint: Any) -> _Field:
     if origin is Mapping:
         return _Field(name, _same, dict, optional)
     write, read = _element(hint)
-    return _Field(name, write, read, optional)
+    record = cast("type", hint) if dataclasses.is_dataclass(hint) else None
+    return _Field(name, write, read, optional, record)
 
 
 @cache
@@ -114,18 +117,41 @@ def to_message(record: Any) -> Any:
     return _writer(record.__class__)(record)
 
 
+@cache
+def _reader(kind: type) -> Callable[[Any], Any]:
+    fields = [(f.name, f.read, f.optional, None if f.optional else f.record) for f in _fields(kind)]
+
+    def read(message: Any) -> Any:
+        values: dict[str, Any] = {}
+        for name, convert, optional, record in fields:
+            if optional and not message.HasField(name):
+                values[name] = None
+                continue
+            value = getattr(message, name)
+            if convert is _same:
+                values[name] = value
+            elif record is not None and not value.ByteSize():
+                # Records are frozen, so all may share the one of zeros.
+                values[name] = _zeros(record)
+            else:
+                values[name] = convert(value)
+        return kind(**values)
+
+    return read
+
+
+@cache
+def _zeros(kind: type) -> Any:
+    return _reader(kind)(message_type(kind)())
+
+
 def from_message(kind: type[Record], message: Message) -> Record:
     """The record of type `kind`; raises InvalidArgument where an enum's number is unknown."""
-    values: dict[str, Any] = {}
     try:
-        for f in _fields(cast("type", kind)):
-            if f.optional and not message.HasField(f.name):
-                values[f.name] = None
-            else:
-                values[f.name] = f.read(getattr(message, f.name))
+        record: Record = _reader(cast("type", kind))(message)
     except ValueError as error:
         raise InvalidArgument(f"{kind.__name__}: {error}") from error
-    return kind(**values)
+    return record
 
 
 def encode(record: Any) -> bytes:
