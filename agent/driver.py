@@ -35,7 +35,7 @@ from agent.task_events import Found
 from pyswarm.aio import Backoff, Supervisor
 from pyswarm.crashpoints import reach
 from pyswarm.errors import SwarmError
-from pyswarm.model import Node, NodeDescription, Task, TaskState, TaskStatus
+from pyswarm.model import Node, NodeDescription, Task, TaskState, TaskStatus, is_terminal
 
 log = logging.getLogger(__name__)
 
@@ -169,9 +169,13 @@ class Agent:
         for stray in plan.strays:
             await self._remove_stray(stray.task_id, self._executor.discard(stray, logs=False))
             reach("agent.stray-removed")
-        for task_id in sorted(self._overlay.attached() - self._assignments.tasks.keys()):
+        # An ended task whose container is gone needs no place either: the last agent died while it
+        # cleaned up.
+        alive = {t.id for t in self._assignments.tasks.values() if not is_terminal(t.status.state)}
+        alive |= plan.adopt.keys()
+        for task_id in sorted(self._overlay.attached() - alive):
             await self._remove_stray(task_id, self._overlay.detach(task_id))
-        for task_id in self._files.strays(frozenset(self._assignments.tasks)):
+        for task_id in self._files.strays(frozenset(alive)):
             self._files.remove(task_id)
         for task in list(self._assignments.tasks.values()):
             self._run(task, plan.adopt.get(task.id))
