@@ -173,7 +173,7 @@ class Agent:
         # cleaned up.
         alive = {t.id for t in self._assignments.tasks.values() if not is_terminal(t.status.state)}
         alive |= plan.adopt.keys()
-        for task_id in sorted(self._overlay.attached() - alive):
+        for task_id in sorted(set(self._overlay.attached()) - alive):
             await self._remove_stray(task_id, self._overlay.detach(task_id))
         for task_id in self._files.strays(frozenset(alive)):
             self._files.remove(task_id)

@@ -72,13 +72,13 @@ POINTS: Final[Mapping[str, str]] = {
     # a node comes and goes: pyswarm/daemon/node.py
     "join.certified": "the managers know the node, and it has stored nothing",
     "join.credentials-stored": "certificate and key are stored, and nothing runs",
-    "join.serving": "manager and agent run, and swarm.json was not written",
-    "join.remembered": "swarm.json is there, and the raft group was not asked",
+    "join.remembered": "swarm.json is there, and nothing runs",
+    "join.serving": "manager and agent run, and the raft group was not asked",
     "join.raft-joined": "the raft group has the new manager, which has no state yet",
     "leave.said-goodbye": "the managers took the node out, and everything is still here",
     "leave.wiped": "the containers are gone, and the files are still here",
-    "leave.forgotten": "swarm.json is gone, and the certificate is still here",
     "leave.disarmed": "the certificate is gone, and the state directories are still here",
+    "leave.emptied": "the state directories are gone, and swarm.json is still here",
     # what an agent remembers: agent/disk.py, agent/driver.py
     "worker.draft-written": "a file of the agent's memory is written under its temporary name",
     "worker.file-replaced": "a file of the agent's memory has its new content",

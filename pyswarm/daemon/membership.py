@@ -13,7 +13,11 @@ from pyswarm.errors import DataLoss
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwarmMembership:
-    """`address` is this node's own "host:port", `managers` those that it last heard of."""
+    """`address` is this node's own "host:port", `managers` those that it last heard of.
+
+    While `passing` the node is neither in nor out: a new swarm is being founded on it, or it is
+    leaving. A daemon that finds this after a crash takes the node out.
+    """
 
     node_id: str
     cluster_id: str
@@ -21,6 +25,7 @@ class SwarmMembership:
     manager: bool
     vxlan_port: int = 4789
     managers: tuple[str, ...] = ()
+    passing: bool = False
 
 
 class MembershipFile:
@@ -56,13 +61,17 @@ class MembershipFile:
         reach("membership.draft-synced")
         temporary.replace(self._path)
         reach("membership.renamed")
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        self._sync_directory()
 
     def remove(self) -> None:
         """Forget the swarm."""
         self._path.unlink(missing_ok=True)
         reach("membership.removed")
+        self._sync_directory()
+
+    def _sync_directory(self) -> None:
+        directory = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -16,6 +16,8 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+import grpc.aio
+
 import certs.client as ca_client
 from agent.driver import Agent
 from agent.executor.containers import Containers
@@ -97,6 +99,11 @@ class SwarmNode:
         self.membership = self._file.load()
         if self.membership is None:
             return
+        if self.membership.passing:
+            log.warning("the last process died while this node left: it is taken out now")
+            self.agent = self._new_agent()
+            await self._abandon()
+            return
         credentials = self._certificates.load()
         if credentials is None:
             raise FailedPrecondition(
@@ -104,6 +111,10 @@ class SwarmNode:
                 "restore the directory, or remove it and join again"
             )
         await self._serve(credentials)
+        if self.manager is not None and not self.manager.raft.membership.members:
+            # The last process died before the raft group knew of this manager.
+            managers, address = list(self.membership.managers), self.membership.address
+            self._supervisor.start(self._join_raft(managers, address), "join")
 
     async def stop(self) -> None:
         """Stop serving; containers go on running."""
@@ -126,6 +137,12 @@ class SwarmNode:
             await self._start_manager(keeper, first)
         host, _ = machine.split_address(self.membership.address, 0)
         self._mtu_bytes = await asyncio.to_thread(machine.interface_mtu_bytes, host)
+        self.agent = self._new_agent()
+        await self.agent.start()
+
+    def _new_agent(self) -> Agent:
+        assert self.membership is not None, "an agent belongs to a swarm"
+        host, _ = machine.split_address(self.membership.address, 0)
         overlay = Overlay(
             self.membership.node_id,
             self.settings.run_directory / "overlay",
@@ -133,7 +150,7 @@ class SwarmNode:
             underlay_address=host,
             vxlan_port=self.membership.vxlan_port,
         )
-        self.agent = Agent(
+        return Agent(
             self.membership.node_id,
             runtime=self._runtime,
             overlay=overlay,
@@ -141,12 +158,15 @@ class SwarmNode:
             run_directory=self.settings.run_directory,
             describe=self.describe,
             underlay_address=host,
-            channels=self._pool.get,
+            channels=self._channel,
             managers=self.manager_addresses,
             on_managers=self._remember_managers,
             on_removed=self._was_removed,
         )
-        await self.agent.start()
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        assert self._pool is not None, "a session is opened by a node that serves"
+        return self._pool.get(address)
 
     async def _start_manager(self, keeper: Keeper, first: tuple[Cluster, Node] | None) -> None:
         assert self.membership is not None, "a manager is part of a swarm"
@@ -290,15 +310,20 @@ class SwarmNode:
         """Become part of a swarm; a failure leaves the node outside, as it was."""
         self._certificates.store(credentials)
         reach("join.credentials-stored")
-        self.membership = membership
+        # Who joins goes on after a crash, since the managers know him. Who founds a swarm does not:
+        # its first records would be lost, and nobody knows of it.
+        self.membership = replace(membership, passing=first is not None)
+        self._file.save(self.membership)
+        reach("join.remembered")
         try:
             await self._serve(credentials, first)
         except BaseException:
             await self._abandon()
             raise
         reach("join.serving")
-        self._file.save(membership)
-        reach("join.remembered")
+        if first is not None:
+            self.membership = replace(self.membership, passing=False)
+            self._file.save(self.membership)
 
     async def _abandon(self) -> None:
         agent, self.agent = self.agent, None
@@ -314,13 +339,14 @@ class SwarmNode:
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
-        self.membership = None
-        self._file.remove()
-        reach("leave.forgotten")
         self._certificates.remove()
         reach("leave.disarmed")
         for name in ("manager", "worker", "overlay"):
             shutil.rmtree(self.settings.state_directory / name, ignore_errors=True)
+        reach("leave.emptied")
+        # Last, since it is by this file that a crash in the middle is known.
+        self.membership = None
+        self._file.remove()
 
     # ---- join ----
 
@@ -423,6 +449,8 @@ class SwarmNode:
                     "Use `--force` to ignore this message."
                 )
             await self._say_goodbye()
+            self.membership = replace(self.membership, passing=True)
+            self._file.save(self.membership)
             reach("leave.said-goodbye")
             await self._abandon()
 

@@ -61,5 +61,5 @@ def test_the_registry_reads_one_variable_of_the_environment_and_nothing_else() -
     tree = ast.parse(MODULE.read_text())
     read = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     assert Counter(read)["os.environ"] == 1
-    imported = {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
-    assert imported == {"os", "signal"}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    assert {alias.name for node in imports for alias in node.names} == {"os", "signal"}

@@ -38,7 +38,10 @@ def certificates() -> list[Credentials]:
     return found
 
 
-def wrecks_of(path: Path, work: Callable[[CertificateDirectory], object]) -> list[tuple[str, Wreck]]:
+Work = Callable[[CertificateDirectory], object]
+
+
+def wrecks_of(path: Path, work: Work) -> list[tuple[str, Wreck]]:
     found = []
     cut = PowerCut(path)
     with cut.watching(lambda point: found.extend((point, wreck) for wreck in cut.wrecks())):

@@ -21,9 +21,8 @@ def run(armed=None):
     environment = {key: value for key, value in os.environ.items() if key != crashpoints.VARIABLE}
     if armed is not None:
         environment[crashpoints.VARIABLE] = armed
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", PROGRAM]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_an_armed_process_is_killed_when_it_reaches_the_point():
@@ -47,7 +46,7 @@ def test_a_name_that_does_not_exist_is_refused_at_once():
 
 @pytest.mark.parametrize("text", ["", "wal", "wal.synced:0", "wal.synced:x", "wal.synced:-1"])
 def test_what_does_not_name_a_point_and_a_time_is_refused(text):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"crash point|invalid literal"):
         crashpoints.death_at(text)
 
 
