@@ -150,13 +150,13 @@ class RaftDisk:
         return replay
 
     def _records(self, segment: _Segment, *, last: bool) -> Iterator[Record]:
-        frames = Frames(segment.path.read_bytes(), str(segment.path), may_be_torn=last)
-        self._record = 0
-        for body in frames:
-            try:
-                yield wal.decode(self._open_body(body, self._aad(segment.number, self._record)))
-            except ValueError as error:
-                raise wal.damaged(str(segment.path), str(error)) from error
+        where = str(segment.path)
+        frames = Frames(segment.path.read_bytes(), where, may_be_torn=last)
+        before, self._record = self._record, 0
+        for record in wal.read_records(frames, segment.number, self._open_body, where):
+            if record.owner and len(self._segments) > 1:
+                wal.check_sequel(before, record, where)
+            yield record
             self._record += 1
         self._offset = frames.end
 
@@ -168,10 +168,6 @@ class RaftDisk:
                 f"{self._directory} cannot be opened with this key: give the daemon the key that "
                 f"it was written with"
             ) from error
-
-    @staticmethod
-    def _aad(segment: int, record: int) -> bytes:
-        return b"pyswarm wal %d %d" % (segment, record)
 
     # -- writing ----------------------------------------------------------------------------
 
@@ -210,7 +206,7 @@ class RaftDisk:
 
     def _append(self, payload: bytes) -> None:
         assert self._file is not None, "the log is not open"
-        aad = self._aad(self._segments[-1].number, self._record)
+        aad = wal.record_aad(self._segments[-1].number, self._record)
         framed = wal.frame(self._cryptor.encrypt(payload, aad))
         end = self._offset + len(framed)
         padding = b""
@@ -237,7 +233,7 @@ class RaftDisk:
         self._offset = self._size = self._record = 0
         self._segments.append(segment)
         try:
-            self._append(wal.encode_owner(self._owner, *self._state))
+            self._append(wal.encode_owner(self._owner, *self._state, old[3]))
             reach("segment.begun")
             _sync_directory(self._directory)
             reach("segment.ready")
