@@ -32,6 +32,7 @@ _UNREADABLE: Final = (
     TypeError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
+    x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
 """What cryptography raises for bytes of strangers that it cannot make sense of."""
@@ -79,11 +80,12 @@ def request_key(request_pem: bytes) -> bytes:
     try:
         request = x509.load_pem_x509_csr(request_pem)
         key = request.public_key()
+        signed = request.is_signature_valid
     except _UNREADABLE as error:
         raise InvalidArgument("the certificate request cannot be read") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
         raise InvalidArgument("a certificate request needs an ECDSA key on P-256 or P-384")
-    if not request.is_signature_valid:
+    if not signed:
         raise InvalidArgument("the certificate request's signature is wrong")
     return _public_der(key)
 
@@ -121,7 +123,7 @@ def check_issued_by(certificate_pem: bytes, root_pem: bytes) -> None:
     """`PermissionDenied` unless the root has signed the certificate. Says nothing of the time."""
     try:
         _certificate(certificate_pem).verify_directly_issued_by(_certificate(root_pem))
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (*_UNREADABLE, InvalidSignature) as error:
         raise PermissionDenied("the certificate is not one of this swarm's root") from error
 
 
@@ -163,15 +165,17 @@ def server_name(certificate_der: bytes) -> str:
 
 def _certificate(pem: bytes) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
+        certificate = x509.load_pem_x509_certificate(pem)
+        certificate.public_key()  # it is read only when it is asked for
+    except _UNREADABLE as error:
         raise InvalidArgument("the certificate cannot be read") from error
+    return certificate
 
 
 def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise DataLoss("the private key cannot be read") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise DataLoss("the private key is not an ECDSA key")

@@ -19,7 +19,7 @@ from typing import Final
 from manager.state.apply import apply_change
 from manager.state.changes import Put
 from manager.state.tables import KINDS, Record, View
-from pyswarm.errors import DataLoss
+from pyswarm.errors import DataLoss, SwarmError
 from pyswarm.model import Service, Task, TaskSpec
 from pyswarm.wire.codec import decode, encode
 
@@ -67,7 +67,7 @@ def decode_snapshot(data: bytes) -> View:
         raise DataLoss("this is not a snapshot that this version of pyswarm can read")
     try:
         return _decode(_Reader(memoryview(data), len(MAGIC)))
-    except (struct.error, KeyError, IndexError) as error:
+    except (struct.error, ValueError, LookupError, SwarmError) as error:
         raise DataLoss("the snapshot ends early or is damaged") from error
 
 

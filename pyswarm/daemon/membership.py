@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from pyswarm.crashpoints import reach
@@ -37,14 +37,16 @@ class MembershipFile:
     def load(self) -> SwarmMembership | None:
         """What was saved; raises DataLoss where the file cannot be read as such."""
         try:
-            text = self._path.read_text()
+            content = self._path.read_bytes()
         except FileNotFoundError:
             return None
         try:
-            fields = json.loads(text)
-            fields["managers"] = tuple(fields["managers"])
-            return SwarmMembership(**fields)
-        except (ValueError, TypeError, KeyError) as error:
+            stored = json.loads(content)
+            stored["managers"] = tuple(stored["managers"])
+            membership = SwarmMembership(**stored)
+            _check_types(membership)
+            return membership
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataLoss(
                 f"{self._path} is damaged: restore it from a backup, or remove the state "
                 "directory and join the swarm again"
@@ -75,3 +77,13 @@ class MembershipFile:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _check_types(membership: SwarmMembership) -> None:
+    """ValueError where a field is not what its annotation says."""
+    for field in fields(membership):
+        kind = {"str": str, "bool": bool, "int": int}.get(str(field.type), tuple)
+        if type(getattr(membership, field.name)) is not kind:
+            raise ValueError(f"{field.name} is no {field.type}")
+    if not all(isinstance(address, str) for address in membership.managers):
+        raise ValueError("managers are no addresses")

@@ -1,7 +1,7 @@
 """One manager's consensus in a process that is made to die.
 
-`python -m pyswarm.testing.raft_killed` reads lines of JSON from its standard input and answers each with one line. For each it forks a
-child, so that many deaths cost one start of Python:
+`python -m pyswarm.testing.raft_killed` reads lines of JSON from its standard input and answers each
+with one line. For each it forks a child, so that many deaths cost one start of Python:
 
     {"directory": ..., "armed": "wal.synced:3" or "", "writes": 20, "install": false}
 
