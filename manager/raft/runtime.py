@@ -16,65 +16,25 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 from manager.raft.core import Raft, Saved, Write
 from manager.raft.disk import DiskFull, RaftDisk
 from manager.raft.membership import Member, Membership
 from manager.raft.messages import Entry, EntryKind, InstallSnapshot, Message, SnapshotMeta
 from manager.raft.pending import Proposals, Waiting, answer
+from manager.raft.seams import RoleCallback, StateMachine, Transport
 from manager.raft.settings import RaftSettings
 from manager.raft.status import RaftStatus, status_of
-from manager.raft.transport import Receiver, RemovedSender
+from manager.raft.transport import RemovedSender
 from manager.raft.wal import Cryptor
 from pyswarm.aio import Supervisor
+from pyswarm.crashpoints import reach
 from pyswarm.errors import NotLeader, PermissionDenied, SwarmError, Unavailable
 
 log = logging.getLogger(__name__)
 
 APPLY_SECONDS = 0.005
 """Applying yields to the rest of the loop after this time."""
-RoleCallback = Callable[[bool, int], None]
-
-
-class StateMachine(Protocol):
-    """What the log is for. All calls come from the event loop, in order."""
-
-    def apply(self, index: int, data: bytes) -> None:
-        """Take the committed entry at `index`; must not fail."""
-        ...
-
-    def capture(self) -> Callable[[], bytes]:
-        """At once: a function that encodes the state of this moment, in any thread."""
-        ...
-
-    def restore(self, index: int, data: bytes) -> None:
-        """Replace the state by a snapshot of `index`."""
-        ...
-
-
-class Transport(Protocol):
-    """How messages reach the peers; `transport.PeerTransport` is the real one."""
-
-    def start(self, receiver: Receiver) -> None:
-        """Begin to deliver."""
-        ...
-
-    async def stop(self) -> None:
-        """End."""
-        ...
-
-    def set_members(self, membership: Membership) -> None:
-        """Know the peers."""
-        ...
-
-    def send(self, messages: Sequence[Message]) -> None:
-        """Send, or lose."""
-        ...
-
-    def send_snapshot(self, message: InstallSnapshot, done: Callable[[bool], None]) -> None:
-        """Send, and report whether it arrived."""
-        ...
 
 
 class Runtime:
@@ -142,6 +102,7 @@ class Runtime:
             saved = await loop.run_in_executor(self._writer, self._disk.create, meta, data)
         if saved.snapshot.index:
             self._machine.restore(saved.snapshot.index, data)
+        reach("raft.restored")
         self.last_applied = saved.snapshot.index
         self._raft = Raft(self.raft_id, self.settings, random.randrange, saved)
         self._running = True
@@ -296,6 +257,7 @@ class Runtime:
             ready = self._raft.ready()
             if ready.messages:
                 self._send(ready.messages)
+                reach("raft.sent")
             if ready.write is not None:
                 self._write(ready.write)
             for read in ready.reads:
@@ -366,6 +328,7 @@ class Runtime:
             log.warning("there is room again under %s: going on", self._directory)
             self._disk_full = None
             self._raft.electable = True
+        reach("raft.write-done")
         try:
             self._raft.written(write)
             if write.snapshot is not None:
@@ -409,6 +372,7 @@ class Runtime:
             if entry.kind is EntryKind.NORMAL:
                 self._machine.apply(entry.index, entry.data)
                 self._bytes_since_snapshot += len(entry.data)
+                reach("raft.applied")
             self.last_applied = entry.index
             if entry.kind is not EntryKind.MEMBERSHIP:
                 self._proposals.applied(entry)
@@ -470,7 +434,9 @@ class Runtime:
             await loop.run_in_executor(
                 self._helper, lambda: self._disk.save_snapshot(meta, encode())
             )
+            reach("raft.snapshot-saved")
             self._raft.compact(meta)
+            reach("raft.compacted")
             base = self._raft.log.base_index
             await loop.run_in_executor(self._writer, self._disk.remove_segments, base)
         except DiskFull as error:

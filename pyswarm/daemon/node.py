@@ -9,29 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import shutil
 import time
 from dataclasses import replace
 from typing import Any
 
+import grpc.aio
+
 import certs.client as ca_client
 from agent.driver import Agent
 from agent.executor.containers import Containers
 from certs import x509
-from certs.authority import digest_of, new_authority
+from certs.authority import digest_of
 from certs.disk import CertificateDirectory
 from certs.driver import Keeper
 from manager.control import view_of
-from manager.driver import Manager, ManagerConfig, new_id
+from manager.driver import Manager, ManagerConfig
 from manager.raft.disk import has_state
 from manager.raft.settings import RaftSettings
 from manager.roles.quorum import raft_id_of
 from overlay.driver import Overlay
 from pyswarm.aio import Supervisor
 from pyswarm.api.v1 import control_pb2, local_pb2
+from pyswarm.crashpoints import reach
 from pyswarm.daemon import machine
+from pyswarm.daemon.founding import availability_of, first_records
 from pyswarm.daemon.leader import at_leader, data_path_port
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
 from pyswarm.daemon.roles import JOIN_SECONDS, RoleFollower, join_raft
@@ -43,19 +46,12 @@ from pyswarm.errors import (
     Unavailable,
 )
 from pyswarm.model import (
-    Availability,
     Cluster,
     ClusterSpec,
-    ManagerStatus,
     Node,
     NodeDescription,
     NodeRole,
-    NodeSpec,
-    NodeState,
-    NodeStatus,
 )
-from pyswarm.model.cluster import DEFAULT_POOLS, DEFAULT_SUBNET_BITS
-from pyswarm.model.ids import ID_BYTES
 from pyswarm.rpc import ChannelPool, Credentials
 from pyswarm.wire import from_message
 
@@ -98,6 +94,11 @@ class SwarmNode:
         """Go on where the last process stopped."""
         self.membership = self._file.load()
         if self.membership is None:
+            return
+        if self.membership.passing:
+            log.warning("the last process died while this node left: it is taken out now")
+            self.agent = self._new_agent()
+            await self._abandon()
             return
         credentials = self._certificates.load()
         if credentials is None:
@@ -143,16 +144,22 @@ class SwarmNode:
         self._keeper = keeper
         self._pool = ChannelPool(keeper.current)
         keeper.on_change(lambda fresh: self._reconnect())
-        follower = self._follower = RoleFollower(self, keeper, self._pool, self._lock)
+        self._follower = RoleFollower(self, keeper, self._pool, self._lock)
         self._supervisor.start(keeper.run(), "certificate")
         if self.membership.manager:
             await self._start_manager(keeper, first)
         else:
             # A crash may have come between the demotion and this.
             await self._wipe_manager()
-        self._supervisor.start(follower.run(), "role")
+        self._supervisor.start(self._follower.run(), "role")
         host, _ = machine.split_address(self.membership.address, 0)
         self._mtu_bytes = await asyncio.to_thread(machine.interface_mtu_bytes, host)
+        self.agent = self._new_agent()
+        await self.agent.start()
+
+    def _new_agent(self) -> Agent:
+        assert self.membership is not None, "an agent belongs to a swarm"
+        host, _ = machine.split_address(self.membership.address, 0)
         overlay = Overlay(
             self.membership.node_id,
             self.settings.run_directory / "overlay",
@@ -160,7 +167,7 @@ class SwarmNode:
             underlay_address=host,
             vxlan_port=self.membership.vxlan_port,
         )
-        self.agent = Agent(
+        return Agent(
             self.membership.node_id,
             runtime=self._runtime,
             overlay=overlay,
@@ -168,14 +175,25 @@ class SwarmNode:
             run_directory=self.settings.run_directory,
             describe=self.describe,
             underlay_address=host,
-            channels=self._pool.get,
+            channels=self._channel,
             managers=self.manager_addresses,
             on_managers=self._remember_managers,
-            on_node=lambda node: follower.said(node.role),
-            on_roots=keeper.trust,
+            on_node=self._heard_of_itself,
+            on_roots=self._heard_of_roots,
             on_removed=self._was_removed,
         )
-        await self.agent.start()
+
+    def _heard_of_itself(self, node: Node) -> None:
+        if self._follower is not None:
+            self._follower.said(node.role)
+
+    def _heard_of_roots(self, roots_pem: bytes, within_seconds: float) -> None:
+        if self._keeper is not None:
+            self._keeper.trust(roots_pem, within_seconds)
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        assert self._pool is not None, "a session is opened by a node that serves"
+        return self._pool.get(address)
 
     async def _start_manager(self, keeper: Keeper, first: tuple[Cluster, Node] | None) -> None:
         assert self.membership is not None, "a manager is part of a swarm"
@@ -313,7 +331,9 @@ class SwarmNode:
             address = await self._advertised(request.advertise_address)
             spec = from_message(ClusterSpec, request.spec)
             view_of.check_cluster(spec)
-            cluster, node, credentials = self._first_records(request, spec, address)
+            cluster, node, credentials = first_records(
+                request, spec, self.settings.hostname, address
+            )
             await self._enter(
                 SwarmMembership(
                     node_id=node.id,
@@ -333,46 +353,6 @@ class SwarmNode:
                 manager_address=address,
             )
 
-    def _first_records(
-        self, request: local_pb2.InitRequest, spec: ClusterSpec, address: str
-    ) -> tuple[Cluster, Node, Credentials]:
-        now, cluster_id, node_id = time.time(), new_id(), new_id()
-        tokens = (os.urandom(ID_BYTES), os.urandom(ID_BYTES))
-        serial = int.from_bytes(secrets.token_bytes(x509.SERIAL_BYTES), "big") | 1
-        root = new_authority(x509.new_key(), cluster_id, serial, tokens, now)
-        key, own_serial = x509.new_key(), serial + 1
-        certificate = x509.issue(
-            root.certificate_pem,
-            root.key_pem,
-            x509.new_request(key),
-            node_id=node_id,
-            role=NodeRole.MANAGER,
-            cluster_id=cluster_id,
-            serial=own_serial,
-            now=now,
-            life_seconds=spec.certificate_life_seconds,
-        )
-        view_of.check_pools(request.address_pools, request.subnet_bits or DEFAULT_SUBNET_BITS)
-        cluster = Cluster(
-            id=cluster_id,
-            spec=spec,
-            root_ca=root,
-            address_pools=tuple(request.address_pools) or DEFAULT_POOLS,
-            subnet_bits=request.subnet_bits or DEFAULT_SUBNET_BITS,
-            vxlan_port=request.vxlan_port or Cluster().vxlan_port,
-        )
-        node = Node(
-            id=node_id,
-            spec=NodeSpec(role=NodeRole.MANAGER, availability=_availability(request.availability)),
-            role=NodeRole.MANAGER,
-            description=NodeDescription(hostname=self.settings.hostname),
-            status=NodeStatus(state=NodeState.UNKNOWN, address=address.rpartition(":")[0]),
-            manager=ManagerStatus(raft_id=raft_id_of(node_id), address=address),
-            certificate_serial=f"{own_serial:x}",
-            certificates_end_at=now + spec.certificate_life_seconds,
-        )
-        return cluster, node, Credentials(certificate, key, root.certificate_pem)
-
     async def _enter(
         self,
         membership: SwarmMembership,
@@ -381,30 +361,41 @@ class SwarmNode:
     ) -> None:
         """Become part of a swarm; a failure leaves the node outside, as it was."""
         self._certificates.store(credentials)
-        self.membership = membership
+        reach("join.credentials-stored")
+        # Who joins goes on after a crash, since the managers know him. Who founds a swarm does not:
+        # its first records would be lost, and nobody knows of it.
+        self.membership = replace(membership, passing=first is not None)
+        self._file.save(self.membership)
+        reach("join.remembered")
         try:
             await self._serve(credentials, first)
         except BaseException:
             await self._abandon()
             raise
-        self._file.save(self.membership)
+        reach("join.serving")
+        if first is not None:
+            self._become(passing=False)
 
     async def _abandon(self) -> None:
         agent, self.agent = self.agent, None
         if agent is not None:
             await agent.stop()
             await agent.wipe()
+            reach("leave.wiped")
         await self._end_background()
         await self._stop_manager(transfer=False)
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
         self._keeper = None
-        self.membership = None
-        self._file.remove()
         self._certificates.remove()
+        reach("leave.disarmed")
         for name in ("manager", "worker", "overlay"):
             shutil.rmtree(self.settings.state_directory / name, ignore_errors=True)
+        reach("leave.emptied")
+        # Last, since it is by this file that a crash in the middle is known.
+        self.membership = None
+        self._file.remove()
 
     # ---- join ----
 
@@ -422,9 +413,10 @@ class SwarmNode:
                 addresses,
                 request.token,
                 self.settings.hostname,
-                _availability(request.availability),
+                availability_of(request.availability),
                 timeout_seconds=JOIN_SECONDS,
             )
+            reach("join.certified")
             identity = credentials.identity
             membership = SwarmMembership(
                 node_id=identity.node_id,
@@ -460,6 +452,9 @@ class SwarmNode:
                     "Use `--force` to ignore this message."
                 )
             await self._say_goodbye()
+            self.membership = replace(self.membership, passing=True)
+            self._file.save(self.membership)
+            reach("leave.said-goodbye")
             await self._abandon()
 
     async def _say_goodbye(self) -> None:
@@ -483,7 +478,3 @@ class SwarmNode:
 
     def _own_address(self) -> str:
         return self.membership.address if self.membership else ""
-
-
-def _availability(word: str) -> Availability:
-    return Availability[word.upper()] if word else Availability.ACTIVE
