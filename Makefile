@@ -2,8 +2,9 @@
 # make test    whatever this machine lacks, then all tests (root)
 # make bugs    plant each bug of the catalogue, and see whether the simulations find it
 # make check   the fast loop: lint, types, import floors, house rules, unit tests
+# make fuzz    strange bytes for all that reads bytes of strangers: MINUTES=10
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test check bench bugs gen clean packages venv venv-dev
+.PHONY: help demo demo-down test check fuzz bench bugs gen clean packages venv venv-dev
 
 PYTHON := .venv/bin/python
 
@@ -29,7 +30,11 @@ test: venv-dev
 	@deploy/run-tests.sh
 
 check: venv-dev
-	$(PYTHON) -m pytest -q tests/tidy tests/unit
+	$(PYTHON) -m pytest -q -n 4 tests/tidy tests/unit
+
+MINUTES := 10
+fuzz: venv-dev
+	$(PYTHON) tests/fuzz/run.py --minutes $(MINUTES)
 
 bench: venv-dev
 	$(PYTHON) tests/bench/run.py
