@@ -80,8 +80,8 @@ class Files:
         name, exists = Path(path).name, os.path.exists(path)
         self._call()
         handle = os.open(path, flags, mode)
-        if Path(path) == self.directory:
-            self._handles[handle] = 0, self.directory
+        if flags & os.O_DIRECTORY:
+            self._handles[handle] = 0, Path(path)
             return handle
         if not exists or name not in self._files:
             self._numbers += 1
@@ -111,7 +111,7 @@ class Files:
         number, path = self._handles[handle]
         if number:
             self._durable[number] = path.read_bytes()
-        else:
+        elif path == self.directory:
             self._durable_names = self._names()
 
     fdatasync = fsync

@@ -64,7 +64,7 @@ def snapshot_not_synced() -> Planted:
 @BUGS.add("New files' names are not synced.", disk)
 def directory_not_synced() -> Planted:
     """A file without a name is lost with all that was synced into it."""
-    return patched((RaftDisk, "_sync_directory", lambda self: None))
+    return patched((disk_module, "_sync_directory", lambda path: None))
 
 
 @BUGS.add("Reading the log stops early.", disk)
@@ -135,9 +135,11 @@ def segments_removed_too_early() -> Planted:
 def new_segment_forgets_the_state() -> Planted:
     """When the older files go, they are gone."""
     owner = wal.encode_owner
-    return patched(
-        (wal, "encode_owner", lambda raft_id, term, vote, commit: owner(raft_id, 0, 0, 0))
-    )
+
+    def forgetful(raft_id: int, term: int, vote: int, commit: int, before: int) -> bytes:
+        return owner(raft_id, 0, 0, 0, before)
+
+    return patched((wal, "encode_owner", forgetful))
 
 
 @BUGS.add("The old log stays in front of a leader's snapshot.", disk)
@@ -232,7 +234,7 @@ def old_snapshot_removed_first() -> Planted:
     def hasty(self: RaftDisk, snapshot: SnapshotMeta, data: bytes) -> None:
         for path in Path(self._directory).glob("*.snap"):
             path.unlink()
-        self._sync_directory()
+        disk_module._sync_directory(self._directory)
         save(self, snapshot, data)
 
     return patched((RaftDisk, "save_snapshot", hasty))
