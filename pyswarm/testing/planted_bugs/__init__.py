@@ -1,6 +1,6 @@
 """The simulations are tested too: bugs that are planted on purpose, each of which must be found.
 
-A catalogue is a module with `BUGS`; `python -m pyswarm.testing.planted_bugs` runs all of them. Each
+A catalogue is a module here with `BUGS`; `python -m pyswarm.testing.planted_bugs` runs all. Each
 bug patches production code, and names the search that has to notice it: random seeds of a
 simulation, or a directed scenario where chance would need too long. What a search finds must pass
 without the bug, or it would prove nothing.

@@ -12,23 +12,28 @@ import argparse
 import dataclasses
 import importlib
 import json
+import pkgutil
 import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from pyswarm.testing import planted_bugs
 from pyswarm.testing.planted_bugs import BUDGET_SECONDS, Bug, Outcome, hunt
 
-CATALOGUES = ("raft",)
-"""Modules beside this one that have `BUGS`."""
 STATE = Path("build/planted-bugs.json")
 ROOT = Path(__file__).parents[3]
 SOURCES = ("manager", "pyswarm/testing")
 
 
 def catalogue() -> list[Bug]:
-    """All bugs."""
-    modules = (importlib.import_module(f"pyswarm.testing.planted_bugs.{n}") for n in CATALOGUES)
+    """The bugs of all modules beside this one that have some."""
+    names = sorted(found.name for found in pkgutil.iter_modules(planted_bugs.__path__))
+    modules = [
+        importlib.import_module(f"{planted_bugs.__name__}.{name}")
+        for name in names
+        if name != "__main__"
+    ]
     return [bug for module in modules for bug in module.BUGS]
 
 
@@ -89,12 +94,12 @@ def row(outcome: Outcome) -> str:
     return f"{verdict} {seconds}  {outcome.name:38} {outcome.where}: {outcome.check[:90]}"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m pyswarm.testing.planted_bugs")
     parser.add_argument("--only", metavar="NAME", action="append", help="hunt for this bug alone")
     parser.add_argument("--format", choices=("table", "json"), default="table")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     bugs = catalogue()
     if options.only:
         unknown = set(options.only) - {bug.name for bug in bugs}

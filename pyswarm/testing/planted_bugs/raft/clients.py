@@ -15,7 +15,7 @@ from manager.raft.pending import Proposals, Waiter, Waiting, answer, refuse
 from manager.raft.reads import Read, Reads
 from pyswarm.errors import NotLeader
 from pyswarm.testing.planted_bugs import Catalogue, patched
-from pyswarm.testing.planted_bugs.raft_searches import storm, story, usual
+from pyswarm.testing.planted_bugs.raft.searches import storm, story, usual
 
 Planted = AbstractContextManager[None]
 BUGS = Catalogue()

@@ -24,7 +24,7 @@ from manager.raft.messages import (
 from manager.raft.progress import Progress, ProgressState
 from manager.raft.roles import Follower
 from pyswarm.testing.planted_bugs import Catalogue, patched
-from pyswarm.testing.planted_bugs.raft_searches import storm, story, usual
+from pyswarm.testing.planted_bugs.raft.searches import storm, story, usual
 
 Planted = AbstractContextManager[None]
 BUGS = Catalogue()

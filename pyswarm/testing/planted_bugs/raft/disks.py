@@ -17,7 +17,7 @@ from manager.raft.membership import Membership
 from manager.raft.messages import SnapshotMeta
 from manager.raft.wal import Frames, Record, Replay
 from pyswarm.testing.planted_bugs import Catalogue, patched
-from pyswarm.testing.planted_bugs.raft_searches import disk
+from pyswarm.testing.planted_bugs.raft.searches import disk
 
 Planted = AbstractContextManager[None]
 BUGS = Catalogue()

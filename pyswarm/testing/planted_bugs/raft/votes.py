@@ -12,7 +12,7 @@ from manager.raft.leader import Leader
 from manager.raft.messages import Append, Heartbeat, Message, TimeoutNow, VoteReply, VoteRequest
 from manager.raft.roles import Candidate
 from pyswarm.testing.planted_bugs import Catalogue, patched
-from pyswarm.testing.planted_bugs.raft_searches import storm, story
+from pyswarm.testing.planted_bugs.raft.searches import storm, story
 
 Planted = AbstractContextManager[None]
 BUGS = Catalogue()
