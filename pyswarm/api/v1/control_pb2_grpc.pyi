@@ -63,6 +63,7 @@ class ControlStub:
     """without keys and tokens"""
     UpdateCluster: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateClusterRequest, _objects_pb2.Cluster]
     GetJoinTokens: _grpc.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.JoinTokens]
+    GetUnlockKey: _grpc.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.UnlockKey]
     Watch: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchEvent]
     Logs: _grpc.UnaryStreamMultiCallable[_control_pb2.LogsRequest, _control_pb2.LogChunk]
 
@@ -98,6 +99,7 @@ class ControlAsyncStub(ControlStub):
     """without keys and tokens"""
     UpdateCluster: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateClusterRequest, _objects_pb2.Cluster]  # type: ignore[assignment]
     GetJoinTokens: _aio.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.JoinTokens]  # type: ignore[assignment]
+    GetUnlockKey: _aio.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.UnlockKey]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchEvent]  # type: ignore[assignment]
     Logs: _aio.UnaryStreamMultiCallable[_control_pb2.LogsRequest, _control_pb2.LogChunk]  # type: ignore[assignment]
 
@@ -298,6 +300,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.Empty,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.JoinTokens, _abc.Awaitable[_control_pb2.JoinTokens]]: ...
+
+    @_abc_1.abstractmethod
+    def GetUnlockKey(
+        self,
+        request: _control_pb2.Empty,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.UnlockKey, _abc.Awaitable[_control_pb2.UnlockKey]]: ...
 
     @_abc_1.abstractmethod
     def Watch(
