@@ -15,16 +15,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 from manager.raft.core import Raft, Saved, Write
 from manager.raft.disk import DiskFull, RaftDisk
 from manager.raft.membership import Member, Membership
 from manager.raft.messages import Entry, EntryKind, InstallSnapshot, Message, SnapshotMeta
 from manager.raft.pending import Proposals, Waiting, answer
+from manager.raft.seams import StateMachine, Transport
 from manager.raft.settings import RaftSettings
 from manager.raft.status import RaftStatus, status_of
-from manager.raft.transport import Receiver, RemovedSender
+from manager.raft.transport import RemovedSender
 from manager.raft.wal import Cryptor
 from pyswarm.aio import Supervisor
 from pyswarm.errors import (
@@ -39,46 +39,6 @@ log = logging.getLogger(__name__)
 APPLY_SECONDS = 0.005
 """Applying yields to the rest of the loop after this time."""
 RoleCallback = Callable[[bool, int], None]
-
-
-class StateMachine(Protocol):
-    """What the log is for. All calls come from the event loop, in order."""
-
-    def apply(self, index: int, data: bytes) -> None:
-        """Take the committed entry at `index`; must not fail."""
-        ...
-
-    def capture(self) -> Callable[[], bytes]:
-        """At once: a function that encodes the state of this moment, in any thread."""
-        ...
-
-    def restore(self, index: int, data: bytes) -> None:
-        """Replace the state by a snapshot of `index`."""
-        ...
-
-
-class Transport(Protocol):
-    """How messages reach the peers; `transport.PeerTransport` is the real one."""
-
-    def start(self, receiver: Receiver) -> None:
-        """Begin to deliver."""
-        ...
-
-    async def stop(self) -> None:
-        """End."""
-        ...
-
-    def set_members(self, membership: Membership) -> None:
-        """Know the peers."""
-        ...
-
-    def send(self, messages: Sequence[Message]) -> None:
-        """Send, or lose."""
-        ...
-
-    def send_snapshot(self, message: InstallSnapshot, done: Callable[[bool], None]) -> None:
-        """Send, and report whether it arrived."""
-        ...
 
 
 class Runtime:
@@ -127,6 +87,7 @@ class Runtime:
         self._told: tuple[bool, int] = (False, 0)
         self._known_members: Membership | None = None
         self._snapshotting = False
+        self._resealing: asyncio.Future[frozenset[int]] | None = None  # waits for a snapshot
         self._bytes_since_snapshot = 0
 
     # -- life ------------------------------------------------------------------------------
@@ -192,6 +153,7 @@ class Runtime:
             if not future.done():
                 future.set_exception(error)
         self._reads.clear()
+        _refuse(self._resealing, error)
 
     # -- what can be seen ------------------------------------------------------------------
 
@@ -439,7 +401,8 @@ class Runtime:
 
     def _maybe_snapshot(self) -> None:
         due = (
-            self.last_applied - self._raft.log.snapshot.index
+            (self._resealing is not None and self.last_applied > 0)
+            or self.last_applied - self._raft.log.snapshot.index
             >= self.settings.snapshot_interval_entries
             or self._bytes_since_snapshot >= self.settings.snapshot_interval_bytes
         )
@@ -452,9 +415,17 @@ class Runtime:
         self._snapshotting = True
         self._bytes_since_snapshot = 0
         meta = SnapshotMeta(index, term, self.membership)
-        self._supervisor.start(self._snapshot(meta, self._machine.capture()), "snapshot")
+        # Only a snapshot that begins now has nothing in it that an older key has sealed.
+        resealing, self._resealing = self._resealing, None
+        work = self._snapshot(meta, self._machine.capture(), resealing)
+        self._supervisor.start(work, "snapshot")
 
-    async def _snapshot(self, meta: SnapshotMeta, encode: Callable[[], bytes]) -> None:
+    async def _snapshot(
+        self,
+        meta: SnapshotMeta,
+        encode: Callable[[], bytes],
+        resealing: asyncio.Future[frozenset[int]] | None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(
@@ -462,7 +433,12 @@ class Runtime:
             )
             self._raft.compact(meta)
             base = self._raft.log.base_index
-            await loop.run_in_executor(self._writer, self._disk.remove_segments, base)
+            if resealing is None:
+                await loop.run_in_executor(self._writer, self._disk.remove_segments, base)
+            else:
+                keys = await loop.run_in_executor(self._writer, self._disk.reseal, base)
+                if not resealing.done():
+                    resealing.set_result(keys)
         except DiskFull as error:
             log.error("no snapshot was taken: %s", error.message)
             await asyncio.sleep(self.settings.disk_retry_seconds)
@@ -470,6 +446,7 @@ class Runtime:
             self._fail(error)
         finally:
             self._snapshotting = False
+            _refuse(resealing, Unavailable("the log was not written again: try it again later"))
 
     async def _send_snapshot(self, message: InstallSnapshot) -> None:
         loop = asyncio.get_running_loop()
@@ -488,3 +465,8 @@ class Runtime:
         self._raft.snapshot_reported(peer, arrived=arrived)
         if self._running:
             self._schedule()
+
+
+def _refuse(future: asyncio.Future[frozenset[int]] | None, error: SwarmError) -> None:
+    if future is not None and not future.done():
+        future.set_exception(error)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -18,6 +18,7 @@ import grpc.aio
 from manager.raft import codec, snapshots
 from manager.raft.membership import Member, Membership
 from manager.raft.messages import InstallSnapshot, Message
+from manager.raft.seams import Receiver
 from pyswarm.aio import Backoff, Supervisor
 from pyswarm.api.v1 import raft_pb2 as pb
 from pyswarm.api.v1 import raft_pb2_grpc as rpc
@@ -52,32 +53,6 @@ Authorize = Callable[[Any], str]
 
 _BROKEN = (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError, SwarmError)
 """What a call to a peer may end with; grpcio raises InvalidStateError on a call that has ended."""
-
-
-class Receiver(Protocol):
-    """What the transport knows of the node."""
-
-    raft_id: int
-
-    def receive(self, messages: Sequence[Message]) -> None:
-        """Messages arrived."""
-        ...
-
-    def unreachable(self, raft_id: int) -> None:
-        """Messages to the member were lost."""
-        ...
-
-    def check_sender(self, raft_id: int, node_id: str) -> None:
-        """Raise SwarmError where messages of the member are not taken."""
-        ...
-
-    def told_removed(self) -> None:
-        """Another member says that this one was removed."""
-        ...
-
-    def snapshot_limit_bytes(self) -> int:
-        """The largest snapshot that is taken."""
-        ...
 
 
 class PeerTransport:
