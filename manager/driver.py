@@ -21,6 +21,7 @@ import manager.allocator.driver
 import manager.orchestrator.driver
 import manager.scheduler.driver
 from certs.disk import CertificateDirectory
+from certs.seal import KEY_BYTES
 from certs.tokens import new_token
 from manager.ca.driver import StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
@@ -156,6 +157,7 @@ class Manager:
                 logs=lambda: self.dispatcher.logs,
                 new_id=new_id,
                 new_token=lambda digest: new_token(digest, os.urandom(ID_BYTES)),
+                new_key=lambda: os.urandom(KEY_BYTES),
                 clock=time.time,
                 with_raft_status=self.with_raft_status,
                 manager_address=lambda: self.config.address,

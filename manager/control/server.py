@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
+from certs.unlock import format_unlock_key
 from manager.control import checks, edits, view_of
 from manager.control.filters import Filters
 from manager.control.watch.driver import watch
@@ -48,6 +49,8 @@ class ControlContext:
     new_id: Callable[[], str]
     new_token: Callable[[str], str]
     """A fresh join token for this root digest."""
+    new_key: Callable[[], bytes]
+    """A fresh unlock key."""
     clock: Callable[[], float]
     with_raft_status: Callable[[Node], Node]
     manager_address: Callable[[], str]
@@ -322,7 +325,8 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     async def UpdateCluster(
         self, request: control_pb2.UpdateClusterRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Cluster:
-        """New settings, new join tokens."""
+        """New settings, new join tokens, a new unlock key."""
+        fresh = self._context.new_key()
         spec = from_message(ClusterSpec, request.spec) if request.HasField("spec") else None
         if spec is not None:
             view_of.check_cluster(spec)
@@ -338,6 +342,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
                 root = replace(root, manager_token=self._context.new_token(root.digest))
             meta = replace(cluster.meta, updated_at=self._now())
             changed = replace(cluster, root_ca=root, spec=spec or cluster.spec, meta=meta)
+            changed = edits.set_unlock_key(changed, fresh, rotate=request.rotate_unlock_key)
             tx.put(changed)
             return changed
 
@@ -354,6 +359,14 @@ class ControlServer(control_pb2_grpc.ControlServicer):
             manager=cluster.root_ca.manager_token,
             manager_address=self._context.manager_address(),
         )
+
+    async def GetUnlockKey(
+        self, request: control_pb2.Empty, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> control_pb2.UnlockKey:
+        """What a manager that restarts must be shown; empty without autolock."""
+        [cluster] = self._store.view.list(Cluster)
+        key = format_unlock_key(cluster.unlock_key)
+        return control_pb2.UnlockKey(key=key, version=cluster.meta.version)
 
     # ---- streams ----
 

@@ -137,9 +137,9 @@ def veiled(secret: Secret) -> Secret:
 
 
 def public(cluster: Cluster) -> Cluster:
-    """The cluster without the root key and the tokens."""
+    """The cluster without the root key, the tokens and the unlock key."""
     root = replace(cluster.root_ca, key_pem=b"", worker_token="", manager_token="")
-    return replace(cluster, root_ca=root)
+    return replace(cluster, root_ca=root, unlock_key=b"")
 
 
 def check_cluster(spec: ClusterSpec) -> None:

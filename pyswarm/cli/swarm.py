@@ -1,4 +1,4 @@
-"""`pyswarm swarm`: init, join, join-token, leave, update."""
+"""`pyswarm swarm`: init, join, join-token, leave, update; the rest of it is in `unlock`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2, local_pb2
+from pyswarm.cli import unlock
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.service_flags import DURATION
+from pyswarm.cli.unlock import add_autolock, how_to_unlock, unlock_key
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Cluster, ClusterSpec
 from pyswarm.wire import from_message, to_message
@@ -42,6 +44,7 @@ def register(parsers: Parsers) -> None:
     leave.add_argument("-f", "--force", action="store_true", help="also as a manager")
     update = command(swarm, "update", "Update the swarm", _update)
     _add_settings(update)
+    unlock.register(swarm)
 
 
 def _add_settings(parser: Any) -> None:
@@ -54,6 +57,7 @@ def _add_settings(parser: Any) -> None:
     )
     parser.add_argument("--task-history-limit", type=int, help="Task history retention limit (5)")
     parser.add_argument("--snapshot-interval", type=int, help="Log entries between snapshots")
+    add_autolock(parser)
 
 
 def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
@@ -64,6 +68,7 @@ def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
         "heartbeat_misses": args.dispatcher_heartbeat_misses,
         "task_history_limit": args.task_history_limit,
         "snapshot_interval_entries": args.snapshot_interval,
+        "autolock": args.autolock,
     }
     return replace(old, **{key: value for key, value in given.items() if value is not None})
 
@@ -88,6 +93,8 @@ async def _init(args: Namespace, connection: Connection) -> int:
         "To add a manager to this swarm, run 'pyswarm swarm join-token manager' and follow the "
         "instructions."
     )
+    if args.autolock:
+        print("\n" + how_to_unlock(await unlock_key(connection)))
     return 0
 
 
@@ -143,4 +150,6 @@ async def _update(args: Namespace, connection: Connection) -> int:
     request = control_pb2.UpdateClusterRequest(version=cluster.meta.version, spec=to_message(spec))
     await connection.call(connection.control.UpdateCluster(request))
     print("Swarm updated.")
+    if spec.autolock and not cluster.spec.autolock:
+        print(how_to_unlock(await unlock_key(connection)))
     return 0

@@ -16,6 +16,8 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+import grpc.aio
+
 import certs.client as ca_client
 from agent.driver import Agent
 from agent.executor.containers import Containers
@@ -23,6 +25,8 @@ from certs import x509
 from certs.authority import new_authority
 from certs.disk import CertificateDirectory
 from certs.driver import Keeper
+from certs.seal import KEY_BYTES
+from certs.unlock import Lock, Locked, parse_unlock_key
 from manager.control import view_of
 from manager.driver import Manager, ManagerConfig, new_id
 from manager.raft.settings import RaftSettings
@@ -30,7 +34,8 @@ from manager.roles.quorum import raft_id_of
 from overlay.driver import Overlay
 from pyswarm.aio import Backoff, Lagged, Supervisor
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc, local_pb2
-from pyswarm.daemon import machine
+from pyswarm.daemon import lock, machine
+from pyswarm.daemon.joining import learn
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
 from pyswarm.daemon.settings import Settings
 from pyswarm.errors import (
@@ -60,7 +65,6 @@ from pyswarm.wire import from_message
 log = logging.getLogger(__name__)
 
 JOIN_SECONDS = 30.0
-CALL_SECONDS = 10.0
 LEAVE_SECONDS = 20.0
 ALREADY = (
     'This node is already part of a swarm. Use "pyswarm swarm leave" to leave this swarm and join '
@@ -85,6 +89,8 @@ class SwarmNode:
         self.manager: Manager | None = None
         self.problem = ""
         self.removed = False
+        self.locked = False
+        """Whether this manager waits for the unlock key, and does nothing else."""
         self.fatal = asyncio.Event()
         """Set when the process should end: its consensus failed, and a restart may mend it."""
         self._mtu_bytes = 0
@@ -96,13 +102,34 @@ class SwarmNode:
         self.membership = self._file.load()
         if self.membership is None:
             return
-        credentials = self._certificates.load()
+        try:
+            credentials = self._certificates.load()
+        except Locked as error:
+            self.locked = True
+            log.warning(error.message)
+            return
         if credentials is None:
             raise FailedPrecondition(
                 f"{self.settings.state_directory} names a swarm, but its certificate is missing: "
                 "restore the directory, or remove it and join again"
             )
         await self._serve(credentials)
+
+    async def unlock(self, key: str) -> None:
+        """Open a locked manager's keys and go on; `key` is what the user typed."""
+        async with self._lock:
+            if not self.locked:
+                raise FailedPrecondition(lock.NOT_LOCKED)
+            credentials = self._certificates.load(parse_unlock_key(key))
+            assert credentials is not None, "a locked manager has its file"
+            self.locked = False
+            try:
+                await self._serve(credentials)
+            except BaseException as error:
+                # Half of it may run by now. The process ends, as it does where a start fails.
+                self.problem = f"the unlocked manager could not start: {error}"
+                self.fatal.set()
+                raise
 
     async def stop(self) -> None:
         """Stop serving; containers go on running."""
@@ -123,6 +150,11 @@ class SwarmNode:
         self._supervisor.start(keeper.run(), "certificate")
         if self.membership.manager:
             await self._start_manager(keeper, first)
+        self.agent = await self._make_agent()
+        await self.agent.start()
+
+    async def _make_agent(self) -> Agent:
+        assert self.membership is not None, "an agent is part of a swarm"
         host, _ = machine.split_address(self.membership.address, 0)
         self._mtu_bytes = await asyncio.to_thread(machine.interface_mtu_bytes, host)
         overlay = Overlay(
@@ -132,7 +164,7 @@ class SwarmNode:
             underlay_address=host,
             vxlan_port=self.membership.vxlan_port,
         )
-        self.agent = Agent(
+        return Agent(
             self.membership.node_id,
             runtime=self._runtime,
             overlay=overlay,
@@ -140,12 +172,15 @@ class SwarmNode:
             run_directory=self.settings.run_directory,
             describe=self.describe,
             underlay_address=host,
-            channels=self._pool.get,
+            channels=self._channel,
             managers=self.manager_addresses,
             on_managers=self._remember_managers,
             on_removed=self._was_removed,
         )
-        await self.agent.start()
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        assert self._pool is not None, "an agent works between the pool's beginning and its end"
+        return self._pool.get(address)
 
     async def _start_manager(self, keeper: Keeper, first: tuple[Cluster, Node] | None) -> None:
         assert self.membership is not None, "a manager is part of a swarm"
@@ -165,6 +200,7 @@ class SwarmNode:
         self.manager = Manager(config, keeper.current, self._pool, first)
         await self.manager.start()
         self._supervisor.start(self._watch_consensus(self.manager), "consensus")
+        self._supervisor.start(lock.follow(self.manager, self._certificates, keeper), "lock")
 
     async def _watch_consensus(self, manager: Manager) -> None:
         await manager.raft.failed.wait()
@@ -233,6 +269,7 @@ class SwarmNode:
                     managers=(address,),
                 ),
                 credentials,
+                lock.lock_of(cluster),
                 (cluster, node),
             )
             return local_pb2.InitResponse(
@@ -265,6 +302,7 @@ class SwarmNode:
             id=cluster_id,
             spec=spec,
             root_ca=root,
+            unlock_key=os.urandom(KEY_BYTES) if spec.autolock else b"",
             address_pools=tuple(request.address_pools) or DEFAULT_POOLS,
             subnet_bits=request.subnet_bits or DEFAULT_SUBNET_BITS,
             vxlan_port=request.vxlan_port or Cluster().vxlan_port,
@@ -284,10 +322,11 @@ class SwarmNode:
         self,
         membership: SwarmMembership,
         credentials: Credentials,
+        sealed_with: Lock,
         first: tuple[Cluster, Node] | None = None,
     ) -> None:
         """Become part of a swarm; a failure leaves the node outside, as it was."""
-        self._certificates.store(credentials)
+        self._certificates.create(credentials, sealed_with)
         self.membership = membership
         try:
             await self._serve(credentials, first)
@@ -300,6 +339,9 @@ class SwarmNode:
         agent, self.agent = self.agent, None
         if agent is not None:
             await agent.stop()
+        elif self.locked:
+            agent = await self._make_agent()  # for what it has left here when it last worked
+        if agent is not None:
             await agent.wipe()
         if self.manager is not None:
             await self.manager.stop(transfer=False)
@@ -310,6 +352,7 @@ class SwarmNode:
             await self._pool.close()
             self._pool = None
         self.membership = None
+        self.locked = False
         self._file.remove()
         self._certificates.remove()
         for name in ("manager", "worker", "overlay"):
@@ -335,15 +378,16 @@ class SwarmNode:
                 timeout_seconds=JOIN_SECONDS,
             )
             identity = credentials.identity
+            vxlan_port, sealed_with = await learn(addresses, credentials)
             membership = SwarmMembership(
                 node_id=identity.node_id,
                 cluster_id=identity.cluster_id,
                 address=address,
                 manager=identity.role == NodeRole.MANAGER,
-                vxlan_port=await self._data_path_port(addresses, credentials),
+                vxlan_port=vxlan_port,
                 managers=tuple(addresses),
             )
-            await self._enter(membership, credentials)
+            await self._enter(membership, credentials, sealed_with)
             if membership.manager:
                 try:
                     await self._join_raft(addresses, address)
@@ -351,23 +395,6 @@ class SwarmNode:
                     await self._abandon()
                     raise
             return local_pb2.JoinResponse(node_id=membership.node_id, manager=membership.manager)
-
-    async def _data_path_port(self, addresses: list[str], credentials: Credentials) -> int:
-        """The swarm's UDP port of VXLAN, asked of the first manager that answers."""
-        pool = ChannelPool(lambda: credentials)
-        try:
-            problem: SwarmError = Unavailable("no manager answers")
-            for address in addresses:
-                stub = control_pb2_grpc.ControlStub(pool.get(address))
-                try:
-                    with swarm_errors(address):
-                        cluster = await stub.GetCluster(control_pb2.Empty(), timeout=CALL_SECONDS)
-                    return int(cluster.vxlan_port)
-                except SwarmError as error:
-                    problem = error
-            raise problem
-        finally:
-            await pool.close()
 
     async def _join_raft(self, addresses: list[str], address: str) -> None:
         request = control_pb2.JoinRaftRequest(address=address)
@@ -407,6 +434,8 @@ class SwarmNode:
         async with self._lock:
             if self.membership is None:
                 raise FailedPrecondition("This node is not part of a swarm")
+            if self.locked and not force:
+                raise FailedPrecondition(lock.LEAVE_LOCKED)
             if self.membership.manager and not force:
                 raise FailedPrecondition(
                     "You are attempting to leave the swarm on a node that is participating as a "
@@ -417,7 +446,7 @@ class SwarmNode:
             await self._abandon()
 
     async def _say_goodbye(self) -> None:
-        if self.removed:
+        if self.removed or self.locked:
             return
         if self.manager is not None:
             others = [a for a in self.manager_addresses() if a != self._own_address()]

@@ -38,7 +38,13 @@ def test_a_sealed_file_shows_the_certificates_and_no_key():
     content = encode(file(Lock(KEY, 1)), SALT)
     assert MANAGER.certificate_pem in content
     assert MANAGER.root_pem in content
-    for secret in (b"PRIVATE", b"DATA KEYS", MANAGER.key_pem.splitlines()[1], b"01" * 32, b"02" * 32):
+    for secret in (
+        b"PRIVATE",
+        b"DATA KEYS",
+        MANAGER.key_pem.splitlines()[1],
+        b"01" * 32,
+        b"02" * 32,
+    ):
         assert secret not in content
 
 

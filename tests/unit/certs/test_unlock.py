@@ -23,10 +23,21 @@ def test_every_key_comes_back(key):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "SWMKEY-1-", TEXT[:-1], TEXT + "A", TEXT[9:], TEXT.replace("-1-", "-2-"), "SWMKEY-1-é", "x"],
+    [
+        "",
+        "SWMKEY-1-",
+        TEXT[:-1],
+        TEXT + "A",
+        TEXT[9:],
+        TEXT.replace("-1-", "-2-"),
+        "SWMKEY-1-é",
+        "x",
+    ],
 )
 def test_anything_else_gets_one_sentence(text):
-    with pytest.raises(WrongUnlockKey, match="^swarm could not be unlocked: invalid key provided$"):
+    with pytest.raises(
+        WrongUnlockKey, match=r"^swarm could not be unlocked: invalid key provided$"
+    ):
         parse_unlock_key(text)
 
 
