@@ -17,9 +17,9 @@ from typing import Final
 
 from certs import keyfile, x509
 from certs.keyfile import KeyFile
-from certs.keyring import KeyRing
+from certs.keyring import NO_KEYS, KeyRing
 from certs.seal import KEY_BYTES, RANDOM_BYTES, SALT_BYTES, RingCryptor
-from certs.unlock import Lock, Locked, WrongUnlockKey
+from certs.unlock import OPEN, Lock, Locked, WrongUnlockKey
 from pyswarm.errors import DataLoss, FailedPrecondition, SwarmError
 from pyswarm.model.states import NodeRole
 from pyswarm.rpc import Credentials, read_identity
@@ -63,10 +63,10 @@ class CertificateDirectory:
         self._held = held
         return Credentials(held.certificate_pem, held.key_pem, held.root_pem)
 
-    def create(self, credentials: Credentials, lock: Lock = Lock()) -> None:
+    def create(self, credentials: Credentials, lock: Lock = OPEN) -> None:
         """Begin anew with these credentials, whatever an earlier try has left here."""
         self._cryptor = None
-        self._save(_file_of(credentials, lock=lock))
+        self._save(_file_of(credentials, NO_KEYS, lock))
 
     def store(self, credentials: Credentials) -> None:
         """Replace the stored credentials, and keep the data keys; on disk when this returns.
@@ -78,12 +78,12 @@ class CertificateDirectory:
             self.load()
         held = self._held
         if held is None:
-            self._save(_file_of(credentials))
+            self._save(_file_of(credentials, NO_KEYS, OPEN))
         elif held.lock.key and credentials.identity.role != NodeRole.MANAGER:
             self._cryptor = None
-            self._save(_file_of(credentials))
+            self._save(_file_of(credentials, NO_KEYS, OPEN))
         else:
-            self._save(_file_of(credentials, ring=held.ring, lock=held.lock))
+            self._save(_file_of(credentials, held.ring, held.lock))
 
     def cryptor(self) -> RingCryptor:
         """The cryptor with this node's data keys; the first one is made at the first call."""
@@ -191,9 +191,7 @@ def _read(path: Path) -> bytes | None:
     return content
 
 
-def _file_of(
-    credentials: Credentials, *, ring: KeyRing = KeyRing(), lock: Lock = Lock()
-) -> KeyFile:
+def _file_of(credentials: Credentials, ring: KeyRing, lock: Lock) -> KeyFile:
     return KeyFile(
         key_pem=credentials.key_pem,
         certificate_pem=credentials.certificate_pem,

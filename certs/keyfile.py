@@ -16,9 +16,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from certs.keyring import KeyRing, decode_ring, encode_ring
+from certs.keyring import NO_KEYS, KeyRing, decode_ring, encode_ring
 from certs.seal import SALT_BYTES, Cryptor
-from certs.unlock import Lock, Locked, WrongUnlockKey
+from certs.unlock import OPEN, Lock, Locked, WrongUnlockKey
 from pyswarm.errors import DataLoss
 
 LOCKED: Final = (
@@ -38,8 +38,8 @@ class KeyFile:
     key_pem: bytes = field(repr=False)
     certificate_pem: bytes
     root_pem: bytes
-    ring: KeyRing = KeyRing()
-    lock: Lock = Lock()
+    ring: KeyRing = NO_KEYS
+    lock: Lock = OPEN
 
 
 def encode(file: KeyFile, salt: bytes) -> bytes:
@@ -66,7 +66,7 @@ def decode(content: bytes, unlock_key: bytes = b"") -> KeyFile:
     rest = [_block(label, body) for label, body in blocks if label != _DATA]
     if len(data) > 1 or len(rest) < 3:
         raise ValueError(f"it has {len(rest)} parts, not 3")
-    ring, version = _decode_data(data[0]) if data else (KeyRing(), 0)
+    ring, version = _decode_data(data[0]) if data else (NO_KEYS, 0)
     lock = Lock(unlock_key if sealed else b"", version)
     return KeyFile(
         key_pem=rest[0],

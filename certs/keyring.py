@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from certs.seal import KEY_BYTES, NUMBER_MAX
 
@@ -40,6 +41,9 @@ class KeyRing:
         """The ring without the keys that are neither current nor among `numbers`."""
         kept = {self.current, *numbers}
         return KeyRing({number: key for number, key in self.keys.items() if number in kept})
+
+
+NO_KEYS: Final = KeyRing()
 
 
 def encode_ring(ring: KeyRing) -> bytes:

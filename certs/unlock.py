@@ -36,6 +36,10 @@ class Lock:
     version: int = 0
 
 
+OPEN: Final = Lock()
+"""Keys in the clear, and no record that has asked for anything else."""
+
+
 def format_unlock_key(key: bytes) -> str:
     """The key for people; empty where there is none."""
     return PREFIX + base64.b64encode(key).decode().rstrip("=") if key else ""

@@ -110,7 +110,7 @@ def update_labels(old: Payload, spec: PayloadSpec, now: float) -> Payload:
 
 
 def set_unlock_key(cluster: Cluster, fresh: bytes, *, rotate: bool) -> Cluster:
-    """The cluster with the unlock key that its settings ask for: none, the one it has, or `fresh`."""
+    """The cluster with the unlock key that its settings ask for: none, the old one, or `fresh`."""
     if not cluster.spec.autolock:
         if rotate:
             raise FailedPrecondition("cannot rotate because autolock is not turned on")

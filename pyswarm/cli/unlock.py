@@ -52,12 +52,18 @@ async def _unlock(args: Namespace, connection: Connection) -> int:
         raise FailedPrecondition("This node is not part of a swarm")
     if info.state != "locked":
         raise FailedPrecondition("swarm is not locked")
-    if sys.stdin.isatty():
-        key = getpass("Please enter unlock key: ")
-    else:
-        key = sys.stdin.readline(_TYPED_MOST)
-    await connection.call(connection.local.Unlock(local_pb2.UnlockRequest(key=key.strip())))
+    request = local_pb2.UnlockRequest(key=_typed_key())
+    await connection.call(connection.local.Unlock(request))
     return 0
+
+
+def _typed_key() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline(_TYPED_MOST).strip()
+    try:
+        return getpass("Please enter unlock key: ").strip()
+    except EOFError:
+        return ""
 
 
 async def _unlock_key(args: Namespace, connection: Connection) -> int:

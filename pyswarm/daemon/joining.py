@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from certs.unlock import Lock, parse_unlock_key
+from certs.unlock import OPEN, Lock, parse_unlock_key
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc
 from pyswarm.errors import SwarmError, Unavailable
 from pyswarm.model import NodeRole
@@ -27,7 +27,7 @@ async def learn(addresses: Sequence[str], credentials: Credentials) -> tuple[int
             try:
                 with swarm_errors(address):
                     cluster = await stub.GetCluster(control_pb2.Empty(), timeout=CALL_SECONDS)
-                    lock = Lock()
+                    lock = OPEN
                     if credentials.identity.role == NodeRole.MANAGER:
                         answer = await stub.GetUnlockKey(control_pb2.Empty(), timeout=CALL_SECONDS)
                         lock = _lock_of(answer)

@@ -35,7 +35,7 @@ def test_a_ring_is_read_as_it_was_written(keys):
 
 @pytest.mark.parametrize("data", [b"1", b"1 00", b"x " + b"00" * 32, b"0 " + b"00" * 32, b"\xff"])
 def test_a_damaged_ring_is_refused(data):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         decode_ring(data)
 
 
