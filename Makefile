@@ -28,7 +28,7 @@ test: venv-dev
 	@deploy/run-tests.sh
 
 check: venv-dev
-	$(PYTHON) -m pytest -q tests/tidy tests/unit
+	$(PYTHON) -m pytest -q -n 4 tests/tidy tests/unit
 
 bench: venv-dev
 	$(PYTHON) tests/bench/run.py

@@ -27,6 +27,16 @@ from pyswarm.rpc import Credentials, read_identity
 _FILE_BYTES_MOST: Final = 64 * 1024
 
 
+def new_ring() -> KeyRing:
+    """A first data key."""
+    return NO_KEYS.rotated(os.urandom(KEY_BYTES))
+
+
+def cryptor_of(ring: KeyRing) -> RingCryptor:
+    """A cryptor with the keys of `ring`."""
+    return RingCryptor(ring.keys, os.urandom(RANDOM_BYTES))
+
+
 class CertificateDirectory:
     """Stores and loads what a node is. All calls come from one thread.
 
@@ -63,10 +73,10 @@ class CertificateDirectory:
         self._held = held
         return Credentials(held.certificate_pem, held.key_pem, held.root_pem)
 
-    def create(self, credentials: Credentials, lock: Lock = OPEN) -> None:
+    def create(self, credentials: Credentials, lock: Lock = OPEN, ring: KeyRing = NO_KEYS) -> None:
         """Begin anew with these credentials, whatever an earlier try has left here."""
         self._cryptor = None
-        self._save(_file_of(credentials, NO_KEYS, lock))
+        self._save(_file_of(credentials, ring, lock))
 
     def store(self, credentials: Credentials) -> None:
         """Replace the stored credentials, and keep the data keys; on disk when this returns.
@@ -89,10 +99,10 @@ class CertificateDirectory:
         """The cryptor with this node's data keys; the first one is made at the first call."""
         held = self._require()
         if not held.ring.keys:
-            held = replace(held, ring=held.ring.rotated(os.urandom(KEY_BYTES)))
+            held = replace(held, ring=new_ring())
             self._save(held)
         if self._cryptor is None:
-            self._cryptor = RingCryptor(held.ring.keys, os.urandom(RANDOM_BYTES))
+            self._cryptor = cryptor_of(held.ring)
         return self._cryptor
 
     # ---- the lock, and new data keys ----

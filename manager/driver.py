@@ -32,6 +32,7 @@ from manager.raft.driver import RaftNode
 from manager.raft.membership import Member, Membership
 from manager.raft.settings import RaftSettings
 from manager.raft.transport import PeerTransport
+from manager.recovery.server import HealthServer, RecoveryContext
 from manager.roles.quorum import raft_id_of, reachable
 from manager.roles.server import MembershipServer, RolesContext
 from manager.server import ACCESS
@@ -43,6 +44,7 @@ from pyswarm.api.v1 import (
     control_pb2,
     control_pb2_grpc,
     dispatcher_pb2_grpc,
+    recovery_pb2_grpc,
 )
 from pyswarm.errors import SwarmError
 from pyswarm.model import (
@@ -164,7 +166,9 @@ class Manager:
             )
         )
         service = control_pb2.DESCRIPTOR.services_by_name["Control"]
-        self.control = LeaderFirst(service, control, self.is_leading, self._leader_channel)
+        self.control = LeaderFirst(
+            service, control, self.is_leading, self._leader_channel, lambda: self.raft.trouble
+        )
         roles = MembershipServer(
             RolesContext(
                 store=self.store,
@@ -181,6 +185,14 @@ class Manager:
         control_pb2_grpc.add_MembershipServicer_to_server(roles, server)
         dispatcher_pb2_grpc.add_DispatcherServicer_to_server(self.dispatcher, server)
         ca_pb2_grpc.add_NodeCAServicer_to_server(NodeCAServer(authority), server)
+        self.recovery = RecoveryContext(
+            node_id=self.config.node_id,
+            store=self.store,
+            raft=self.raft,
+            pool=self._pool,
+            directory=self.config.directory / "raft",
+        )
+        recovery_pb2_grpc.add_HealthServicer_to_server(HealthServer(self.recovery), server)
         self._transport.add_to(server)
         ca_pb2_grpc.add_BootstrapServicer_to_server(BootstrapServer(authority), self._bootstrap)
 

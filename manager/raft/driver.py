@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from manager.raft.leader import Leader
 from manager.raft.membership import Change, Member, RemoveMember
+from manager.raft.messages import Entry, Message
 from manager.raft.runtime import RoleCallback, Runtime
 from manager.raft.seams import StateMachine, Transport
 from pyswarm.errors import (
@@ -36,6 +38,22 @@ class RaftNode(Runtime):
     All methods belong to the event loop.
     """
 
+    @cached_property
+    def heard(self) -> dict[int, float]:
+        """The loop's time at the last messages of each member."""
+        return {}
+
+    def receive(self, messages: Sequence[Message]) -> None:
+        """Messages of one peer arrived."""
+        for message in messages[:1]:
+            self.heard[message.sender] = asyncio.get_running_loop().time()
+        super().receive(messages)
+
+    def unapplied(self) -> tuple[Entry, ...]:
+        """What is in the log behind the applied entries, committed or not."""
+        log = self._raft.log
+        return log.slice(self.last_applied + 1, log.last_index, 1 << 62)
+
     async def stop(self, transfer: bool = True) -> None:
         """Leave the leadership to another, where there is one, and close the disk."""
         if self._running and transfer:
@@ -53,6 +71,11 @@ class RaftNode(Runtime):
                 await self.transfer_leadership(max(able)[1], HANDOVER_SECONDS)
             except SwarmError as error:
                 log.warning("leaving without a successor: %s", error.message)
+
+    @property
+    def trouble(self) -> SwarmError | None:
+        """What keeps this member from leading, where it is known."""
+        return self._disk_full
 
     async def propose(self, data: bytes, timeout: float) -> int:
         """Put `data` into the log; its index once it is committed and applied here.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,12 +28,7 @@ from manager.raft.status import RaftStatus, status_of
 from manager.raft.transport import RemovedSender
 from manager.raft.wal import Cryptor
 from pyswarm.aio import Supervisor
-from pyswarm.errors import (
-    NotLeader,
-    PermissionDenied,
-    SwarmError,
-    Unavailable,
-)
+from pyswarm.errors import NotLeader, PermissionDenied, SwarmError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +76,7 @@ class Runtime:
         self._to_apply: deque[Entry] = deque()
         self._batch: tuple[Entry, ...] = ()
         self._proposals = Proposals()
+        self._gathering: asyncio.TimerHandle | None = None
         self._reads: dict[int, asyncio.Future[int]] = {}
         self._next_read = random.getrandbits(48)
         self._waiting = Waiting()
@@ -275,9 +272,14 @@ class Runtime:
     def _append_proposals(self) -> None:
         if not self._proposals.queued:
             return
-        if self._raft.is_leader and self._proposals.gathers(self.term):
-            return
-        batch = self._proposals.take()
+        loop = asyncio.get_running_loop()
+        if self._raft.is_leader:
+            wait = self._proposals.wait_seconds(self.term, loop.time())
+            if wait > 0:
+                if wait < math.inf and self._gathering is None:
+                    self._gathering = loop.call_later(wait, self._gathered)
+                return
+        batch = self._proposals.begin(loop.time())
         if not batch:
             return
         try:
@@ -288,6 +290,10 @@ class Runtime:
             self._proposals.refused(batch, error)
         else:
             self._proposals.appended(first, self.term, batch)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self._schedule()
 
     def _send(self, messages: list[Message]) -> None:
         small = [message for message in messages if not isinstance(message, InstallSnapshot)]

@@ -1,4 +1,4 @@
-"""`pyswarm swarm`: init, join, join-token, leave, update; the rest of it is in `unlock`."""
+"""`pyswarm swarm`: init, join, join-token, leave, update; `unlock` and `recovery` have the rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2, local_pb2
-from pyswarm.cli import unlock
+from pyswarm.cli import recovery, unlock
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.service_flags import DURATION
@@ -28,6 +28,14 @@ def register(parsers: Parsers) -> None:
     init.add_argument("--data-path-port", type=int, default=0, help="UDP port of VXLAN (4789)")
     init.add_argument("--default-addr-pool", action="append", default=[], help="in CIDR format")
     init.add_argument("--default-addr-pool-mask-length", type=int, default=24, help="(24)")
+    init.add_argument(
+        "--force-new-cluster",
+        action="store_true",
+        help="Go on with this manager alone, after the others were lost",
+    )
+    init.add_argument(
+        "--dry-run", action="store_true", help="with --force-new-cluster: only say what it does"
+    )
     _add_settings(init)
     join = command(swarm, "join", "Join a swarm as a node and/or manager", _join)
     join.add_argument("--token", required=True, help="Token for entry into the swarm")
@@ -45,6 +53,7 @@ def register(parsers: Parsers) -> None:
     update = command(swarm, "update", "Update the swarm", _update)
     _add_settings(update)
     unlock.register(swarm)
+    recovery.register(swarm)
 
 
 def _add_settings(parser: Any) -> None:
@@ -74,6 +83,10 @@ def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
 
 
 async def _init(args: Namespace, connection: Connection) -> int:
+    if args.force_new_cluster:
+        return await recovery.force_new_cluster(args, connection)
+    if args.dry_run:
+        raise InvalidArgument("--dry-run belongs to --force-new-cluster")
     answer = await connection.call(
         connection.local.Init(
             local_pb2.InitRequest(

@@ -25,6 +25,7 @@ from certs import x509
 from certs.authority import new_authority
 from certs.disk import CertificateDirectory
 from certs.driver import Keeper
+from certs.keyring import NO_KEYS, KeyRing
 from certs.seal import KEY_BYTES
 from certs.unlock import Lock, Locked, parse_unlock_key
 from manager.control import view_of
@@ -324,9 +325,13 @@ class SwarmNode:
         credentials: Credentials,
         sealed_with: Lock,
         first: tuple[Cluster, Node] | None = None,
+        ring: KeyRing = NO_KEYS,
     ) -> None:
-        """Become part of a swarm; a failure leaves the node outside, as it was."""
-        self._certificates.create(credentials, sealed_with)
+        """Become part of a swarm; a failure leaves the node outside, as it was.
+
+        `ring` has the data keys of a state that is on disk already.
+        """
+        self._certificates.create(credentials, sealed_with, ring)
         self.membership = membership
         try:
             await self._serve(credentials, first)

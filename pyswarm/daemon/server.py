@@ -28,6 +28,13 @@ NOT_MANAGER = (
 Context = grpc.aio.ServicerContext
 
 
+def why_no_manager(node: SwarmNode) -> str:
+    """The sentence for calls that only a manager answers, where the node is none."""
+    if node.locked:
+        return LOCKED
+    return NOT_MANAGER if node.membership else NOT_IN_SWARM
+
+
 class LocalServer(local_pb2_grpc.LocalServicer):
     """Being in a swarm or not."""
 
@@ -110,9 +117,7 @@ class ControlHere(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
             return None
         if self._node.manager is not None:
             return self._node.manager.control.service(handler_call_details)
-        text = NOT_MANAGER if self._node.membership else NOT_IN_SWARM
-        if self._node.locked:
-            text = LOCKED
+        text = why_no_manager(self._node)
 
         async def refuse(request: Any, context: Any) -> Any:
             raise FailedPrecondition(text)

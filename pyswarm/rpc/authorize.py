@@ -14,12 +14,10 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any
 
-import grpc
-
 from pyswarm.errors import PermissionDenied
 from pyswarm.model.identity import Identity
 from pyswarm.model.states import NodeRole
-from pyswarm.rpc.handlers import Context, Continuation, Handler, around
+from pyswarm.rpc.handlers import Context, Scoped
 from pyswarm.rpc.identity import _caller, peer_identity
 
 
@@ -35,7 +33,7 @@ Table = Mapping[str, Access]
 """Full method name ("/package.Service/Method") -> who may call it."""
 
 
-class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+class Authorizer(Scoped):
     """Refuses what `table` does not allow; handlers find the node with `rpc.caller()`.
 
     `is_removed(node_id)` comes from the node's own copy of the state, which may lag behind; that
@@ -45,31 +43,25 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """
 
     def __init__(self, table: Table, cluster_id: str, is_removed: Callable[[str], bool]) -> None:
+        super().__init__()
         self._table = table
         self._cluster_id = cluster_id
         self._is_removed = is_removed
         self._running: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler:
-        """Wrap the handler of one call."""
-        method = handler_call_details.method
-
-        @asynccontextmanager
-        async def scope(context: Context) -> AsyncIterator[None]:
-            identity = self._admit(method, context)
-            if identity is None:
+    @asynccontextmanager
+    async def scope(self, method: str, context: Context) -> AsyncIterator[None]:
+        """A call that its caller may make, and that `cut` can end."""
+        identity = self._admit(method, context)
+        if identity is None:
+            yield
+            return
+        token = _caller.set(identity)
+        try:
+            async with self._cuttable(identity.node_id):
                 yield
-                return
-            token = _caller.set(identity)
-            try:
-                async with self._cuttable(identity.node_id):
-                    yield
-            finally:
-                _caller.reset(token)
-
-        return around(await continuation(handler_call_details), scope)
+        finally:
+            _caller.reset(token)
 
     def _admit(self, method: str, context: Context) -> Identity | None:
         access = self._table.get(method)

@@ -188,6 +188,7 @@ COMPONENTS = (
     "manager/control",
     "manager/dispatcher",
     "manager/raft",
+    "manager/recovery",
     "manager/state",
     "overlay",
     "pyswarm/cli",
