@@ -101,9 +101,9 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
             deadline = time.monotonic() + LEADER_WAIT_SECONDS
             lost: Unavailable | None = None
             while True:
-                if self._is_leader():
-                    return await _again(here(request, context), lost)
                 try:
+                    if self._is_leader():
+                        return await _again(here(request, context), lost)
                     channel = await self._there(context)
                     call = channel.unary_unary(
                         path,
@@ -114,9 +114,9 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                 except _NowHere:
                     continue
                 except Unavailable as error:
-                    # It no longer leads, or it is gone. The call is made again: a new leader
-                    # serves only once everything that the old one committed is applied, updates
-                    # name the version that they change, and names are unique.
+                    # It no longer leads, hands over, or is gone. The call is made again: a new
+                    # leader serves only once everything that the old one committed is applied,
+                    # updates name the version that they change, and names are unique.
                     if time.monotonic() > deadline:
                         raise
                     if not isinstance(error, NotLeader):

@@ -12,7 +12,7 @@ import pytest
 
 from certs import keyfile
 from certs.keyfile import LOCKED, KeyFile
-from certs.unlock import parse_unlock_key
+from certs.unlock import Locked, parse_unlock_key
 from pyswarm.testing.lab import LabDriver, LabSettings
 from pyswarm.testing.swarm import (
     containers,
@@ -138,6 +138,26 @@ def test_a_manager_that_missed_a_rotation_opens_with_the_key_that_it_knows(
     refused(locked, "m3", old)
     assert unlock(locked, "m3", new).returncode == 0
     wait_whole(locked, "m3")
+
+
+def test_a_promoted_worker_is_sealed_and_a_demoted_manager_is_open(locked: LabDriver) -> None:
+    key = current_key(locked)
+    ok(locked, "node", "promote", "w1")
+    locked.wait_until(lambda: keys(locked, "w1", key).ring.keys, what="w1 has a data key")
+    with pytest.raises(Locked):
+        keys(locked, "w1")
+    locked.wait_until(
+        lambda: nodes(locked)["w1"]["ManagerStatus"] == "Reachable", what="w1 is a manager"
+    )
+    locked.restart_daemon("w1")
+    assert unlock(locked, "w1", key).returncode == 0
+    wait_whole(locked, "w1")
+    ok(locked, "node", "demote", "w1")
+    locked.wait_until(lambda: not keys(locked, "w1").ring.keys, what="w1 is open")
+    locked.wait_until(lambda: not nodes(locked)["w1"]["ManagerStatus"], what="w1 is a worker")
+    locked.restart_daemon("w1")
+    locked.wait_until(lambda: info(locked, "w1")["state"] == "active", what="w1 is back")
+    wait_whole(locked)
 
 
 def test_the_unlock_key_is_in_no_file(locked: LabDriver) -> None:
