@@ -70,6 +70,7 @@ class Agent:
         managers: Callable[[], list[str]],
         on_managers: Callable[[list[str]], None] = lambda addresses: None,
         on_node: Callable[[Node], None] = lambda node: None,
+        on_roots: Callable[[bytes, float], None] = lambda roots_pem, within_seconds: None,
         on_removed: Callable[[], None] = lambda: None,
     ) -> None:
         self.node_id = node_id
@@ -78,6 +79,7 @@ class Agent:
         self._managers = managers
         self._on_managers = on_managers
         self._on_node = on_node
+        self._on_roots = on_roots
         self._on_removed = on_removed
         self._state = WorkerState(state_directory / "worker")
         self._files = TaskFiles(run_directory, state_directory)
@@ -132,7 +134,8 @@ class Agent:
         await self._overlay.stop()
 
     def reconnect(self, reason: str) -> None:
-        """Open a new session: the channels of the old one end soon."""
+        """Open a new session: the channels of the old one end soon, or what the node shows and says
+        of itself has changed."""
         self._link.renew(reason)
 
     async def wipe(self) -> None:
@@ -273,6 +276,7 @@ class Agent:
             log.error("the managers' addresses cannot be remembered: %s", error)
         self._on_managers(list(hello.manager_addresses))
         self._on_node(hello.node)
+        self._on_roots(hello.root_certificate, hello.renewal_spread_seconds)
 
     def on_networks(self, news: NetworkNews) -> bool:
         """Who is where."""

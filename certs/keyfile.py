@@ -1,7 +1,9 @@
 """The bytes of a node's own file: who it is, and every key that it has.
 
-    open     private key | certificate | root | DATA KEYS
-    sealed   SEALED KEYS | certificate | root
+    open     private key | certificate | trusted roots | DATA KEYS
+    sealed   SEALED KEYS | certificate | trusted roots
+
+While the root is rotated, the cross-signed root follows the certificate.
 
 The sealed block holds the private key and the data keys, as they stand in an open file, under the
 swarm's unlock key. All is in one file since all of it changes together: a crash cannot leave one
@@ -14,11 +16,13 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 from certs.keyring import NO_KEYS, KeyRing, decode_ring, encode_ring
 from certs.seal import SALT_BYTES, Cryptor
 from certs.unlock import OPEN, Lock, Locked, WrongUnlockKey
+from certs.x509 import is_root
 from pyswarm.errors import DataLoss
 
 LOCKED: Final = (
@@ -65,13 +69,15 @@ def decode(content: bytes, unlock_key: bytes = b"") -> KeyFile:
     data = [body for label, body in blocks if label == _DATA]
     rest = [_block(label, body) for label, body in blocks if label != _DATA]
     if len(data) > 1 or len(rest) < 3:
-        raise ValueError(f"it has {len(rest)} parts, not 3")
+        raise ValueError("it is too short")
     ring, version = _decode_data(data[0]) if data else (NO_KEYS, 0)
     lock = Lock(unlock_key if sealed else b"", version)
+    key, *certificates = rest
+    chain = list(takewhile(lambda each: not is_root(each), certificates))
     return KeyFile(
-        key_pem=rest[0],
-        certificate_pem=rest[1],
-        root_pem=b"".join(rest[2:]),
+        key_pem=key,
+        certificate_pem=b"".join(chain),
+        root_pem=b"".join(certificates[len(chain) :]),
         ring=ring,
         lock=lock,
     )

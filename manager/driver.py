@@ -19,12 +19,14 @@ from pathlib import Path
 import grpc
 
 import manager.allocator.driver
+import manager.ca.driver
 import manager.orchestrator.driver
 import manager.scheduler.driver
 from certs.disk import CertificateDirectory
 from certs.seal import KEY_BYTES
 from certs.tokens import new_token
-from manager.ca.driver import StoredCAState
+from manager.ca.client import ExternalSigner
+from manager.ca.driver import RootKeeper, StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
@@ -43,6 +45,7 @@ from manager.state.driver import Store
 from manager.state.store import Transaction
 from pyswarm.aio import Lagged, Supervisor
 from pyswarm.api.v1 import (
+    ca_pb2,
     ca_pb2_grpc,
     control_pb2,
     control_pb2_grpc,
@@ -77,6 +80,7 @@ PLANNERS = {
     "allocator": manager.allocator.driver.run,
     "orchestrator": manager.orchestrator.driver.run,
     "scheduler": manager.scheduler.driver.run,
+    "rotation": manager.ca.driver.run,
 }
 RESTART_SECONDS = 1.0
 LEADER_SECONDS = 30.0
@@ -115,6 +119,8 @@ class Manager:
         self.config = config
         self._first = first
         self._pool = pool
+        self._credentials = credentials
+        self._signer = ExternalSigner(credentials)
         self._supervisor = Supervisor("manager")
         self._planners: Supervisor | None = None
         self._role_changed = asyncio.Event()
@@ -124,13 +130,12 @@ class Manager:
         self._authorizer = Authorizer(ACCESS, config.cluster_id, self._is_removed, self._is_demoted)
         host, _, port = config.address.rpartition(":")
         self._main = mutual_server(config.address, credentials, self._authorizer).server
-        self._bootstrap = bootstrap_server(f"{host}:{int(port) + 1}", credentials).server
+        self.bootstrap_address = f"{host}:{int(port) + 1}"
+        self._bootstrap = bootstrap_server(self.bootstrap_address, credentials).server
         self._transport = PeerTransport(
             address=config.address,
             # The transport owns its channels and closes them, so they are not of the pool.
-            connect=lambda address, node_id: secure_channel(
-                address, credentials(), node_name(node_id)
-            ),
+            connect=self._connect,
             authorize=self._raft_peer,
         )
         alone = Membership.of([Member(config.raft_id, config.node_id, config.address)])
@@ -180,6 +185,7 @@ class Manager:
                 manager_address=lambda: self.config.address,
                 check_role=self.roles.check_role,
                 check_unused=self.roles.check_unused,
+                roots=RootKeeper(self.store, self._signer),
             )
         )
         service = control_pb2.DESCRIPTOR.services_by_name["Control"]
@@ -187,7 +193,8 @@ class Manager:
             service, control, self.is_leading, self._leader_channel, lambda: self.raft.trouble
         )
         roles = MembershipServer(self.roles, self.raft, caller)
-        authority = Authority(StoredCAState(self.store, self.is_leading, self.leader_address))
+        state = StoredCAState(self.store, self.is_leading, self.leader_address)
+        authority = self._authority = Authority(state, self._signer)
         server = self._main
         server.add_generic_rpc_handlers((self.control,))
         control_pb2_grpc.add_MembershipServicer_to_server(roles, server)
@@ -287,6 +294,11 @@ class Manager:
         """Whether calls that need the leader are answered here."""
         return self._planners is not None and self.raft.is_leader
 
+    def issue_alone(self, request_pem: bytes) -> ca_pb2.IssuedCertificate:
+        """See `Authority.issue_alone`: this manager signs its own request."""
+        since, _ = self._credentials().validity
+        return self._authority.issue_alone(self.config.node_id, request_pem, since)
+
     def leader_address(self) -> str:
         """The leader's main address, or empty."""
         member = self.raft.membership.get(self.raft.leader_id or 0)
@@ -295,6 +307,11 @@ class Manager:
     def manager_addresses(self) -> list[str]:
         """The addresses of all managers."""
         return [member.address for member in self.raft.membership.members]
+
+    def _connect(self, address: str, node_id: str) -> grpc.aio.Channel:
+        credentials = self._credentials()
+        credentials.check_time(time.time())
+        return secure_channel(address, credentials, node_name(node_id))
 
     def _leader_channel(self) -> grpc.aio.Channel | None:
         address = self.leader_address()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pyswarm.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from pyswarm.model import (
@@ -111,3 +111,10 @@ def set_unlock_key(cluster: Cluster, fresh: bytes, *, rotate: bool) -> Cluster:
             raise FailedPrecondition("cannot rotate because autolock is not turned on")
         return replace(cluster, unlock_key=b"")
     return replace(cluster, unlock_key=fresh) if rotate or not cluster.unlock_key else cluster
+
+
+def is_at(record: Any, committed: Any, version: int) -> bool:
+    """Whether a record is as its committed form was at `version`."""
+    if committed is None or committed.meta.version != version:
+        return False
+    return bool(replace(record, meta=committed.meta) == committed)

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
+from certs.authority import remembered_until
 from certs.unlock import format_unlock_key
 from manager.control import checks, edits, view_of
-from manager.control.filters import Filters
+from manager.control.filters import filters_of
+from manager.control.roots import Roots, rotate_root
 from manager.control.watch.driver import watch
 from manager.logs.driver import LogBroker
 from manager.state.driver import Store
@@ -60,6 +62,7 @@ class ControlContext:
     """Raises where the node cannot take this role."""
     check_unused: Callable[[Node], None]
     """Raises where the node is still a manager."""
+    roots: Roots
 
 
 class ControlServer(control_pb2_grpc.ControlServicer):
@@ -75,7 +78,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.NodeList:
         """All nodes that match, managers with their state as raft sees it now."""
-        wanted = _filters(request)
+        wanted = filters_of(request)
         nodes = [self._context.with_raft_status(n) for n in self._store.view.list(Node)]
         return control_pb2.NodeList(nodes=[to_message(n) for n in nodes if wanted.node(n)])
 
@@ -114,8 +117,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
                     "let it leave the swarm first, or use --force"
                 )
             [cluster] = tx.view.list(Cluster)
-            life = cluster.spec.certificate_life_seconds
-            until = max(self._now() + life, node.certificates_end_at)
+            until = remembered_until(node, cluster.spec, self._now())
             removed = {k: v for k, v in cluster.removed_nodes.items() if v > self._now()}
             tx.put(replace(cluster, removed_nodes={**removed, node.id: until}))
             tx.delete(Node, node.id)
@@ -129,7 +131,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.ServiceList:
         """All services that match, with how many tasks run and should run."""
-        wanted, view = _filters(request), self._store.view
+        wanted, view = filters_of(request), self._store.view
         found = [s for s in view.list(Service) if wanted.service(s) and not s.pending_delete]
         return control_pb2.ServiceList(services=[view_of.counted(view, s) for s in found])
 
@@ -192,7 +194,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.TaskList:
         """All tasks that match, ended ones included."""
-        wanted = _filters(request)
+        wanted = filters_of(request)
         tasks = [to_message(t) for t in self._store.view.list(Task) if wanted.task(t)]
         return control_pb2.TaskList(tasks=tasks)
 
@@ -208,7 +210,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.NetworkList:
         """All networks that match."""
-        wanted = _filters(request)
+        wanted = filters_of(request)
         networks = [to_message(n) for n in self._store.view.list(Network) if wanted.network(n)]
         return control_pb2.NetworkList(networks=networks)
 
@@ -255,7 +257,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.SecretList:
         """All secrets that match, without their content."""
-        wanted = _filters(request)
+        wanted = filters_of(request)
         found = [s for s in self._store.view.list(Secret) if wanted.payload(s)]
         return control_pb2.SecretList(secrets=[to_message(view_of.veiled(s)) for s in found])
 
@@ -289,7 +291,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.ConfigList:
         """All configs that match."""
-        wanted = _filters(request)
+        wanted = filters_of(request)
         configs = [to_message(c) for c in self._store.view.list(Config) if wanted.payload(c)]
         return control_pb2.ConfigList(configs=configs)
 
@@ -345,13 +347,21 @@ class ControlServer(control_pb2_grpc.ControlServicer):
             if request.rotate_manager_token:
                 root = replace(root, manager_token=self._context.new_token(root.digest))
             meta = replace(cluster.meta, updated_at=self._now())
-            changed = replace(cluster, root_ca=root, spec=spec or cluster.spec, meta=meta)
+            settled = self._context.roots.settle(cluster, spec) if spec else cluster.spec
+            changed = replace(cluster, root_ca=root, spec=settled, meta=meta)
             changed = edits.set_unlock_key(changed, fresh, rotate=request.rotate_unlock_key)
             tx.put(changed)
             return changed
 
         changed = await self._store.update(change)
         return to_message(view_of.public(changed))  # type: ignore[no-any-return]
+
+    async def RotateRoot(
+        self, request: control_pb2.RotateRootRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> objects_pb2.Cluster:
+        """Begin a rotation of the root; the answer is the cluster with the new one."""
+        await rotate_root(self._context.roots, request)
+        return await self.GetCluster(control_pb2.Empty(), context)
 
     async def GetJoinTokens(
         self, request: control_pb2.Empty, context: grpc.aio.ServicerContext[Any, Any]
@@ -427,7 +437,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         """
         record: Stored = tx.view.resolve(kind, ref)
         committed: Stored | None = self._store.view.get(kind, record.id)
-        if version and not _is_at(record, committed, version):
+        if version and not edits.is_at(record, committed, version):
             raise SequenceConflict(
                 "update out of sequence: it changed since it was read, try again"
             )
@@ -483,16 +493,3 @@ class ControlServer(control_pb2_grpc.ControlServicer):
 
         await self._store.update(change)
         return control_pb2.Empty()
-
-
-def _filters(request: control_pb2.ListRequest) -> Filters:
-    fields = {name: tuple(getattr(request.filters, name)) for name in Filters.__slots__}
-    filters = Filters(**fields)
-    filters.check()
-    return filters
-
-
-def _is_at(record: Stored, committed: Stored | None, version: int) -> bool:
-    if committed is None or committed.meta.version != version:
-        return False
-    return replace(record, meta=committed.meta) == committed

@@ -46,6 +46,8 @@ COALESCE_SECONDS = 0.02
 STATUS_SECONDS = 0.03
 """Statuses of all nodes that come within this time share one write."""
 LOGS_WAITING_MAX = 64
+RENEWALS_PER_SECOND = 10.0
+"""Nodes that renew in a second while the root is rotated: each costs a few handshakes."""
 
 
 @dataclass(slots=True)
@@ -282,7 +284,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             manager_addresses=self._context.manager_addresses(),
             node=to_message(node),
             cluster_id=cluster.id,
-            root_certificate=cluster.root_ca.certificate_pem,
+            root_certificate=cluster.root_ca.trusted_pem,
+            renewal_spread_seconds=self._store.view.count(Node) / RENEWALS_PER_SECOND,
         )
 
     def _send_logs(self, node_id: str, subscription: dispatcher_pb2.LogSubscription) -> bool:

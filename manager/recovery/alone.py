@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from certs.authority import remembered_until
 from manager.raft.core import Saved
 from manager.raft.membership import Member, Membership, decode_change
 from manager.raft.messages import Entry, EntryKind, SnapshotMeta
@@ -129,15 +130,14 @@ def with_one_manager(
             continue
         after = stranded(node, keep_managers=keep_managers)
         if after is None:
-            removed.append(node.id)
+            removed.append(node)
             tx.delete(Node, node.id)
         elif after != node:
             tx.put(after)
     cluster = view.cluster
     if removed and cluster is not None:
-        until = recovery.now + cluster.spec.certificate_life_seconds
-        refused = {**cluster.removed_nodes, **dict.fromkeys(removed, until)}
-        tx.put(replace(cluster, removed_nodes=refused))
+        refused = {n.id: remembered_until(n, cluster.spec, recovery.now) for n in removed}
+        tx.put(replace(cluster, removed_nodes={**cluster.removed_nodes, **refused}))
     entry = encode_set(Chain(recovery.epoch, 1, view.version), tx.encoded()[0])
     done = commit(view, index, entry, tx.changes)
     assert done is not None, f"an entry made on version {view.version} does not follow it"

@@ -1,4 +1,4 @@
-"""`pyswarm swarm`: init, join, join-token, leave, update; `unlock` and `recovery` have the rest."""
+"""`pyswarm swarm`: init, join, join-token, leave, update; the others have modules of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2, local_pb2
-from pyswarm.cli import recovery, unlock
+from pyswarm.cli import ca, recovery, unlock
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.service_flags import DURATION
@@ -52,6 +52,8 @@ def register(parsers: Parsers) -> None:
     leave.add_argument("-f", "--force", action="store_true", help="also as a manager")
     update = command(swarm, "update", "Update the swarm", _update)
     _add_settings(update)
+    ca.add_external_ca(update)
+    ca.register(swarm)
     unlock.register(swarm)
     recovery.register(swarm)
 
@@ -158,6 +160,8 @@ async def _update(args: Namespace, connection: Connection) -> int:
     message = await connection.call(connection.control.GetCluster(control_pb2.Empty()))
     cluster = from_message(Cluster, message)
     spec = settings_of(args, cluster.spec)
+    if args.external_ca:
+        spec = replace(spec, external_cas=tuple(map(ca.external_ca, args.external_ca)))
     if spec == cluster.spec:
         raise InvalidArgument("nothing to update: name a setting, see 'pyswarm swarm update -h'")
     request = control_pb2.UpdateClusterRequest(version=cluster.meta.version, spec=to_message(spec))

@@ -198,12 +198,17 @@ class SwarmNode:
             managers=self.manager_addresses,
             on_managers=self._remember_managers,
             on_node=self._told_role,
+            on_roots=self._told_roots,
             on_removed=self._was_removed,
         )
 
     def _told_role(self, node: Node) -> None:
         if self._follower is not None:
             self._follower.said(node.role)
+
+    def _told_roots(self, roots_pem: bytes, within_seconds: float) -> None:
+        if self._keeper is not None:
+            self._keeper.trust(roots_pem, within_seconds)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         assert self._pool is not None, "an agent works between the pool's beginning and its end"
@@ -230,6 +235,7 @@ class SwarmNode:
         )
         self.manager = Manager(config, keeper.current, self._pool, first)
         await self.manager.start()
+        keeper.issue_alone = self.manager.issue_alone
         self._supervisor.start(self._watch_consensus(self.manager), "consensus")
         work = lock.follow(self.manager, self._certificates, keeper)
         self._locking = self._supervisor.start(work, "lock")
@@ -281,7 +287,13 @@ class SwarmNode:
             self.runtime_name,
             self.settings.engine_labels,
             self._mtu_bytes,
+            self._keeper.current() if self._keeper is not None else None,
         )
+
+    @property
+    def certificate_problem(self) -> str:
+        """Why the node's certificate is not valid or was not renewed; empty where all is well."""
+        return self._keeper.trouble() if self._keeper is not None else ""
 
     def manager_addresses(self) -> list[str]:
         """The managers that this node knows, its own included where it is one."""
@@ -303,7 +315,7 @@ class SwarmNode:
 
     def _reconnect(self) -> None:
         if self.agent is not None:
-            self.agent.reconnect("this node has a new certificate")
+            self.agent.reconnect("this node has a new certificate or new roots")
 
     def _was_removed(self) -> None:
         self.removed = True
@@ -389,6 +401,7 @@ class SwarmNode:
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
+        self._keeper = None
         self.membership = None
         self.locked = False
         self._file.remove()

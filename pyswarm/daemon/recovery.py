@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from certs import x509
+from certs.authority import issuer_of
 from certs.disk import cryptor_of, new_ring
 from certs.seal import RingCryptor
 from certs.unlock import Lock
@@ -299,7 +300,7 @@ def _restorable(view: View, manifest: Manifest) -> Cluster:
     cluster = view.cluster
     if cluster is None or cluster.id != manifest.cluster_id:
         raise DataLoss("the backup holds another swarm than it says: it cannot be used")
-    if not cluster.root_ca.key_pem:
+    if not issuer_of(cluster.root_ca).key_pem:
         raise FailedPrecondition(
             "the backup has no root key, since another authority signs the swarm's certificates: "
             "this machine cannot be given one"
@@ -309,11 +310,11 @@ def _restorable(view: View, manifest: Manifest) -> Cluster:
 
 def _manager_credentials(cluster: Cluster, node_id: str, now: float) -> tuple[Credentials, str]:
     """A key and a manager's certificate from the swarm's own root, and its serial number."""
-    root, key = cluster.root_ca, x509.new_key()
+    issuer, key = issuer_of(cluster.root_ca), x509.new_key()
     serial = int.from_bytes(secrets.token_bytes(x509.SERIAL_BYTES), "big") | 1
     certificate = x509.issue(
-        root.certificate_pem,
-        root.key_pem,
+        issuer.certificate_pem,
+        issuer.key_pem,
         x509.new_request(key),
         node_id=node_id,
         role=NodeRole.MANAGER,
@@ -322,4 +323,5 @@ def _manager_credentials(cluster: Cluster, node_id: str, now: float) -> tuple[Cr
         now=now,
         life_seconds=cluster.spec.certificate_life_seconds,
     )
-    return Credentials(certificate, key, root.certificate_pem), f"{serial:x}"
+    chain = certificate + issuer.intermediate_pem
+    return Credentials(chain, key, cluster.root_ca.trusted_pem), f"{serial:x}"

@@ -62,6 +62,8 @@ class ControlStub:
     GetCluster: _grpc.UnaryUnaryMultiCallable[_control_pb2.Empty, _objects_pb2.Cluster]
     """without keys and tokens"""
     UpdateCluster: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateClusterRequest, _objects_pb2.Cluster]
+    RotateRoot: _grpc.UnaryUnaryMultiCallable[_control_pb2.RotateRootRequest, _objects_pb2.Cluster]
+    """Begins the rotation; it has ended when `root_ca.rotation` has gone from the cluster."""
     GetJoinTokens: _grpc.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.JoinTokens]
     GetUnlockKey: _grpc.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.UnlockKey]
     Watch: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchEvent]
@@ -98,6 +100,8 @@ class ControlAsyncStub(ControlStub):
     GetCluster: _aio.UnaryUnaryMultiCallable[_control_pb2.Empty, _objects_pb2.Cluster]  # type: ignore[assignment]
     """without keys and tokens"""
     UpdateCluster: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateClusterRequest, _objects_pb2.Cluster]  # type: ignore[assignment]
+    RotateRoot: _aio.UnaryUnaryMultiCallable[_control_pb2.RotateRootRequest, _objects_pb2.Cluster]  # type: ignore[assignment]
+    """Begins the rotation; it has ended when `root_ca.rotation` has gone from the cluster."""
     GetJoinTokens: _aio.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.JoinTokens]  # type: ignore[assignment]
     GetUnlockKey: _aio.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.UnlockKey]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchEvent]  # type: ignore[assignment]
@@ -293,6 +297,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.UpdateClusterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_objects_pb2.Cluster, _abc.Awaitable[_objects_pb2.Cluster]]: ...
+
+    @_abc_1.abstractmethod
+    def RotateRoot(
+        self,
+        request: _control_pb2.RotateRootRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_objects_pb2.Cluster, _abc.Awaitable[_objects_pb2.Cluster]]:
+        """Begins the rotation; it has ended when `root_ca.rotation` has gone from the cluster."""
 
     @_abc_1.abstractmethod
     def GetJoinTokens(

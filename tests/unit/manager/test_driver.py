@@ -13,6 +13,7 @@ import grpc.aio
 import pytest
 
 from certs import client as ca_client
+from certs.authority import REMOVED_SLACK_SECONDS
 from certs.disk import CertificateDirectory
 from manager.driver import Manager, ManagerConfig
 from manager.raft.settings import RaftSettings
@@ -320,7 +321,7 @@ def test_a_removed_node_is_refused_by_every_method_for_as_long_as_it_has_a_certi
             await stranger_in_raft(made.leader, old, 4711)
         cluster = made.leader.store.view.cluster
         assert cluster is not None
-        assert cluster.removed_nodes == {"m2": ends}
+        assert cluster.removed_nodes == {"m2": ends + REMOVED_SLACK_SECONDS}
 
     swarm(tmp_path, story)
 
