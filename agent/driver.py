@@ -33,8 +33,9 @@ from agent.reconcile import reconcile
 from agent.runner.driver import TaskRunner
 from agent.task_events import Found
 from pyswarm.aio import Backoff, Supervisor
+from pyswarm.crashpoints import reach
 from pyswarm.errors import SwarmError
-from pyswarm.model import Node, NodeDescription, Task, TaskState, TaskStatus
+from pyswarm.model import Node, NodeDescription, Task, TaskState, TaskStatus, is_terminal
 
 log = logging.getLogger(__name__)
 
@@ -174,9 +175,14 @@ class Agent:
         plan = reconcile(self._assignments.tasks.keys(), seen)
         for stray in plan.strays:
             await self._remove_stray(stray.task_id, self._executor.discard(stray, logs=False))
-        for task_id in sorted(self._overlay.attached() - self._assignments.tasks.keys()):
+            reach("agent.stray-removed")
+        # An ended task whose container is gone needs no place either: the last agent died while it
+        # cleaned up.
+        alive = {t.id for t in self._assignments.tasks.values() if not is_terminal(t.status.state)}
+        alive |= plan.adopt.keys()
+        for task_id in sorted(set(self._overlay.attached()) - alive):
             await self._remove_stray(task_id, self._overlay.detach(task_id))
-        for task_id in self._files.strays(frozenset(self._assignments.tasks)):
+        for task_id in self._files.strays(frozenset(alive)):
             self._files.remove(task_id)
         for task in list(self._assignments.tasks.values()):
             self._run(task, plan.adopt.get(task.id))
@@ -293,6 +299,7 @@ class Agent:
             runner = self._runners.get(task.id)
             if runner is None:
                 self._save(task)
+                reach("agent.task-saved")
                 self._run(task)
             else:
                 runner.update(task)

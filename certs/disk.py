@@ -20,6 +20,7 @@ from certs.keyfile import KeyFile
 from certs.keyring import NO_KEYS, KeyRing
 from certs.seal import KEY_BYTES, RANDOM_BYTES, SALT_BYTES, RingCryptor
 from certs.unlock import OPEN, Lock, Locked, WrongUnlockKey
+from pyswarm.crashpoints import reach
 from pyswarm.errors import DataLoss, FailedPrecondition, SwarmError
 from pyswarm.model.states import NodeRole
 from pyswarm.rpc import Credentials, read_identity
@@ -146,6 +147,7 @@ class CertificateDirectory:
         """Forget everything: the node has left the swarm."""
         self._held = self._cryptor = None
         self._node.unlink(missing_ok=True)
+        reach("identity.file-removed")
         if self.path.exists():
             _sync_directory(self.path)
 
@@ -162,21 +164,27 @@ class CertificateDirectory:
     def _write(self, path: Path, content: bytes) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
+        _sync_directory(self.path.parent)
         # The daemon is the only writer, so one name is enough, and a crash leaves one at most.
         draft = path.with_suffix(".new")
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        reach("identity.draft-created")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
+                reach("identity.draft-written")
                 os.fsync(file.fileno())
+            reach("identity.draft-synced")
             draft.rename(path)
         except BaseException:
             with suppress(OSError):
                 draft.unlink()
             raise
+        reach("identity.renamed")
         _sync_directory(self.path)
+        reach("identity.stored")
 
 
 def _read(path: Path) -> bytes | None:

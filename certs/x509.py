@@ -37,6 +37,7 @@ _UNREADABLE: Final = (
     TypeError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
+    x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
 """What cryptography raises for bytes of strangers that it cannot make sense of."""
@@ -153,11 +154,12 @@ def request_key(request_pem: bytes) -> bytes:
     try:
         request = x509.load_pem_x509_csr(request_pem)
         key = request.public_key()
+        signed = request.is_signature_valid
     except _UNREADABLE as error:
         raise InvalidArgument("the certificate request cannot be read") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
         raise InvalidArgument("a certificate request needs an ECDSA key on P-256 or P-384")
-    if not request.is_signature_valid:
+    if not signed:
         raise InvalidArgument("the certificate request's signature is wrong")
     return _public_der(key)
 
@@ -291,16 +293,21 @@ def server_name(certificate_der: bytes) -> str:
 
 def _certificate(pem: bytes) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
+        certificate = x509.load_pem_x509_certificate(pem)
+        certificate.public_key()  # it is read only when it is asked for
+    except _UNREADABLE as error:
         raise InvalidArgument("the certificate cannot be read") from error
+    return certificate
 
 
 def _certificates(pem: bytes) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+        found = x509.load_pem_x509_certificates(pem)
+        for certificate in found:
+            certificate.public_key()  # it is read only when it is asked for
+    except _UNREADABLE as error:
         raise InvalidArgument("the certificates cannot be read") from error
+    return found
 
 
 def _pem(certificate: x509.Certificate) -> bytes:
@@ -310,7 +317,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
 def _has_issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*_UNREADABLE, InvalidSignature):
         return False
     return True
 
@@ -362,7 +369,7 @@ def _key_id(certificate: x509.Certificate) -> bytes:
 def _private_key(pem: bytes) -> PrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise DataLoss("the private key cannot be read") from error
     if not isinstance(key, PrivateKey):
         raise DataLoss("the private key is of no kind that the swarm uses")

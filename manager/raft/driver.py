@@ -13,8 +13,8 @@ from functools import cached_property
 from manager.raft.leader import Leader
 from manager.raft.membership import Change, Member, RemoveMember
 from manager.raft.messages import Entry, Message
-from manager.raft.runtime import RoleCallback, Runtime
-from manager.raft.seams import StateMachine, Transport
+from manager.raft.runtime import Runtime
+from manager.raft.seams import RoleCallback, StateMachine, Transport
 from pyswarm.errors import (
     DeadlineExceeded,
     InvalidArgument,

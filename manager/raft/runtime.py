@@ -22,19 +22,19 @@ from manager.raft.disk import DiskFull, RaftDisk
 from manager.raft.membership import Member, Membership
 from manager.raft.messages import Entry, EntryKind, InstallSnapshot, Message, SnapshotMeta
 from manager.raft.pending import Proposals, Waiting, answer
-from manager.raft.seams import StateMachine, Transport
+from manager.raft.seams import RoleCallback, StateMachine, Transport
 from manager.raft.settings import RaftSettings
 from manager.raft.status import RaftStatus, status_of
 from manager.raft.transport import RemovedSender
 from manager.raft.wal import Cryptor
 from pyswarm.aio import Supervisor
+from pyswarm.crashpoints import reach
 from pyswarm.errors import NotLeader, PermissionDenied, SwarmError, Unavailable
 
 log = logging.getLogger(__name__)
 
 APPLY_SECONDS = 0.005
 """Applying yields to the rest of the loop after this time."""
-RoleCallback = Callable[[bool, int], None]
 
 
 class Runtime:
@@ -103,6 +103,7 @@ class Runtime:
             saved = await loop.run_in_executor(self._writer, self._disk.create, meta, data)
         if saved.snapshot.index:
             self._machine.restore(saved.snapshot.index, data)
+        reach("raft.restored")
         self.last_applied = saved.snapshot.index
         self._raft = Raft(self.raft_id, self.settings, random.randrange, saved)
         self._running = True
@@ -211,6 +212,10 @@ class Runtime:
         """Messages to a peer were lost."""
         self._raft.unreachable(raft_id)
 
+    def disconnected(self, raft_id: int) -> None:
+        """A peer's stream ended."""
+        self._raft.disconnected(raft_id)
+
     def check_sender(self, raft_id: int, node_id: str) -> None:
         """Refuse who was removed, and who uses another member's id."""
         if raft_id in self.membership.removed:
@@ -254,6 +259,7 @@ class Runtime:
             ready = self._raft.ready()
             if ready.messages:
                 self._send(ready.messages)
+                reach("raft.sent")
             if ready.write is not None:
                 self._write(ready.write)
             for read in ready.reads:
@@ -324,6 +330,7 @@ class Runtime:
             log.warning("there is room again under %s: going on", self._directory)
             self._disk_full = None
             self._raft.electable = True
+        reach("raft.write-done")
         try:
             self._raft.written(write)
             if write.snapshot is not None:
@@ -367,6 +374,7 @@ class Runtime:
             if entry.kind is EntryKind.NORMAL:
                 self._machine.apply(entry.index, entry.data)
                 self._bytes_since_snapshot += len(entry.data)
+                reach("raft.applied")
             self.last_applied = entry.index
             if entry.kind is not EntryKind.MEMBERSHIP:
                 self._proposals.applied(entry)
@@ -437,7 +445,9 @@ class Runtime:
             await loop.run_in_executor(
                 self._helper, lambda: self._disk.save_snapshot(meta, encode())
             )
+            reach("raft.snapshot-saved")
             self._raft.compact(meta)
+            reach("raft.compacted")
             base = self._raft.log.base_index
             if resealing is None:
                 await loop.run_in_executor(self._writer, self._disk.remove_segments, base)

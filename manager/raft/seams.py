@@ -1,4 +1,4 @@
-"""What the consensus needs of others: a state machine to apply to, a way to its peers."""
+"""Where the consensus meets what it does not know: the state, the network, those who watch."""
 
 from __future__ import annotations
 
@@ -8,31 +8,8 @@ from typing import Protocol
 from manager.raft.membership import Membership
 from manager.raft.messages import InstallSnapshot, Message
 
-
-class Receiver(Protocol):
-    """What a transport knows of the node."""
-
-    raft_id: int
-
-    def receive(self, messages: Sequence[Message]) -> None:
-        """Messages arrived."""
-        ...
-
-    def unreachable(self, raft_id: int) -> None:
-        """Messages to the member were lost."""
-        ...
-
-    def check_sender(self, raft_id: int, node_id: str) -> None:
-        """Raise SwarmError where messages of the member are not taken."""
-        ...
-
-    def told_removed(self) -> None:
-        """Another member says that this one was removed."""
-        ...
-
-    def snapshot_limit_bytes(self) -> int:
-        """The largest snapshot that is taken."""
-        ...
+RoleCallback = Callable[[bool, int], None]
+"""(whether this member leads, the term)."""
 
 
 class StateMachine(Protocol):
@@ -72,4 +49,34 @@ class Transport(Protocol):
 
     def send_snapshot(self, message: InstallSnapshot, done: Callable[[bool], None]) -> None:
         """Send, and report whether it arrived."""
+        ...
+
+
+class Receiver(Protocol):
+    """What the transport knows of the node."""
+
+    raft_id: int
+
+    def receive(self, messages: Sequence[Message]) -> None:
+        """Messages arrived."""
+        ...
+
+    def unreachable(self, raft_id: int) -> None:
+        """Messages to the member were lost."""
+        ...
+
+    def disconnected(self, raft_id: int) -> None:
+        """The member's stream ended."""
+        ...
+
+    def check_sender(self, raft_id: int, node_id: str) -> None:
+        """Raise SwarmError where messages of the member are not taken."""
+        ...
+
+    def told_removed(self) -> None:
+        """Another member says that this one was removed."""
+        ...
+
+    def snapshot_limit_bytes(self) -> int:
+        """The largest snapshot that is taken."""
         ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -70,6 +70,7 @@ class PeerTransport:
         self._places: dict[int, tuple[str, str]] = {}  # of the members, as the log has them
         self._supervisor = Supervisor("raft-transport")
         self._installing = False
+        self._streams: Counter[int] = Counter()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve the peers on `server`, which is not started yet."""
@@ -188,6 +189,18 @@ class PeerTransport:
             # member that has moved must get answers before a leader can be elected.
             self._add(Member(sender, node_id, address))
         return receiver
+
+    def opened(self, sender: int) -> None:
+        """A stream of the member began."""
+        self._streams[sender] += 1
+
+    def ended(self, sender: int) -> None:
+        """It ended; the next one may have begun before."""
+        self._streams[sender] -= 1
+        if not self._streams[sender]:
+            del self._streams[sender]
+            if self._receiver is not None:
+                self._receiver.disconnected(sender)
 
     def authorize(self, context: Any) -> str:
         """The node that makes the call."""
@@ -358,12 +371,19 @@ class _Servicer(rpc.RaftTransportServicer):
         try:
             node_id = self._transport.authorize(context)
             async for envelope in requests:
-                sender = sender or envelope.sender
-                receiver = self._transport.admit(node_id, sender, envelope.address)
+                receiver = self._transport.admit(
+                    node_id, sender or envelope.sender, envelope.address
+                )
+                if not sender:
+                    sender = envelope.sender
+                    self._transport.opened(sender)
                 if envelope.messages:
                     receiver.receive(_messages(envelope, sender))
         except SwarmError as error:
             await _abort(context, error)
+        finally:
+            if sender:
+                self._transport.ended(sender)
         return pb.RaftAck()
 
     async def InstallSnapshot(self, requests: Any, context: Any) -> pb.RaftAck:

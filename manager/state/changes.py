@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from manager.state.tables import KIND_NUMBERS, KINDS, Record, View
-from pyswarm.errors import DataLoss
+from pyswarm.errors import DataLoss, InvalidArgument, NotFound
 from pyswarm.model import Meta, NetworkAttachment, Service, Task, TaskSpec, TaskState, TaskStatus
 from pyswarm.wire.codec import decode, encode, zero
 
@@ -150,7 +150,11 @@ def decode_changes(data: bytes, view: Callable[[], View]) -> Iterator[Change]:
         offset += _FRAME.size
         body = data[offset : offset + length]
         offset += length
-        yield _decode_body(action, kind, body, view())
+        try:
+            change = _decode_body(action, kind, body, view())
+        except (struct.error, ValueError, InvalidArgument, NotFound) as error:
+            raise DataLoss(f"a log entry holds a change that cannot be read: {error}") from error
+        yield change
 
 
 def _decode_body(action: int, kind: type[Record], body: bytes, view: View) -> Change:

@@ -1,4 +1,4 @@
-"""What a new swarm begins with."""
+"""What a new swarm begins with: its root, its tokens, its first manager."""
 
 from __future__ import annotations
 
@@ -31,9 +31,12 @@ from pyswarm.rpc import Credentials
 
 
 def first_records(
-    request: local_pb2.InitRequest, spec: ClusterSpec, address: str, hostname: str
+    request: local_pb2.InitRequest, spec: ClusterSpec, hostname: str, address: str
 ) -> tuple[Cluster, Node, Credentials]:
-    """The cluster's record, that of its first manager at `address`, and his credentials."""
+    """The cluster, its first manager at `address` ("host:port"), and that one's certificate.
+
+    Raises InvalidArgument where the pools of addresses cannot be used.
+    """
     now, cluster_id, node_id = time.time(), new_id(), new_id()
     tokens = (os.urandom(ID_BYTES), os.urandom(ID_BYTES))
     serial = int.from_bytes(secrets.token_bytes(x509.SERIAL_BYTES), "big") | 1
@@ -74,5 +77,5 @@ def first_records(
 
 
 def availability_of(word: str) -> Availability:
-    """The availability that a user named; ACTIVE where none was."""
+    """What a flag says, or active where it says nothing."""
     return Availability[word.upper()] if word else Availability.ACTIVE

@@ -26,9 +26,6 @@ from pyswarm.model import Cluster, NodeRole
 
 log = logging.getLogger(__name__)
 
-LEAVE_LOCKED: Final = (
-    "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message."
-)
 NOT_LOCKED: Final = "swarm is not locked"
 LOOK_SECONDS: Final = 0.1
 """Between two looks at a store that is written all the time."""

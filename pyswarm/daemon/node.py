@@ -30,31 +30,22 @@ from manager.raft.settings import RaftSettings
 from manager.roles.quorum import raft_id_of
 from overlay.driver import Overlay
 from pyswarm.aio import Supervisor
-from pyswarm.api.v1 import control_pb2, local_pb2
+from pyswarm.api.v1 import local_pb2
+from pyswarm.crashpoints import reach
 from pyswarm.daemon import lock, machine
 from pyswarm.daemon.founding import availability_of, first_records
-from pyswarm.daemon.leader import at_leader, learn
+from pyswarm.daemon.leader import learn
+from pyswarm.daemon.leaving import check_leave, say_goodbye
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
 from pyswarm.daemon.roles import JOIN_SECONDS, RoleFollower, join_raft
 from pyswarm.daemon.settings import Settings
-from pyswarm.errors import (
-    FailedPrecondition,
-    InvalidArgument,
-    Unavailable,
-)
-from pyswarm.model import (
-    Cluster,
-    ClusterSpec,
-    Node,
-    NodeDescription,
-    NodeRole,
-)
+from pyswarm.errors import FailedPrecondition, InvalidArgument
+from pyswarm.model import Cluster, ClusterSpec, Node, NodeDescription, NodeRole
 from pyswarm.rpc import ChannelPool, Credentials
 from pyswarm.wire import from_message
 
 log = logging.getLogger(__name__)
 
-LEAVE_SECONDS = 20.0
 RAFT_ID_MOST = (1 << 63) - 1
 ALREADY = (
     'This node is already part of a swarm. Use "pyswarm swarm leave" to leave this swarm and join '
@@ -94,6 +85,11 @@ class SwarmNode:
         """Go on where the last process stopped."""
         self.membership = self._file.load()
         if self.membership is None:
+            return
+        if self.membership.passing:
+            log.warning("the last process died while this node left: it is taken out now")
+            self.agent = self._new_agent()
+            await self._abandon()
             return
         try:
             credentials = self._certificates.load()
@@ -164,21 +160,22 @@ class SwarmNode:
         self._keeper = keeper
         self._pool = ChannelPool(keeper.current)
         keeper.on_change(lambda fresh: self._reconnect())
-        follower = self._follower = RoleFollower(self, keeper, self._pool, self._lock)
+        self._follower = RoleFollower(self, keeper, self._pool, self._lock)
         self._supervisor.start(keeper.run(), "certificate")
         if self.membership.manager:
             await self._start_manager(keeper, first)
         else:
             # A crash may have come between the demotion and this.
             await self._wipe_manager()
-        self._supervisor.start(follower.run(), "role")
-        self.agent = await self._new_agent()
-        await self.agent.start()
-
-    async def _new_agent(self) -> Agent:
-        assert self.membership is not None, "an agent is part of a swarm"
+        self._supervisor.start(self._follower.run(), "role")
         host, _ = machine.split_address(self.membership.address, 0)
         self._mtu_bytes = await asyncio.to_thread(machine.interface_mtu_bytes, host)
+        self.agent = self._new_agent()
+        await self.agent.start()
+
+    def _new_agent(self) -> Agent:
+        assert self.membership is not None, "an agent belongs to a swarm"
+        host, _ = machine.split_address(self.membership.address, 0)
         overlay = Overlay(
             self.membership.node_id,
             self.settings.run_directory / "overlay",
@@ -197,21 +194,21 @@ class SwarmNode:
             channels=self._channel,
             managers=self.manager_addresses,
             on_managers=self._remember_managers,
-            on_node=self._told_role,
-            on_roots=self._told_roots,
+            on_node=self._heard_of_itself,
+            on_roots=self._heard_of_roots,
             on_removed=self._was_removed,
         )
 
-    def _told_role(self, node: Node) -> None:
+    def _heard_of_itself(self, node: Node) -> None:
         if self._follower is not None:
             self._follower.said(node.role)
 
-    def _told_roots(self, roots_pem: bytes, within_seconds: float) -> None:
+    def _heard_of_roots(self, roots_pem: bytes, within_seconds: float) -> None:
         if self._keeper is not None:
             self._keeper.trust(roots_pem, within_seconds)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
-        assert self._pool is not None, "an agent works between the pool's beginning and its end"
+        assert self._pool is not None, "a session is opened by a node that serves"
         return self._pool.get(address)
 
     async def _start_manager(self, keeper: Keeper, first: tuple[Cluster, Node] | None) -> None:
@@ -345,7 +342,7 @@ class SwarmNode:
             spec = from_message(ClusterSpec, request.spec)
             view_of.check_cluster(spec)
             cluster, node, credentials = first_records(
-                request, spec, address, self.settings.hostname
+                request, spec, self.settings.hostname, address
             )
             await self._enter(
                 SwarmMembership(
@@ -380,34 +377,44 @@ class SwarmNode:
         `ring` has the data keys of a state that is on disk already.
         """
         self._certificates.create(credentials, sealed_with, ring)
-        self.membership = membership
+        reach("join.credentials-stored")
+        # Who joins goes on after a crash, since the managers know him. Who founds a swarm does not:
+        # its first records would be lost, and nobody knows of it.
+        self.membership = replace(membership, passing=first is not None)
+        self._file.save(self.membership)
+        reach("join.remembered")
         try:
             await self._serve(credentials, first)
         except BaseException:
             await self._abandon()
             raise
-        self._file.save(self.membership)
+        reach("join.serving")
+        if first is not None:
+            self._become(passing=False)
 
     async def _abandon(self) -> None:
+        if self.locked:
+            self.agent = self._new_agent()  # for what it has left here when it last worked
         agent, self.agent = self.agent, None
         if agent is not None:
             await agent.stop()
-        elif self.locked:
-            agent = await self._new_agent()  # for what it has left here when it last worked
-        if agent is not None:
             await agent.wipe()
+            reach("leave.wiped")
         await self._end_background()
         await self._stop_manager(transfer=False)
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
         self._keeper = None
-        self.membership = None
         self.locked = False
-        self._file.remove()
         self._certificates.remove()
+        reach("leave.disarmed")
         for name in ("manager", "worker", "overlay"):
             shutil.rmtree(self.settings.state_directory / name, ignore_errors=True)
+        reach("leave.emptied")
+        # Last, since it is by this file that a crash in the middle is known.
+        self.membership = None
+        self._file.remove()
 
     # ---- join ----
 
@@ -428,6 +435,7 @@ class SwarmNode:
                 availability_of(request.availability),
                 timeout_seconds=JOIN_SECONDS,
             )
+            reach("join.certified")
             identity = credentials.identity
             vxlan_port, sealed_with = await learn(addresses, credentials)
             membership = SwarmMembership(
@@ -457,15 +465,11 @@ class SwarmNode:
         async with self._lock:
             if self.membership is None:
                 raise FailedPrecondition("This node is not part of a swarm")
-            if self.locked and not force:
-                raise FailedPrecondition(lock.LEAVE_LOCKED)
-            if self.membership.manager and not force:
-                raise FailedPrecondition(
-                    "You are attempting to leave the swarm on a node that is participating as a "
-                    "manager. Removing the last manager erases all current state of the swarm. "
-                    "Use `--force` to ignore this message."
-                )
+            manager, locked = self.membership.manager, self.locked
+            check_leave(manager=manager, locked=locked, force=force)
             await self._say_goodbye()
+            self._become(passing=True)
+            reach("leave.said-goodbye")
             await self._abandon()
 
     async def _say_goodbye(self) -> None:
@@ -480,12 +484,8 @@ class SwarmNode:
             others = self.manager_addresses()
         if self.agent is not None:
             await self.agent.stop(goodbye=True)
-        try:
-            assert self._pool is not None, "a node of a swarm has a pool"
-            request = control_pb2.RemoveSelfRequest()
-            await at_leader(self._pool, others, "Leave", request, LEAVE_SECONDS)
-        except Unavailable as error:
-            log.warning("left without a word, since no manager answers: %s", error)
+        assert self._pool is not None, "a node of a swarm has a pool"
+        await say_goodbye(self._pool, others)
 
     def _own_address(self) -> str:
         return self.membership.address if self.membership else ""

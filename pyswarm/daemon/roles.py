@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from certs.driver import Keeper
 from manager.driver import Manager
 from pyswarm.aio import Backoff, Supervisor
+from pyswarm.crashpoints import reach
 from pyswarm.daemon.leader import at_leader
 from pyswarm.errors import DeadlineExceeded, PermissionDenied, SwarmError, Unavailable
 from pyswarm.model import NodeRole
@@ -131,6 +132,7 @@ async def join_raft(pool: ChannelPool, addresses: list[str], manager: Manager) -
     """Into the managers' consensus: returns when this manager has its vote, or the state at least
     where the vote is long in coming."""
     await at_leader(pool, addresses, "JoinRaft", manager.joining(), JOIN_SECONDS)
+    reach("join.raft-joined")
     try:
         await manager.raft.wait_until_voter(JOIN_SECONDS)
     except DeadlineExceeded:

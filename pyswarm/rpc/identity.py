@@ -50,7 +50,7 @@ def read_identity(certificate_pem: bytes) -> Identity:
             )
         )
         role = _ROLES[unit]
-    except (ValueError, IndexError, KeyError) as error:
+    except (ValueError, IndexError, KeyError, x509.InvalidVersion) as error:
         raise Unauthenticated("the certificate shown is not one of a swarm node") from error
     serial = f"{certificate.serial_number:x}"
     return Identity(

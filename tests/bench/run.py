@@ -27,7 +27,8 @@ from figures import FIGURES, Measured, table
 from pyswarm.testing.lab import LabDriver, missing_for_lab
 
 RESULT = Path("build/bench.json")
-CONSENSUS = ("writes_per_s_1", "writes_per_s_16", "writes_per_s_64")
+CONSENSUS = ("writes_per_s_1", "write_ms_p50_1", "writes_per_s_16", "writes_per_s_64")
+KILLS = 100
 Results = dict[str, Measured]
 
 _begun = time.monotonic()
@@ -74,9 +75,9 @@ def in_lab(driver: LabDriver, wanted: set[str], quick: bool) -> Results:
         lambda: asyncio.run(faults.node_loss(driver, image, runs, progress)),
     )
     results |= attempt(
-        ("leader_loss_ms_p50",),
+        ("leader_loss_ms_p50", "leader_loss_ms_p99"),
         wanted,
-        lambda: asyncio.run(faults.leader_loss(driver, runs, progress)),
+        lambda: asyncio.run(faults.leader_loss(driver, 5 if quick else KILLS, progress)),
     )
     results |= attempt(
         ("planned_leader_change_ms_p50",),
@@ -128,7 +129,7 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, help="profile the raft leader: FILE.NUMBER")
     arguments = parser.parse_args()
     wanted: set[str] = set(arguments.only)
-    clients = [int(name.rpartition("_")[2]) for name in CONSENSUS if name in wanted]
+    clients = sorted({int(name.rpartition("_")[2]) for name in CONSENSUS if name in wanted})
     seconds = 3.0 if arguments.quick else 10.0
     results = attempt(
         CONSENSUS,

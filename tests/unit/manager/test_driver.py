@@ -61,13 +61,15 @@ class Swarm:
         if name not in self.credentials:
             self.credentials[name] = TRUST.node(name, NodeRole.MANAGER, age_seconds=60)
         pool = self.pools[name] = ChannelPool(lambda: self.credentials[name])
+        certificates = CertificateDirectory(self._root / name / "certificates")
+        certificates.store(self.credentials[name])
         config = ManagerConfig(
             node_id=name,
             cluster_id=TRUST.cluster_id,
             raft_id=raft_id,
             address=f"127.0.0.1:{free_port_pair()}",
             directory=self._root / name / str(raft_id),
-            certificates=CertificateDirectory(self._root / name / "certificates"),
+            certificates=certificates,
             raft=SETTINGS,
         )
         cluster = Cluster(id=TRUST.cluster_id, root_ca=TRUST.root)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +16,7 @@ from manager.raft.membership import Member, Membership
 from manager.raft.messages import Entry, EntryKind, SnapshotMeta
 from manager.raft.settings import RaftSettings
 from pyswarm.errors import DataLoss
+from pyswarm.testing.power_cut import PowerCut, Wreck
 
 MEMBERS = Membership.of([Member(1, "n1", "a:1")])
 SETTINGS = RaftSettings(segment_bytes=2000, append_bytes=400, entries_for_slow_followers=3)
@@ -120,63 +118,36 @@ def test_an_empty_log_needs_no_more_than_its_state(tmp_path: Path) -> None:
     assert (saved.term, saved.vote, saved.commit, saved.entries) == (7, 3, 1, ())
 
 
-class Crash(BaseException):
-    """The process ends here, so nobody cleans up."""
-
-
-class CrashAt:
-    """Ends the process in front of the call number `step` that changes the disk, or behind it."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, step: int) -> None:
-        self.left = step
-        for owner, name in (
-            (disk_module.os, "pwrite"),
-            (disk_module.os, "fdatasync"),
-            (disk_module.os, "fsync"),
-            (disk_module.os, "rename"),
-            (Path, "rename"),
-            (Path, "unlink"),
-        ):
-            patch.setattr(owner, name, self._counted(getattr(owner, name)))
-
-    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any, **options: Any) -> Any:
-            if self.left == 0:
-                raise Crash
-            self.left -= 1
-            return call(*arguments, **options)
-
-        return counted
-
-
-def test_a_crash_at_any_step_loses_nothing_and_the_change_is_made_again(
-    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_crash_at_any_point_loses_nothing_and_the_change_is_made_again(
+    written: Path, tmp_path: Path
 ) -> None:
     before = read(written, OLD)
-    step, crashed = 0, True
-    while crashed:
-        copy = tmp_path / "copy"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(written, copy)
-        disk, _ = opened(copy, BOTH)
-        with monkeypatch.context() as patch:
-            crash = CrashAt(patch, step)
-            try:
-                disk.save_snapshot(SNAPSHOT, b"state")
-                disk.reseal(BASE)
-                crashed = False
-            except Crash:
-                pass
-            crash.left = 1 << 20
-            disk.close()
-        assert same(read(copy, BOTH), before), f"step {step}"
-        disk, _ = opened(copy, BOTH)
+    cut = PowerCut(written)
+    wrecks: dict[Wreck, str] = {}
+    points = set()
+
+    def at(point: str) -> None:
+        points.add(point)
+        for each in cut.wrecks():
+            wrecks.setdefault(each, point)
+
+    disk, _ = opened(written, BOTH)
+    with cut.watching(at):
+        disk.save_snapshot(SNAPSHOT, b"state")
+        disk.reseal(BASE)
+    disk.close()
+    assert points >= {
+        *("segment.refilled", "segment.named", "segment.ready"),
+        *("segment.removed", "snapshot.durable", "snapshot.older-removed"),
+    }
+    for wreck, point in wrecks.items():
+        wreck.lay_out(tmp_path / "wreck")
+        assert same(read(tmp_path / "wreck", BOTH), before), point
+        disk, _ = opened(tmp_path / "wreck", BOTH)
         put(disk, 22, 23, term=3)
         disk.close()
-        assert change(copy) == {2}, f"step {step}"
-        assert read(copy, NEW).entries[-1].index == 23
-        step += 1
-    assert step > 20, "the change has many steps, and each was tried"
+        assert change(tmp_path / "wreck") == {2}, point
+        assert read(tmp_path / "wreck", NEW).entries[-1].index == 23
 
 
 def test_a_full_disk_ends_it_and_the_log_goes_on_where_it_was(
