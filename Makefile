@@ -1,9 +1,10 @@
 # make demo    a cluster of five hosts on this machine, with a shop on it (root)
 # make test    whatever this machine lacks, then all tests (root)
+# make bugs    plant each bug of the catalogue, and see whether the simulations find it
 # make check   the fast loop: lint, types, import floors, house rules, unit tests
 # make fuzz    strange bytes for all that reads bytes of strangers: MINUTES=10
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test check fuzz bench gen clean packages venv venv-dev
+.PHONY: help demo demo-down test check fuzz bench bugs gen clean packages venv venv-dev
 
 PYTHON := .venv/bin/python
 
@@ -37,6 +38,9 @@ fuzz: venv-dev
 
 bench: venv-dev
 	$(PYTHON) tests/bench/run.py
+
+bugs: venv-dev
+	$(PYTHON) -m pyswarm.testing.planted_bugs
 
 # Generated code is committed, so that an install needs no protoc.
 gen: venv-dev

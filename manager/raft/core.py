@@ -75,10 +75,13 @@ class Write:
 class Ready:
     """What the owner has to do."""
 
-    messages: list[Message]
-    write: Write | None
-    committed: tuple[Entry, ...]
-    reads: list[Read]
+    messages: Sequence[Message] = ()
+    write: Write | None = None
+    committed: tuple[Entry, ...] = ()
+    reads: Sequence[Read] = ()
+
+
+NOTHING = Ready()
 
 
 class Raft:
@@ -353,6 +356,8 @@ class Raft:
                 self._keep(promises)
                 if isinstance(self.role, Leader):
                     self.role.flush()
+        if not (self._messages or self._reads or committed) and write is None:
+            return NOTHING
         messages, self._messages = self._messages, []
         reads, self._reads = self._reads, []
         return Ready(messages, write, committed, reads)
@@ -407,6 +412,8 @@ class Raft:
 
     def _next_committed(self) -> tuple[Entry, ...]:
         log = self.log
+        if log.commit == log.applied:
+            return ()
         last = min(log.commit, log.stable)
         if self._applying or self._install or last <= log.applied:
             return ()

@@ -247,10 +247,13 @@ class Leader:
         """
         if self.has_committed and self._reads.begin(self._raft.log.commit):
             self._beat()
-        self._serve_reads()
+        if self._reads.open:
+            self._serve_reads()
+        last = self._raft.log.last_index
         for peer, progress in self.progress.items():
-            while self._send_if_due(peer, progress):
-                pass
+            if progress.nudged or progress.next <= last:
+                while self._send_if_due(peer, progress):
+                    pass
         if self.transferee and not self._transfer_told:
             self._hand_over()
 

@@ -31,15 +31,12 @@ class Log:
         else:
             self.base_index, self.base_term = self.snapshot.index, self.snapshot.term
         self._entries = kept
+        self.last_index = self.base_index + len(kept)
+        """The index of the last entry, or the base."""
         self.stable = self.handed = self.last_index
         self.applied = self.snapshot.index
         self.commit = max(self.snapshot.index, min(commit, self.last_index))
         self.check()
-
-    @property
-    def last_index(self) -> int:
-        """The index of the last entry, or the base."""
-        return self.base_index + len(self._entries)
 
     @property
     def last_term(self) -> int:
@@ -66,9 +63,10 @@ class Log:
         return tuple(found)
 
     def extend(self, entries: Sequence[Entry]) -> None:
-        """A leader's own new entries."""
+        """New entries behind the last one."""
         assert entries[0].index == self.last_index + 1, (entries[0].index, self.last_index)
         self._entries.extend(entries)
+        self.last_index += len(entries)
 
     def try_append(self, prev_index: int, prev_term: int, entries: Sequence[Entry]) -> bool:
         """Take a leader's entries; False where the place before them does not agree.
@@ -82,7 +80,7 @@ class Log:
             if known != entry.term:
                 if known is not None:
                     self.truncate(entry.index)
-                self._entries.extend(entries[place:])
+                self.extend(entries[place:])
                 break
         return True
 
@@ -90,6 +88,7 @@ class Log:
         """Drop the entries from `first` on; a committed entry is never dropped."""
         assert first > self.commit, f"entry {first} conflicts, but {self.commit} are committed"
         del self._entries[first - self.base_index - 1 :]
+        self.last_index = first - 1
         self.stable = min(self.stable, first - 1)
         self.handed = min(self.handed, first - 1)
 
@@ -125,6 +124,7 @@ class Log:
         self.snapshot = snapshot
         self._entries.clear()
         self.base_index, self.base_term = snapshot.index, snapshot.term
+        self.last_index = snapshot.index
         self.stable = self.handed = self.commit = self.applied = snapshot.index
 
     def compact(self, snapshot: SnapshotMeta, keep: int) -> None:
@@ -143,5 +143,6 @@ class Log:
         """Assert the order of the marks."""
         marks = (self.base_index, self.applied, self.commit, self.stable, self.handed)
         assert self.base_index <= self.snapshot.index <= self.applied <= self.commit, marks
+        assert self.last_index == self.base_index + len(self._entries), (marks, self.last_index)
         assert self.commit <= self.last_index, (marks, self.last_index)
         assert self.stable <= self.handed <= self.last_index, (marks, self.last_index)

@@ -57,11 +57,18 @@ class Membership:
 
     members: tuple[Member, ...] = ()
     removed: frozenset[int] = frozenset()
+    ids: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """All ids, learners included."""
+    voters: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """The ids whose votes and acknowledgements count."""
     _by_id: dict[int, Member] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.members, key=lambda member: member.raft_id))
+        voters = tuple(member.raft_id for member in ordered if not member.learner)
         object.__setattr__(self, "members", ordered)
+        object.__setattr__(self, "ids", tuple(member.raft_id for member in ordered))
+        object.__setattr__(self, "voters", voters)
         object.__setattr__(self, "_by_id", {member.raft_id: member for member in ordered})
         assert len(self._by_id) == len(ordered), f"raft id twice in {ordered}"
 
@@ -73,16 +80,6 @@ class Membership:
     def get(self, raft_id: int) -> Member | None:
         """The member, or None."""
         return self._by_id.get(raft_id)
-
-    @property
-    def voters(self) -> tuple[int, ...]:
-        """The ids whose votes and acknowledgements count."""
-        return tuple(member.raft_id for member in self.members if not member.learner)
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """All ids, learners included."""
-        return tuple(member.raft_id for member in self.members)
 
     def refusal(self, change: Change) -> None:
         """Raise where `change` cannot be made to this membership."""

@@ -54,6 +54,9 @@ CROWD_FADES = 0.9
 """The part of the expected callers that is left after a batch with fewer."""
 
 
+REPLACED = "another leader has replaced this change here: whether it took effect is not known"
+
+
 class Proposals:
     """Payloads on their way: queued for the next append, or in the log and not yet applied."""
 
@@ -117,7 +120,8 @@ class Proposals:
         for index, (data, waiter) in enumerate(batch, first):
             old = self._flights.pop(index, None)
             if old is not None:
-                self._settle(old, NotLeader("another leader has replaced this change"))
+                # It was cut off this log, but a member that has it may still lead and commit it.
+                self._settle(old, Unavailable(REPLACED))
             self._flights[index] = (term, waiter, len(data))
 
     def applied(self, entry: Entry) -> None:

@@ -33,6 +33,11 @@ class Reads:
         self._heard: dict[int, int] = {}
         self.round = 0
 
+    @property
+    def open(self) -> bool:
+        """Whether a round is under way."""
+        return bool(self._open)
+
     def ask(self, origin: int, request: int) -> None:
         """A read arrives; beyond the limit it is dropped, and asked again."""
         if len(self._waiting) + len(self._open) < self._limit:
@@ -56,8 +61,6 @@ class Reads:
 
     def served(self, me: int, voters: Iterable[int]) -> list[Read]:
         """The reads that a majority has confirmed."""
-        if not self._open:
-            return []
         done = quorum.reached(
             self.round if voter == me else self._heard.get(voter, 0) for voter in voters
         )

@@ -301,7 +301,7 @@ class Runtime:
         self._gathering = None
         self._schedule()
 
-    def _send(self, messages: list[Message]) -> None:
+    def _send(self, messages: Sequence[Message]) -> None:
         small = [message for message in messages if not isinstance(message, InstallSnapshot)]
         self._transport.send(small)
         if len(small) < len(messages):

@@ -1,13 +1,15 @@
 """The bytes on disk: frames, the records in them, and what a damaged file may mean.
 
     frame   = "PSW1" | length u32 | CRC-32 of the body u32 | CRC-32 of these 12 bytes u32 | body
+              | 0xff up to a multiple of 8
     body    = payload sealed with AEAD; file, segment and position are bound to it as the AAD
 
 The CRC tells accidental damage without the key; the AEAD (AES-GCM) is the real integrity. One
 write is one frame, and a frame is written only after the one before it is durable. So a bad frame
 with a good one behind it was damaged after it had been acknowledged, and is refused. A bad frame
 at the very end is a write that was torn by a crash if part of it is missing or still zero;
-otherwise all of it arrived once and changed later, and it is refused as well.
+otherwise all of it arrived once and changed later, and it is refused as well. Frames are filled up
+to 8 bytes so that what lies of one in a sector is never so short that it could be zero by chance.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pyswarm.errors import DataLoss
 
 MAGIC = b"PSW1"
 SECTOR_BYTES = 512
+ALIGNMENT_BYTES = 8
 FRAME_LIMIT_BYTES = 64 << 20
 _FRAME = struct.Struct("<4sII")
 _CHECK = struct.Struct("<I")
@@ -67,7 +70,16 @@ class Record:
 def frame(body: bytes) -> bytes:
     """`body` in its frame."""
     head = _FRAME.pack(MAGIC, len(body), crc32(body))
-    return b"".join((head, _CHECK.pack(crc32(head)), body))
+    return b"".join((head, _CHECK.pack(crc32(head)), body, _filling(len(body))))
+
+
+def frame_bytes(length: int) -> int:
+    """The size of a frame with a body of `length` bytes."""
+    return HEADER_BYTES + length + -length % ALIGNMENT_BYTES
+
+
+def _filling(length: int) -> bytes:
+    return b"\xff" * (-length % ALIGNMENT_BYTES)
 
 
 def encode_owner(raft_id: int, term: int, vote: int, commit: int, before: int) -> bytes:
@@ -129,7 +141,7 @@ class Frames:
     def __iter__(self) -> Iterator[bytes]:
         while (body := _body_at(self._data, self.end)) is not None:
             yield body
-            self.end += HEADER_BYTES + len(body)
+            self.end += frame_bytes(len(body))
         if self._data.count(0, self.end) == len(self._data) - self.end:
             return  # nothing but the zeros that the file was grown with
         if not self._may_be_torn or self._good_frame_behind() or not self._torn():
@@ -148,8 +160,8 @@ class Frames:
         data, start = self._data, self.end
         length = _length_at(data, start)
         if length is not None:
-            end = start + HEADER_BYTES + length
-            if end > len(data) or not any(data[end - 8 : end]):
+            end = start + frame_bytes(length)
+            if end > len(data) or not any(data[end - ALIGNMENT_BYTES : end]):
                 return True
         else:
             end = len(data.rstrip(b"\0"))
@@ -159,7 +171,7 @@ class Frames:
         # that was not written.
         while start < end:
             stop = min(end, start - start % SECTOR_BYTES + SECTOR_BYTES)
-            if stop - start >= 8 and not any(data[start:stop]):
+            if not any(data[start:stop]):
                 return True
             start = stop
         return False
@@ -203,7 +215,10 @@ def _body_at(data: bytes, at: int) -> bytes | None:
     if length is None or length > FRAME_LIMIT_BYTES:
         return None
     body = data[at + HEADER_BYTES : at + HEADER_BYTES + length]
+    filling = data[at + HEADER_BYTES + length : at + frame_bytes(length)]
     if len(body) != length or crc32(body) != _FRAME.unpack_from(data, at)[2]:
+        return None
+    if filling != _filling(length):
         return None
     return body
 

@@ -27,7 +27,8 @@ from manager.raft.messages import (
 )
 from manager.raft.settings import RaftSettings
 from pyswarm.errors import SwarmError
-from pyswarm.testing.raft_node import Observer, SimNode
+from pyswarm.testing.raft_node import SimNode
+from pyswarm.testing.raft_observer import Observer
 
 SETTINGS = RaftSettings(election_ticks=5, entries_for_slow_followers=0)
 
@@ -44,12 +45,19 @@ class _NoChance(random.Random):
 class Bench:
     """The voters of a new cluster, not yet with a leader."""
 
-    def __init__(self, voters: Iterable[int], settings: RaftSettings = SETTINGS) -> None:
+    def __init__(
+        self,
+        voters: Iterable[int],
+        settings: RaftSettings = SETTINGS,
+        chance: random.Random | None = None,
+    ) -> None:
         self.nodes: dict[int, SimNode] = {}
         self.observer = Observer(self.nodes)
         self.pool: list[Message] = []
+        self.holding: set[int] = set()  # members that are slow to apply: they do not at all
         self.served: list[tuple[int, int, int]] = []  # member, request, index
         self._settings = settings
+        self._chance = chance or _NoChance()
         self._floors: dict[int, int] = {}
         membership = Membership.of(Member(raft_id) for raft_id in voters)
         for raft_id in membership.ids:
@@ -58,7 +66,7 @@ class Bench:
 
     def add(self, raft_id: int) -> SimNode:
         """A member with an empty disk, not started."""
-        node = self.nodes[raft_id] = SimNode(raft_id, self._settings, _NoChance())
+        node = self.nodes[raft_id] = SimNode(raft_id, self._settings, self._chance)
         return node
 
     def start(self, raft_id: int) -> None:
@@ -164,7 +172,7 @@ class Bench:
             for read in ready.reads:
                 self.served.append((raft_id, read.request, read.index))
                 self.observer.served(node, read, self._floors.get(read.request, 0))
-            if not node.batch:
+            if not node.batch or raft_id in self.holding:
                 return
             chain = node.chain
             entries = node.apply()

@@ -122,7 +122,7 @@ def prefixes(segments: list[list[Record]]) -> list[Saved]:
 def ends(data: bytes) -> list[int]:
     """Where the records of a file end."""
     frames = Frames(data, "", may_be_torn=True)
-    return [frames.end + wal.HEADER_BYTES + len(body) for body in frames]
+    return [frames.end + wal.frame_bytes(len(body)) for body in frames]
 
 
 def test_a_file_that_ends_early_gives_the_records_before_that_place(files: Files) -> None:
