@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import time
+from dataclasses import replace
 
-from pyswarm.testing.plane.world import QUIET, Faults, run_seed
+from pyswarm.testing.plane.world import PRESETS, run_seed
 
 
 def main() -> None:
-    """One seed or a range; `--quiet` leaves the faults out."""
+    """One seed or a range."""
     parser = argparse.ArgumentParser(prog="python -m pyswarm.testing.plane")
     parser.add_argument("first", type=int)
     parser.add_argument("last", type=int, nargs="?")
-    parser.add_argument("--quiet", action="store_true", help="no faults")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long the storm lasts")
+    parser.add_argument("--faults", choices=sorted(PRESETS), default="usual")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the faults last")
     parser.add_argument("--trace", action="store_true", help="say what went wrong when")
     options = parser.parse_args()
-    faults = QUIET if options.quiet else Faults()
+    faults = replace(PRESETS[options.faults], seconds=options.seconds)
     last = options.first if options.last is None else options.last
     for seed in range(options.first, last + 1):
         begin = time.process_time()
-        from dataclasses import replace
-
-        world = run_seed(seed, replace(faults, seconds=options.seconds))
+        world = run_seed(seed, faults)
         spent = time.process_time() - begin
         if options.trace:
             print("\n".join(world.trace))
@@ -33,17 +30,11 @@ def main() -> None:
             f"seed {seed}: {world.timeline.now:.0f} s in {spent:.2f} s of CPU "
             f"({world.timeline.now / spent:.0f}/s), {world.observer.version} entries, "
             f"{len(world.observer.leaders)} terms, {len(world.observer.tasks)} tasks, "
-            f"{world.users.done} changes, {world.users.refused} refused {world.users.reasons}, "
-            f"{world.timeline.events} events",
+            f"{world.users.done} changes, refused {world.users.reasons}, "
+            f"digest {world.digest():08x}",
             flush=True,
         )
 
 
 if __name__ == "__main__":
-    if os.environ.get("PYTHONHASHSEED") != "0":
-        os.execve(
-            sys.executable,
-            [sys.executable, "-m", "pyswarm.testing.plane", *sys.argv[1:]],
-            {**os.environ, "PYTHONHASHSEED": "0"},
-        )
     main()

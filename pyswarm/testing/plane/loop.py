@@ -19,6 +19,7 @@ from typing import Any
 
 
 EPOCH = 1_700_000_000.0
+RESOLUTION = 1e-7
 
 
 class Violation(AssertionError):
@@ -207,7 +208,9 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> Handle:
         """Run after `delay` seconds of this process's clock."""
-        when = self._timeline.now + max(delay, 0.0) / self._rate
+        # Never a moment too early: who compares the clock with its deadline would arm a timer of
+        # no length again, for ever.
+        when = self._timeline.now + (delay / self._rate + RESOLUTION if delay > 0 else 0.0)
         handle = self._timeline.at(when, callback, *args, loop=self, context=context)
         handle._when = self.time() + delay
         return handle
