@@ -99,10 +99,11 @@ class Draft:
         self._enter(task)
 
     def delete(self, task: Task) -> None:
-        """Remove a task's record."""
+        """Remove a task's record, if it has one: this round may have made it."""
         del self.tasks[task.id]
         self._changed.pop(task.id, None)
-        self._deleted[task.id] = None
+        if self.view.get(Task, task.id) is not None:
+            self._deleted[task.id] = None
         self.slot(task.slot or task.node_id).tasks.pop(task.id, None)
 
     def put_service(self, service: Service) -> None:

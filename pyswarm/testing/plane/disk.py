@@ -144,6 +144,10 @@ class FileSystem:
 
     # ---- the power cut ----
 
+    def close_all(self) -> None:
+        """The process that had files open is gone."""
+        self._open.clear()
+
     def power_cut(self, *, corrupt: bool) -> None:
         """Forget what was not synced, or keep some of it."""
         self._open.clear()

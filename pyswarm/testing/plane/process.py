@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from asyncio.events import _get_running_loop
+from asyncio.events import _get_running_loop, _set_running_loop
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -246,24 +246,28 @@ class Host:
         """SIGKILL for the daemon; containers and the page cache stay. A write may just be done."""
         for job in self._under_way():
             if self.chance.random() < 0.5:
-                job.func(*job.args)
+                self._break_off(job)
         self._end()
-        self.system._open.clear()
+        self.system.close_all()
 
     def power_cut(self, *, corrupt: bool = False) -> None:
         """Containers, memory, and what was not synced are gone."""
         for job in self._under_way():
             if self.chance.random() < 0.7:
                 self.system.syncs_left = self.chance.randrange(3)
-                try:
-                    job.func(*job.args)
-                except disk.PowerCut:
-                    break
+                self._break_off(job)
         self._end()
         self.network.dark.add(self.name)
         self.system.power_cut(corrupt=corrupt)
         self.machine.power_cut()
         self.overlay = FakeOverlay()
+
+    def _break_off(self, job: Job) -> None:
+        """Do the work of a process that is about to end, as far as the disk lets it."""
+        _set_running_loop(self.loop)
+        with suppress(Exception, disk.PowerCut):
+            job.func(*job.args)
+        _set_running_loop(None)
 
     def bury(self) -> None:
         """The simulation is over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -215,14 +216,15 @@ class Users:
             self._drained.discard(node_id)
 
     async def reactivate(self) -> None:
-        """Take back every node, until it succeeds."""
-        while self._drained:
-            self._count += 1
-            node_id = min(self._drained)
-            try:
-                await self.set_availability(self._count, node_id, Availability.ACTIVE)
-            except SwarmError:
-                continue
+        """Take back every node, however late a user's drain still comes."""
+        while True:
+            for node in self._observer.view.list(Node):
+                if node.spec.availability != Availability.ACTIVE:
+                    self._count += 1
+                    await self._attempt(
+                        self.set_availability(self._count, node.id, Availability.ACTIVE)
+                    )
+            await asyncio.sleep(1.0)
 
     # ---- the end ----
 

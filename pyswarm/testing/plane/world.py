@@ -549,7 +549,7 @@ def run_seed(seed: int, faults: Faults = USUAL) -> World:
     except Exception as error:
         told = "\n".join(world.trace[-25:])
         raise Violation(
-            f"{told}\n{error}\nrepeat with: python -m pyswarm.testing.plane {seed} "
+            f"{error}\n{told}\nrepeat with: python -m pyswarm.testing.plane {seed} "
             f"--faults {faults.name} --seconds {faults.seconds:g}   "
             f"(at {world.timeline.now:.3f} s)"
         ) from error
