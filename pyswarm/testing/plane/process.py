@@ -156,7 +156,7 @@ class Host:
         self.servers: dict[str, Server] = {}
         self.loop = ProcessLoop(timeline)
         self.loop.state = State.DEAD
-        self.left = False
+        self.left = self.joined = False
         self._jobs: dict[Job, None] = {}
         self._past: list[ProcessLoop] = []
         HOSTS[name] = self

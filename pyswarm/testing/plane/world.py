@@ -112,6 +112,7 @@ class World:
         self.trace: list[str] = []
         self._raft = settings(self.chance)
         self._storm = False
+        self._joined = 0
         self._damaged: set[str] = set()
         for number in range(1, faults.managers + 1):
             self._host(f"m{number}", manager=True)
@@ -177,6 +178,7 @@ class World:
         first = self.hosts["m1"]
         spec = ClusterSpec(task_history_limit=2)
         cluster = Cluster(id=CLUSTER_ID, spec=spec, subnet_bits=26)
+        first.joined = True
         first.boot((cluster, self._record(first)))
         self._until(lambda: self.leader() is not None and self.observer.view.cluster, 10)
         for host in self.hosts.values():
@@ -197,9 +199,7 @@ class World:
         leader.loop.start(
             _forgiving(store.update(lambda tx: tx.put(self._record(host)))), f"enter {host.name}"
         )
-        loop = host.boot()
-        if host.is_manager:
-            loop.start(self._join(host), "join")
+        self._boot(host)
 
     def _record(self, host: Host) -> Node:
         return Node(id=host.node_id, spec=NodeSpec(role=host.role), role=host.role)
@@ -217,6 +217,7 @@ class World:
                 with swarm_errors(target):
                     request = control_pb2.JoinRaftRequest(address=host.address)
                     await stub.JoinRaft(request, timeout=10)
+                host.joined = True
                 return
             except SwarmError as error:
                 hint = getattr(error, "leader_address", "")
@@ -274,8 +275,7 @@ class World:
             host.loop.resume()
             host.slow = host.machine.slow = 1.0
             host.system.full = False
-            if not host.up and not host.left:
-                host.boot()
+            self._boot(host)
 
     def _advance(self, seconds: float) -> None:
         self.timeline.run(self.timeline.now + seconds)
@@ -412,7 +412,10 @@ class World:
     def _boot(self, host: Host) -> None:
         if not host.up and not host.left:
             self.note(f"boot {host.name}")
-            host.boot()
+            loop = host.boot()
+            # A manager that died before it was a member is told to join once more.
+            if host.is_manager and not host.joined:
+                loop.start(self._join(host), "join")
 
     def _slow_disk(self) -> None:
         host = self._some_host()
@@ -457,11 +460,11 @@ class World:
         managers = self.managers
         if len(managers) <= 3 or self.chance.random() < 0.3:
             if len(managers) < 5:
-                host = self._host(f"m{len(self.hosts) + 1}x", manager=True)
+                self._joined += 1
+                host = self._host(f"n{self._joined}", manager=True)
                 self.note(f"{host.name} joins")
                 self.enter(host)
-                if not host.up:
-                    del self.hosts[host.name]
+                host.left = not host.up
             return
         leader = self.leader()
         others = [h for h in managers if h is not leader and h.loop.state is State.RUNS]
