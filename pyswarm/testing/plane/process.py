@@ -156,7 +156,9 @@ class Host:
         self.servers: dict[str, Server] = {}
         self.loop = ProcessLoop(timeline)
         self.loop.state = State.DEAD
-        self.left = self.joined = False
+        self.joined = self.leaving = self.left = False
+        self.on_write: Callable[[], None] | None = None
+        """Called once, when the next write begins."""
         self._jobs: dict[Job, None] = {}
         self._past: list[ProcessLoop] = []
         HOSTS[name] = self
@@ -286,6 +288,7 @@ class Host:
         return list(first.values())
 
     def _end(self) -> None:
+        self.on_write = None
         self.loop.kill()
         self._past.append(self.loop)
         self._jobs.clear()
@@ -305,6 +308,9 @@ class Host:
         job = Job(thread, func, args, done, max(now, thread.free_at))
         thread.free_at = job.begins + WRITE_SECONDS * self.slow * (0.5 + self.chance.random())
         self._jobs[job] = None
+        if self.on_write is not None:
+            callback, self.on_write = self.on_write, None
+            self.timeline.at(job.begins, callback)
         self.timeline.at(thread.free_at, self._finish, job, loop=loop)
         return done
 

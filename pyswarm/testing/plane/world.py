@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -48,7 +50,7 @@ class Faults:
     name: str = "usual"
     seconds: float = 60.0
     managers: int = 3
-    workers: int = 5
+    workers: int = 2
     services: int = 6
     change_every: float = 1.0
     weather: Weather = Weather(drop=0.02, duplicate=0.02, late=0.02)
@@ -206,8 +208,6 @@ class World:
 
     async def _join(self, host: Host) -> None:
         """As the daemon does: ask at the managers until the leader has said yes."""
-        import asyncio
-
         others = [a for a in host.known_managers if a != host.address]
         target = others[0]
         while True:
@@ -294,8 +294,13 @@ class World:
         return len(ready) == len(self.hosts) and len(voters or ()) == len(self.managers)
 
     def _daemon_problem(self, name: str, error: BaseException) -> bool:
-        """A damaged disk may be refused: that is what corruption asks for."""
-        return isinstance(error, DataLoss) and name in self._damaged
+        """A damaged disk may be refused. Then its manager leaves for good, and another one joins."""
+        if not isinstance(error, DataLoss) or name not in self._damaged:
+            return False
+        host = self.hosts[name]
+        self.note(f"the disk of {name} is damaged")
+        host.loop.start(self._leave(host), "leave")
+        return True
 
     # ---- rest ----
 
@@ -404,10 +409,23 @@ class World:
         if self.chance.random() < 0.2:
             hosts = [host for host in self.managers if host.loop.state is State.RUNS]
         for host in hosts:
-            if host is not None:
-                self.note(f"power cut {host.name}")
-                host.power_cut()
-                self._end(self.chance.uniform(0.5, 10), lambda host=host: self._boot(host))  # type: ignore[misc]
+            if host is None:
+                continue
+            if host.is_manager and self.chance.random() < 0.7:
+                host.on_write = partial(self._darken, host)
+            else:
+                self._darken(host)
+
+    def _darken(self, host: Host) -> None:
+        if not self._storm or host.loop.state is not State.RUNS:
+            return
+        # One at a time, since nobody could bring back two of three.
+        corrupt = host.is_manager and not self._damaged and self.chance.random() < 0.5
+        if corrupt:
+            self._damaged.add(host.name)
+        self.note(f"power cut {host.name}{', perhaps with damage' if corrupt else ''}")
+        host.power_cut(corrupt=corrupt)
+        self._end(self.chance.uniform(0.5, 10), lambda: self._boot(host))
 
     def _boot(self, host: Host) -> None:
         if not host.up and not host.left:
@@ -416,6 +434,8 @@ class World:
             # A manager that died before it was a member is told to join once more.
             if host.is_manager and not host.joined:
                 loop.start(self._join(host), "join")
+            if host.leaving:
+                loop.start(self._leave(host), "leave")
 
     def _slow_disk(self) -> None:
         host = self._some_host()
@@ -460,11 +480,7 @@ class World:
         managers = self.managers
         if len(managers) <= 3 or self.chance.random() < 0.3:
             if len(managers) < 5:
-                self._joined += 1
-                host = self._host(f"n{self._joined}", manager=True)
-                self.note(f"{host.name} joins")
-                self.enter(host)
-                host.left = not host.up
+                self._newcomer()
             return
         leader = self.leader()
         others = [h for h in managers if h is not leader and h.loop.state is State.RUNS]
@@ -473,9 +489,15 @@ class World:
             self.note(f"{host.name} leaves")
             host.loop.start(self._leave(host), "leave")
 
-    async def _leave(self, host: Host) -> None:
-        import asyncio
+    def _newcomer(self) -> None:
+        self._joined += 1
+        host = self._host(f"n{self._joined}", manager=True)
+        self.note(f"{host.name} joins")
+        self.enter(host)
+        host.left = not host.up
 
+    async def _leave(self, host: Host) -> None:
+        host.leaving = True
         targets = [a for a in self._addresses() if a != host.address]
         while True:
             channel: Any = Channel(self.network, host, host.identity, self.chance.choice(targets))
@@ -485,12 +507,14 @@ class World:
                     await stub.Leave(control_pb2.RemoveSelfRequest(), timeout=10)
                 break
             except SwarmError as error:
-                if not error.temporary:
+                if not error.temporary and host.problem is None:
+                    host.leaving = False
                     return
                 await asyncio.sleep(0.2)
         self.note(f"{host.name} has left")
         host.left = True
         self.timeline.after(0.0, host.power_cut)
+        self._damaged.discard(host.name)
 
 
 def _fast(host: Host) -> None:
