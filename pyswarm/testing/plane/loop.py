@@ -17,7 +17,6 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
-
 EPOCH = 1_700_000_000.0
 RESOLUTION = 1e-7
 
@@ -279,13 +278,13 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self._held.clear()
 
     def bury(self) -> None:
-        """Close what a killed process left behind, so that no collector does it later, elsewhere."""
+        """Close what a killed process left behind, before a collector does it, elsewhere."""
         _set_running_loop(self)
         try:
             for task in self._tasks:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with suppress(BaseException):
-                    task.get_coro().close()  # type: ignore[union-attr]
+                    task.get_coro().close()
         finally:
             _set_running_loop(None)
         self._tasks.clear()

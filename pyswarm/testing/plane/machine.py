@@ -314,4 +314,3 @@ def files_of(run_directory: PurePath, state_directory: PurePath) -> Files:
 def memory_of(directory: PurePath) -> Memory:
     """In the place of `WorkerState`."""
     return MACHINES[directory.parts[1]].memory
-

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from manager.raft.membership import Membership
 from manager.raft.messages import Append, Heartbeat, InstallSnapshot, Message

@@ -85,7 +85,9 @@ class Observer:
         if self.leaders.setdefault(term, raft_id) != raft_id:
             self.fail(f"two leaders in term {term}: {self.leaders[term]:x} and {raft_id:x}")
 
-    def applied(self, host: str, index: int, data: bytes, news: Commit | None, store: Store) -> None:
+    def applied(
+        self, host: str, index: int, data: bytes, news: Commit | None, store: Store
+    ) -> None:
         """A manager applied an entry; `news` is what it did, None where it did not count."""
         if index <= self.applied_by.get(host, 0):
             self.fail(f"{host} applied entry {index} after {self.applied_by[host]}")
@@ -256,7 +258,9 @@ class Observer:
         if old.task.desired_state == TaskState.REMOVE or new.task.desired_state > TaskState.RUNNING:
             return True
         grace = old.task.spec.container.stop_grace_period_seconds + STOP_SECONDS
-        return bool(old.unwanted_at) and self.timeline.now - old.unwanted_at >= grace - CLOCK_SECONDS
+        return (
+            bool(old.unwanted_at) and self.timeline.now - old.unwanted_at >= grace - CLOCK_SECONDS
+        )
 
     def _lost_lease(self, placed: Placed) -> bool:
         node_id = placed.task.node_id

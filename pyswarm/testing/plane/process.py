@@ -154,7 +154,7 @@ class Host:
         self.agent: Agent | None = None
         self.peers: RaftTransport | None = None
         self.servers: dict[str, Server] = {}
-        self.loop = ProcessLoop(timeline)
+        self.loop = ProcessLoop(timeline)  # type: ignore[abstract]
         self.loop.state = State.DEAD
         self.joined = self.leaving = self.left = False
         self.on_write: Callable[[], None] | None = None
@@ -182,7 +182,8 @@ class Host:
     def boot(self, first: tuple[Cluster, Node] | None = None) -> ProcessLoop:
         """Start the daemon."""
         assert not self.up, f"{self.name} is up"
-        loop = ProcessLoop(self.timeline, rate=self.rate, begin=self.chance.random() * 1000)
+        begin = 1000 * self.chance.random()
+        loop = ProcessLoop(self.timeline, rate=self.rate, begin=begin)  # type: ignore[abstract]
         loop.wall_offset = self.wall_offset + self.timeline.now - loop.time()
         loop.executor, loop.host = self._execute, self
         self.loop = loop
@@ -303,7 +304,9 @@ class Host:
         done = loop.create_future()
         now = self.timeline.now
         if thread is None:
-            self.timeline.at(now + 0.0001, self._finish, Job(Thread(), func, args, done, now), loop=loop)
+            self.timeline.at(
+                now + 0.0001, self._finish, Job(Thread(), func, args, done, now), loop=loop
+            )
             return done
         job = Job(thread, func, args, done, max(now, thread.free_at))
         thread.free_at = job.begins + WRITE_SECONDS * self.slow * (0.5 + self.chance.random())
@@ -327,6 +330,11 @@ class Host:
 
 
 # ---- in the place of production ----
+
+
+def wall() -> float:
+    """The wall clock of the process that runs now."""
+    return current_host().loop.wall()
 
 
 class Clock:
@@ -365,7 +373,7 @@ class ObservedStore(Store):
     """A manager's store; the observer sees each change that it applies."""
 
     def __init__(self) -> None:
-        super().__init__(clock=manager.state.driver.time.time)
+        super().__init__(clock=wall)
         self._host = current_host()
         self._seen = self.watch()
 

@@ -29,7 +29,7 @@ class Details(NamedTuple):
 def failure(code: grpc.StatusCode, details: str, trailing: Any = ()) -> grpc.aio.AioRpcError:
     """What a client of grpcio gets."""
     metadata = grpc.aio.Metadata
-    return grpc.aio.AioRpcError(code, metadata(), metadata(*trailing), details)
+    return grpc.aio.AioRpcError(code, metadata(), metadata(*trailing), details, None)
 
 
 class Server:
@@ -152,7 +152,10 @@ class Channel:
         """Until somebody serves there."""
         network, client, _, address = self._parts
         host = host_of(address)
-        while not (network.passes(client.name, host) and _server(network, address)):
+        # Nobody tells when a server begins to answer.
+        while not (  # noqa: ASYNC110
+            network.passes(client.name, host) and _server(network, address)
+        ):
             await asyncio.sleep(0.1)
 
     async def close(self, grace: float | None = None) -> None:

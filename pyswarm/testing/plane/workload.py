@@ -66,7 +66,7 @@ class Users:
         nodes: list[str],
         services: int,
     ) -> None:
-        self.loop = ProcessLoop(timeline)
+        self.loop = ProcessLoop(timeline)  # type: ignore[abstract]
         self._timeline, self._network = timeline, network
         self._observer, self._chance = observer, chance
         self._managers, self._nodes, self._services = managers, nodes, services
@@ -204,9 +204,7 @@ class Users:
             self._drained.add(node_id)
         found = await self._call("GetNode", control_pb2.Reference(ref=node_id))
         node = from_message(Node, found)
-        spec: NodeSpec = replace(
-            node.spec, availability=wanted, labels={OPERATION: str(number)}
-        )
+        spec: NodeSpec = replace(node.spec, availability=wanted, labels={OPERATION: str(number)})
         request = control_pb2.UpdateNodeRequest(
             id=node_id, version=found.meta.version, spec=to_message(spec)
         )

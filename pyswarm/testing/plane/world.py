@@ -1,7 +1,7 @@
 """A swarm, its users, and everything that goes wrong; one seed is one history.
 
-    storm    faults of all kinds, a change each second
-    calm     no more faults: everything must come to rest within `CONVERGE_SECONDS`
+storm    faults of all kinds, a change each second
+calm     no more faults: everything must come to rest within `CONVERGE_SECONDS`
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from zlib import crc32
 
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc
-from pyswarm.errors import DataLoss, SwarmError
+from pyswarm.errors import DataLoss, FailedPrecondition, SwarmError
 from pyswarm.model import (
     Availability,
     Cluster,
@@ -122,14 +122,23 @@ class World:
             self._host(f"w{number}", manager=False)
         nodes = [host.node_id for host in self.hosts.values()]
         self.users = Users(
-            self.timeline, self.network, self.observer, self.chance,
-            self._addresses, nodes, faults.services,
+            self.timeline,
+            self.network,
+            self.observer,
+            self.chance,
+            self._addresses,
+            nodes,
+            faults.services,
         )
 
     def _host(self, name: str, *, manager: bool) -> Host:
         faults, chance = self.faults, self.chance
         host = self.hosts[name] = Host(
-            name, self.timeline, self.network, self.observer, chance,
+            name,
+            self.timeline,
+            self.network,
+            self.observer,
+            chance,
             manager=manager,
             raft=self._raft,
             rate=1.0 + chance.uniform(-faults.drift, faults.drift),
@@ -262,9 +271,17 @@ class World:
             if self.timeline.now >= end:
                 raise Violation(f"no rest {CONVERGE_SECONDS:g} s after the last fault: {problem}")
             self._advance(1)
+            self._see_off_the_removed()
             problem = self.unrest()
         self.users.check()
         self._advance(0)
+
+    def _see_off_the_removed(self) -> None:
+        """A manager whose leaving was answered with a failure, and took effect after all."""
+        for host in self.managers:
+            if host.manager is not None and host.manager.raft.removed.is_set() and not host.leaving:
+                host.loop.start(self._leave(host), "leave")
+                host.leaving = True
 
     def heal(self) -> None:
         """End every fault."""
@@ -294,7 +311,7 @@ class World:
         return len(ready) == len(self.hosts) and len(voters or ()) == len(self.managers)
 
     def _daemon_problem(self, name: str, error: BaseException) -> bool:
-        """A damaged disk may be refused. Then its manager leaves for good, and another one joins."""
+        """A damaged disk may be refused. Then its manager leaves for good, and others may join."""
         if not isinstance(error, DataLoss) or name not in self._damaged:
             return False
         host = self.hosts[name]
@@ -333,9 +350,7 @@ class World:
         tasks = self.observer.view.tasks_of_service(service.id)
         wanted = [t for t in tasks if t.desired_state <= TaskState.RUNNING]
         good = [
-            t
-            for t in wanted
-            if t.status.state == TaskState.RUNNING and t.spec == service.spec.task
+            t for t in wanted if t.status.state == TaskState.RUNNING and t.spec == service.spec.task
         ]
         if len(good) != service.spec.replicas or len(wanted) != len(good):
             return f"{name}: {len(good)} of {service.spec.replicas} run, {len(wanted)} are wanted"
@@ -507,7 +522,8 @@ class World:
                     await stub.Leave(control_pb2.RemoveSelfRequest(), timeout=10)
                 break
             except SwarmError as error:
-                if not error.temporary and host.problem is None:
+                # The leader itself does not leave, nor one without whom there is no quorum.
+                if isinstance(error, FailedPrecondition) and host.problem is None:
                     host.leaving = False
                     return
                 await asyncio.sleep(0.2)
@@ -552,7 +568,9 @@ class _Errors(logging.Handler):
         """Look at one record."""
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
-            self._timeline.fail(Violation(f"{record.getMessage()}: {error!r}").with_traceback(error.__traceback__))
+            self._timeline.fail(
+                Violation(f"{record.getMessage()}: {error!r}").with_traceback(error.__traceback__)
+            )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ without the bug, or it would prove nothing.
 from __future__ import annotations
 
 import itertools
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -80,8 +81,34 @@ def patched(*changes: tuple[Any, str, Any]) -> Iterator[None]:
         yield
 
 
+class Endless(BaseException):
+    """A try that does not come to an end within the budget."""
+
+
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise Endless
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
 def hunt(bug: Bug, budget_seconds: float = BUDGET_SECONDS) -> Outcome:
     """Plant the bug and search for it, until it is found or the CPU time is over."""
+    try:
+        with _no_longer_than(2 * budget_seconds):
+            return _hunt(bug, budget_seconds)
+    except Endless:
+        return Outcome(bug.name, False, bug.search.name, "a try does not end", 2 * budget_seconds)
+
+
+def _hunt(bug: Bug, budget_seconds: float) -> Outcome:
     start = time.process_time()
     where = "nothing tried"
     for where, run in bug.search.tries():
@@ -102,7 +129,9 @@ def _failure(run: Callable[[], object]) -> str:
     try:
         run()
     except Exception as error:
-        return str(error).partition("\n")[0] or type(error).__name__
+        first = str(error).partition("\n")[0]
+        cause = error.__cause__ or error
+        return first if isinstance(cause, AssertionError) and first else f"{cause!r}"
     return ""
 
 
