@@ -6,7 +6,8 @@ import argparse
 import time
 from dataclasses import replace
 
-from pyswarm.testing.plane.world import PRESETS, run_seed
+from pyswarm.testing.plane.faults import PRESETS
+from pyswarm.testing.plane.world import run_seed
 
 
 def main() -> None:

@@ -107,16 +107,17 @@ class Observer:
         elif known[1] != changes:
             self.fail(f"entry {index} made something else of the state of {host} than of others'")
         if index % SNAPSHOT_EVERY == 0:
-            self._compare(host, store)
+            self.compare(host, store)
 
     def restored(self, host: str, index: int, store: Store) -> None:
         """A manager took a snapshot."""
         if store.view.version > self.version:
             self.fail(f"{host} took a snapshot of {store.view.version}, which nobody has applied")
         self.applied_by[host] = index
-        self._compare(host, store)
+        self.compare(host, store)
 
-    def _compare(self, host: str, store: Store) -> None:
+    def compare(self, host: str, store: Store) -> None:
+        """Equal versions have equal bytes."""
         digest = crc32(encode_snapshot(store.view))
         if self.digests.setdefault(store.view.version, digest) != digest:
             self.fail(f"{host} has other bytes at version {store.view.version} than others")

@@ -384,7 +384,7 @@ class Call:
         try:
             handler = await self._server.handler(self._method)
             if handler is None:
-                raise NotImplementedError(self._method)
+                raise LookupError(f"nobody serves {self._method}")
             if self._streams:
                 answer = await handler.stream_unary(self._take_requests(), context)
             elif self._answers:

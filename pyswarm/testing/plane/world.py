@@ -11,7 +11,6 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -19,84 +18,24 @@ from zlib import crc32
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc
 from pyswarm.errors import DataLoss, FailedPrecondition, SwarmError
 from pyswarm.model import (
-    Availability,
     Cluster,
     ClusterSpec,
     Node,
     NodeSpec,
     NodeState,
-    Service,
-    Task,
-    TaskState,
-    UpdateState,
-    is_terminal,
 )
 from pyswarm.rpc import swarm_errors
+from pyswarm.testing.plane.faults import USUAL, Faults
 from pyswarm.testing.plane.loop import State, Timeline, Violation
-from pyswarm.testing.plane.network import CALM, Network, Weather
+from pyswarm.testing.plane.network import CALM, Network
 from pyswarm.testing.plane.observer import Observer
 from pyswarm.testing.plane.process import CLUSTER_ID, Host, settings, substituted
+from pyswarm.testing.plane.rest import unrest
 from pyswarm.testing.plane.rpc import Channel
 from pyswarm.testing.plane.workload import Users
 
 CONVERGE_SECONDS = 150.0
 JOIN_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
-    """What may go wrong, as mean seconds between two of a kind (0: never)."""
-
-    name: str = "usual"
-    seconds: float = 60.0
-    managers: int = 3
-    workers: int = 2
-    services: int = 6
-    change_every: float = 1.0
-    weather: Weather = Weather(drop=0.02, duplicate=0.02, late=0.02)
-    partition: float = 15.0
-    pause: float = 20.0
-    kill: float = 20.0
-    power_cut: float = 30.0
-    slow_disk: float = 40.0
-    full_disk: float = 60.0
-    clock: float = 40.0
-    container: float = 8.0
-    members: float = 45.0
-    drift: float = 0.002
-    skew_seconds: float = 1.0
-
-
-USUAL = Faults()
-STORM = Faults(
-    name="storm",
-    weather=Weather(delay=0.01, drop=0.1, duplicate=0.1, late=0.1),
-    partition=6,
-    pause=8,
-    kill=6,
-    power_cut=10,
-    slow_disk=15,
-    full_disk=25,
-    clock=15,
-    container=4,
-    members=12,
-)
-QUIET = Faults(
-    name="quiet",
-    weather=CALM,
-    partition=0,
-    pause=0,
-    kill=0,
-    power_cut=0,
-    slow_disk=0,
-    full_disk=0,
-    clock=0,
-    container=0,
-    members=0,
-    drift=0,
-    skew_seconds=0,
-)
-PRESETS = {faults.name: faults for faults in (USUAL, STORM, QUIET)}
 
 
 class World:
@@ -272,8 +211,11 @@ class World:
                 raise Violation(f"no rest {CONVERGE_SECONDS:g} s after the last fault: {problem}")
             self._advance(1)
             self._see_off_the_removed()
-            problem = self.unrest()
+            problem = unrest(self.observer, self.hosts, self.leader())
         self.users.check()
+        for host in self.managers:
+            if host.manager is not None:
+                self.observer.compare(host.name, host.manager.store)
         self._advance(0)
 
     def _see_off_the_removed(self) -> None:
@@ -318,58 +260,6 @@ class World:
         self.note(f"the disk of {name} is damaged")
         host.loop.start(self._leave(host), "leave")
         return True
-
-    # ---- rest ----
-
-    def unrest(self) -> str:
-        """What is not yet as it shall be; empty at rest."""
-        view, leader = self.observer.view, self.leader()
-        if leader is None:
-            return "nobody leads"
-        for host in self.managers:
-            if self.observer.applied_by.get(host.name, 0) < self.observer.version:
-                return f"{host.name} is behind"
-        for node in view.list(Node):
-            host = self.hosts[node.id.removeprefix("node-")]
-            if not host.left and node.status.state != NodeState.READY:
-                return f"node {node.id} is {node.status.state.name}: {node.status.message}"
-            if not host.left and node.spec.availability != Availability.ACTIVE:
-                return f"node {node.id} is not active"
-        for service in view.list(Service):
-            problem = self._service_unrest(service)
-            if problem:
-                return problem
-        return self._containers_unrest()
-
-    def _service_unrest(self, service: Service) -> str:
-        name = service.spec.name
-        if service.pending_delete:
-            return f"{name} is being removed"
-        if service.update_status.state == UpdateState.UPDATING:
-            return f"{name}: {service.update_status.message}"
-        tasks = self.observer.view.tasks_of_service(service.id)
-        wanted = [t for t in tasks if t.desired_state <= TaskState.RUNNING]
-        good = [
-            t for t in wanted if t.status.state == TaskState.RUNNING and t.spec == service.spec.task
-        ]
-        if len(good) != service.spec.replicas or len(wanted) != len(good):
-            return f"{name}: {len(good)} of {service.spec.replicas} run, {len(wanted)} are wanted"
-        return ""
-
-    def _containers_unrest(self) -> str:
-        # Of a node that left nobody reports, and its last tasks stay as they were.
-        left = {host.node_id for host in self.hosts.values() if host.left}
-        tasks = [t for t in self.observer.view.list(Task) if t.node_id not in left]
-        wanted = {t.id for t in tasks if t.status.state == TaskState.RUNNING}
-        running = {task for host in self.hosts.values() for task in host.machine.running()}
-        for task_id in sorted(running - wanted):
-            return f"task {task_id} runs, and nobody wants it"
-        for task_id in sorted(wanted - running):
-            return f"task {task_id} shall run, and has no container"
-        for task in tasks:
-            if not is_terminal(task.status.state) and task.desired_state > TaskState.RUNNING:
-                return f"task {task.id} shall stop"
-        return ""
 
     # ---- faults ----
 

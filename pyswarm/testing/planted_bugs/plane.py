@@ -28,8 +28,9 @@ from manager.state.tables import View
 from pyswarm.errors import NotLeader
 from pyswarm.model import Task, TaskState, is_terminal
 from pyswarm.model.ids import ID_LENGTH, base36
+from pyswarm.testing.plane.faults import STORM
 from pyswarm.testing.plane.process import wall
-from pyswarm.testing.plane.world import STORM, run_seed
+from pyswarm.testing.plane.world import run_seed
 from pyswarm.testing.planted_bugs import Bug, Seeds, patched
 
 FAULTS = replace(STORM, seconds=40.0)

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from pyswarm.testing.plane.world import QUIET, STORM, USUAL, run_seed
+from pyswarm.testing.plane.faults import QUIET, STORM, USUAL
+from pyswarm.testing.plane.world import run_seed
 
 SHORT = replace(STORM, seconds=40.0)
 
