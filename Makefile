@@ -1,8 +1,9 @@
 # make demo    a cluster of five hosts on this machine, with a shop on it (root)
 # make test    whatever this machine lacks, then all tests (root)
 # make check   the fast loop: lint, types, import floors, house rules, unit tests
+# make fuzz    strange bytes for all that reads bytes of strangers: MINUTES=10
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test check bench gen clean packages venv venv-dev
+.PHONY: help demo demo-down test check fuzz bench gen clean packages venv venv-dev
 
 PYTHON := .venv/bin/python
 
@@ -28,7 +29,11 @@ test: venv-dev
 	@deploy/run-tests.sh
 
 check: venv-dev
-	$(PYTHON) -m pytest -q tests/tidy tests/unit
+	$(PYTHON) -m pytest -q -n 4 tests/tidy tests/unit
+
+MINUTES := 10
+fuzz: venv-dev
+	$(PYTHON) tests/fuzz/run.py --minutes $(MINUTES)
 
 bench: venv-dev
 	$(PYTHON) tests/bench/run.py

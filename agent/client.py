@@ -32,6 +32,8 @@ class Hello:
     node: Node
     cluster_id: str
     root_certificate: bytes
+    """All roots that count; the last one signs."""
+    renewal_spread_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,7 @@ def _hello(hello: dispatcher_pb2.SessionHello) -> Hello:
         node=from_message(Node, hello.node),
         cluster_id=hello.cluster_id,
         root_certificate=hello.root_certificate,
+        renewal_spread_seconds=hello.renewal_spread_seconds,
     )
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from pyswarm.crashpoints import reach
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import EndpointSet, Node, Task
 from pyswarm.wire import decode, encode
@@ -34,7 +35,9 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
+    reach("worker.draft-written")
     temporary.replace(path)
+    reach("worker.file-replaced")
 
 
 class WorkerState:
@@ -58,6 +61,7 @@ class WorkerState:
     def drop_task(self, task_id: str) -> None:
         """Forget a task."""
         (self._tasks / task_id).unlink(missing_ok=True)
+        reach("worker.task-dropped")
 
     def networks(self) -> list[EndpointSet]:
         """The endpoint sets, sorted by network id."""

@@ -33,8 +33,9 @@ from agent.reconcile import reconcile
 from agent.runner.driver import TaskRunner
 from agent.task_events import Found
 from pyswarm.aio import Backoff, Supervisor
+from pyswarm.crashpoints import reach
 from pyswarm.errors import SwarmError
-from pyswarm.model import Node, NodeDescription, Task, TaskState, TaskStatus
+from pyswarm.model import Node, NodeDescription, Task, TaskState, TaskStatus, is_terminal
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Agent:
         managers: Callable[[], list[str]],
         on_managers: Callable[[list[str]], None] = lambda addresses: None,
         on_node: Callable[[Node], None] = lambda node: None,
+        on_roots: Callable[[bytes, float], None] = lambda roots_pem, within_seconds: None,
         on_removed: Callable[[], None] = lambda: None,
     ) -> None:
         self.node_id = node_id
@@ -78,6 +80,7 @@ class Agent:
         self._managers = managers
         self._on_managers = on_managers
         self._on_node = on_node
+        self._on_roots = on_roots
         self._on_removed = on_removed
         self._state = WorkerState(state_directory / "worker")
         self._files = TaskFiles(run_directory, state_directory)
@@ -131,6 +134,11 @@ class Agent:
         await self._networks.stop()
         await self._overlay.stop()
 
+    def reconnect(self, reason: str) -> None:
+        """Open a new session: the channels of the old one end soon, or what the node shows and says
+        of itself has changed."""
+        self._link.renew(reason)
+
     async def wipe(self) -> None:
         """After leaving the swarm: remove every container, network, secret and memory of it.
         Named volumes stay, as in Docker. Call it on a stopped agent."""
@@ -167,9 +175,14 @@ class Agent:
         plan = reconcile(self._assignments.tasks.keys(), seen)
         for stray in plan.strays:
             await self._remove_stray(stray.task_id, self._executor.discard(stray, logs=False))
-        for task_id in sorted(self._overlay.attached() - self._assignments.tasks.keys()):
+            reach("agent.stray-removed")
+        # An ended task whose container is gone needs no place either: the last agent died while it
+        # cleaned up.
+        alive = {t.id for t in self._assignments.tasks.values() if not is_terminal(t.status.state)}
+        alive |= plan.adopt.keys()
+        for task_id in sorted(set(self._overlay.attached()) - alive):
             await self._remove_stray(task_id, self._overlay.detach(task_id))
-        for task_id in self._files.strays(frozenset(self._assignments.tasks)):
+        for task_id in self._files.strays(frozenset(alive)):
             self._files.remove(task_id)
         for task in list(self._assignments.tasks.values()):
             self._run(task, plan.adopt.get(task.id))
@@ -269,6 +282,7 @@ class Agent:
             log.error("the managers' addresses cannot be remembered: %s", error)
         self._on_managers(list(hello.manager_addresses))
         self._on_node(hello.node)
+        self._on_roots(hello.root_certificate, hello.renewal_spread_seconds)
 
     def on_networks(self, news: NetworkNews) -> bool:
         """Who is where."""
@@ -285,6 +299,7 @@ class Agent:
             runner = self._runners.get(task.id)
             if runner is None:
                 self._save(task)
+                reach("agent.task-saved")
                 self._run(task)
             else:
                 runner.update(task)

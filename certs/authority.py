@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import Final
 
 from certs import x509
 from certs.tokens import new_token, root_digest, same_token
-from pyswarm.model.cluster import RootCA
+from pyswarm.errors import InvalidArgument
+from pyswarm.model.cluster import ClusterSpec, RootCA, RootRotation
 from pyswarm.model.ids import encode_id
+from pyswarm.model.node import Node
 from pyswarm.model.states import NodeRole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """Who signs now. `key_pem` is empty where an external CA has it; `intermediate_pem` goes along
+    with each certificate, for those who do not know this root yet."""
+
+    certificate_pem: bytes
+    key_pem: bytes = field(repr=False)
+    digest: str
+    intermediate_pem: bytes
 
 
 def new_authority(
@@ -26,6 +40,61 @@ def new_authority(
         certificate_pem=certificate,
         key_pem=key_pem,
         digest=digest,
+        worker_token=worker,
+        manager_token=manager,
+    )
+
+
+def digest_of(root_pem: bytes) -> str:
+    """The digest of one root certificate in PEM."""
+    return root_digest(x509.to_der(root_pem))
+
+
+def issuer_of(root: RootCA) -> Issuer:
+    """The root that signs: while it is rotated, the new one."""
+    new = root.rotation
+    if new is None:
+        return Issuer(
+            certificate_pem=root.certificate_pem,
+            key_pem=root.key_pem,
+            digest=root.digest,
+            intermediate_pem=b"",
+        )
+    return Issuer(
+        certificate_pem=new.certificate_pem,
+        key_pem=new.key_pem,
+        digest=new.digest,
+        intermediate_pem=new.cross_signed_pem,
+    )
+
+
+def begin_rotation(
+    root: RootCA, certificate_pem: bytes, key_pem: bytes, cross_signed_pem: bytes
+) -> RootCA:
+    """`root` on its way to a new one. A rotation that is under way is superseded: the old root
+    stays the one that everybody trusts. Back to the root of now, where that is the new one."""
+    digest = digest_of(certificate_pem)
+    if digest == root.digest:
+        return replace(root, key_pem=key_pem or root.key_pem, rotation=None)
+    rotation = RootRotation(
+        certificate_pem=certificate_pem,
+        key_pem=key_pem,
+        digest=digest,
+        cross_signed_pem=cross_signed_pem,
+    )
+    return replace(root, rotation=rotation)
+
+
+def finish_rotation(root: RootCA, secrets: tuple[bytes, bytes]) -> RootCA:
+    """The new root alone, with tokens of its digest from random bytes for worker, manager."""
+    new = root.rotation
+    if new is None:
+        raise InvalidArgument("the root is not being rotated")
+    worker, manager = (new_token(new.digest, secret) for secret in secrets)
+    return RootCA(
+        certificate_pem=new.certificate_pem,
+        key_pem=new.key_pem,
+        digest=new.digest,
         worker_token=worker,
         manager_token=manager,
     )
@@ -55,3 +124,15 @@ def node_id_of(request_pem: bytes) -> str:
     ghost stays in the list of nodes. The key is random, so the id is as random as any.
     """
     return encode_id(sha256(x509.request_key(request_pem)).digest())
+
+
+REMOVED_SLACK_SECONDS: Final = 7 * 24 * 3600.0
+"""How much longer than its certificates a removed node is refused by name, for clocks that are
+behind; as in Docker Swarm."""
+
+
+def remembered_until(node: Node, spec: ClusterSpec, now: float) -> float:
+    """Until when a node that is removed now must be refused by name: certificates that were made
+    under other settings may end later than one that would be made today."""
+    last = max(node.certificates_end_at, now + spec.certificate_life_seconds)
+    return last + REMOVED_SLACK_SECONDS

@@ -112,6 +112,16 @@ async def recover(
     return await _ask_leader(addresses, ask, timeout_seconds)
 
 
+def recover_alone(
+    issue: Callable[[bytes], ca_pb2.IssuedCertificate],
+    expired: Credentials,
+    clock: Clock = time.time,
+) -> Credentials:
+    """The next certificate of a manager that signs for itself: `issue` answers its request."""
+    key = x509.new_key()
+    return _accept(issue(x509.new_request(key)), expired.root_pem, key, clock)
+
+
 async def renew(
     pool: ChannelPool,
     addresses: Sequence[str],
@@ -190,7 +200,7 @@ async def _issue(
     key_pem: bytes,
     clock: Clock,
 ) -> Credentials:
-    check_time(root_pem, clock(), "the swarm's root certificate")
+    check_time(x509.split(root_pem)[-1], clock(), "the swarm's root certificate")
     target = bootstrap_address(address)
     async with trusting_channel(target, root_pem, MANAGER, _SMALL) as channel:
         stub = ca_pb2_grpc.BootstrapStub(channel)
@@ -202,9 +212,12 @@ async def _issue(
 def _accept(
     answer: ca_pb2.IssuedCertificate, root_pem: bytes, key_pem: bytes, clock: Clock
 ) -> Credentials:
+    # The manager who answers is one of the roots that we trust, so its word on roots counts; what
+    # it issues must fit both what we trusted and what we shall trust.
     x509.check_issued_by(answer.certificate, root_pem)
+    x509.check_issued_by(answer.certificate, answer.root_certificate)
     x509.check_pair(answer.certificate, key_pem)
-    credentials = Credentials(answer.certificate, key_pem, root_pem)
+    credentials = Credentials(answer.certificate, key_pem, answer.root_certificate)
     credentials.check_time(clock())
     return credentials
 

@@ -1,6 +1,7 @@
 """A node's credentials and data key on disk: a directory of mode 0700 with files of mode 0600.
 
-    node.pem   private key, certificate, root certificate, in this order
+    node.pem   private key, certificate, the cross-signed root while the root is rotated, and the
+               trusted roots, in this order
     data.key   32 bytes in hexadecimal, which seal the manager's log and snapshots
 
 Key and certificate share a file because they change together: a crash between two renames would
@@ -12,11 +13,13 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
 from certs import x509
 from certs.seal import KEY_BYTES, SALT_BYTES, Cryptor
+from pyswarm.crashpoints import reach
 from pyswarm.errors import DataLoss, FailedPrecondition, SwarmError
 from pyswarm.rpc import Credentials, read_identity
 
@@ -80,27 +83,34 @@ class CertificateDirectory:
         """Forget everything: the node has left the swarm."""
         for path in (self._node, self._data_key):
             path.unlink(missing_ok=True)
+            reach("identity.file-removed")
         if self.path.exists():
             _sync_directory(self.path)
 
     def _write(self, path: Path, content: bytes) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
+        _sync_directory(self.path.parent)
         # The daemon is the only writer, so one name is enough, and a crash leaves one at most.
         draft = path.with_suffix(".new")
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        reach("identity.draft-created")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
+                reach("identity.draft-written")
                 os.fsync(file.fileno())
+            reach("identity.draft-synced")
             draft.rename(path)
         except BaseException:
             with suppress(OSError):
                 draft.unlink()
             raise
+        reach("identity.renamed")
         _sync_directory(self.path)
+        reach("identity.stored")
 
 
 def _read(path: Path) -> bytes | None:
@@ -126,10 +136,11 @@ def _read(path: Path) -> bytes | None:
 
 
 def _split(content: bytes) -> tuple[bytes, bytes, bytes]:
-    parts = [_BEGIN + part for part in content.split(_BEGIN)[1:]]
-    if len(parts) != 3:
-        raise ValueError(f"it has {len(parts)} parts, not 3")
-    return parts[0], parts[1], parts[2]
+    key, *certificates = [_BEGIN + part for part in content.split(_BEGIN)[1:]] or [b""]
+    if len(certificates) < 2:
+        raise ValueError("it is too short")
+    chain = list(takewhile(lambda each: not x509.is_root(each), certificates))
+    return key, b"".join(chain), b"".join(certificates[len(chain) :])
 
 
 def _sync_directory(path: Path) -> None:

@@ -42,7 +42,9 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Demanded:
-    """Renew now: the node's role has changed, or an operator asks."""
+    """Renew at `at`, or now where that has passed: the node's role has changed, or the root."""
+
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,9 @@ class Renewal:
                 self._failures += 1
                 self._asking, self._demanded_meanwhile = False, False
                 self._due = now + self._back_off(now) * (0.5 + 0.5 * draw)
-            case Demanded():
+            case Demanded(at):
                 self._demanded_meanwhile = self._asking
-                self._due = now
+                self._due = min(self._due, max(at, now))
             case Tick():
                 pass
         if self._asking or now < self._due:

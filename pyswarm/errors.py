@@ -99,6 +99,12 @@ class DataLoss(SwarmError):
     code = "DATA_LOSS"
 
 
+class Internal(SwarmError):
+    """A bug that was caught before it could do harm; the daemon's log has its traceback."""
+
+    code = "INTERNAL"
+
+
 class Unimplemented(SwarmError):
     """A part that this version does not have; refused rather than ignored."""
 

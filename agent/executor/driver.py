@@ -24,6 +24,7 @@ from agent.reconcile import Seen
 from agent.task_events import Exited
 from agent.templates import expand_container
 from pyswarm.aio import Backoff
+from pyswarm.crashpoints import reach
 from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError
 from pyswarm.model import Config, Healthcheck, NodeDescription, Secret, Task
 
@@ -64,6 +65,7 @@ class Executor:
         """Image, networks, files, container."""
         container = expand_container(task, self._node())
         await self._pull(container.image)
+        reach("task.pulled")
         await self._networks.known([a.network_id for a in task.networks])
         async with self._making:
             namespace = await self._overlay.attach(
@@ -72,12 +74,14 @@ class Executor:
                 host_ports=task.ports,
                 nameservers=container.dns_nameservers,
             )
+            reach("task.attached")
             mounts = self._files.prepare(
                 task,
                 container,
                 _contents(self._assignments.secrets),
                 _contents(self._assignments.configs),
             )
+            reach("task.files-written")
             await self._containers.create(
                 ContainerRequest(
                     id=container_id(task),
@@ -90,6 +94,7 @@ class Executor:
                     log_options=task.spec.log_options,
                 )
             )
+            reach("task.created")
 
     async def _pull(self, image: str) -> None:
         try:
@@ -104,6 +109,7 @@ class Executor:
         """Start the container."""
         async with self._making:
             pid = await self._containers.start(container_id(task))
+        reach("task.started")
         return Seen(container_id(task), task.id, True, pid)
 
     async def find(self, task: Task) -> Seen | None:
@@ -125,7 +131,9 @@ class Executor:
                 continue
             exited = Exited(ended.exit_code, ended.reason)
             break
+        reach("task.ended")
         await self._mark_dead(task)
+        reach("task.marked-dead")
         return exited
 
     async def _mark_dead(self, task: Task) -> None:
@@ -140,6 +148,7 @@ class Executor:
             await self._containers.kill(container_id(task), signal)
         except NotFound:
             return
+        reach("task.signalled")
 
     async def kill(self, task: Task) -> None:
         """Send SIGKILL."""
@@ -148,12 +157,16 @@ class Executor:
     async def clean(self, task: Task) -> None:
         """Container first: it holds the namespace and the mounts."""
         await self._containers.delete(container_id(task))
+        reach("task.deleted")
         await self._overlay.detach(task.id)
+        reach("task.detached")
         self._files.remove(task.id)
+        reach("task.cleaned")
 
     async def remove(self, task: Task) -> None:
         """The logs too."""
         await self._containers.delete_logs(container_id(task))
+        reach("task.logs-removed")
 
     # ---- health ----
 

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import grpc
 
 from certs import x509
-from certs.authority import node_id_of
+from certs.authority import Issuer, issuer_of, node_id_of
+from manager.ca.cfssl import node_request
+from manager.ca.client import Signer
 from manager.ca.policy import Grant, decide_join, decide_recovery, decide_renewal
+from manager.ca.rotation import signing_for
 from pyswarm.api.v1 import ca_pb2, ca_pb2_grpc
-from pyswarm.errors import InvalidArgument, NotLeader
-from pyswarm.model.cluster import RootCA
+from pyswarm.errors import FailedPrecondition, InvalidArgument, NotLeader, PermissionDenied
+from pyswarm.model.cluster import ExternalCA, RootCA
 from pyswarm.model.node import Node
-from pyswarm.model.states import Availability
+from pyswarm.model.states import Availability, NodeRole
 from pyswarm.rpc import Access, caller, read_identity
+
+log = logging.getLogger(__name__)
 
 NODE_CA_ACCESS: Final[Mapping[str, Access]] = {
     "/pyswarm.api.v1.NodeCA/RenewCertificate": Access.NODE,
 }
 """The lines of `NodeCA` for the access table of the main listener."""
+
+ALONE_SECONDS: Final = 3600.0
+"""The life of a certificate that a manager signs for itself; a leader renews it at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate that was signed: by the root with the digest `root`, until `ends_at`."""
+
+    serial: str
+    ends_at: float
+    root: str
 
 
 class CAState(Protocol):
@@ -61,11 +79,17 @@ class CAState(Protocol):
         """Whether the node was removed."""
         ...
 
-    async def register(self, grant: Grant, serial: str) -> None:
-        """Commit: a node of this id and role exists, and its latest certificate has `serial`.
+    @property
+    def external_cas(self) -> tuple[ExternalCA, ...]:
+        """Those who may sign instead."""
+        ...
 
-        Creates the node's record where there is none. For a known node only the serial is
-        written, and NotFound is raised if it has gone meanwhile (`grant.hostname` is empty then).
+    async def register(self, grant: Grant, issued: Issued) -> None:
+        """Commit: a node of this id and role exists, and this is its latest certificate.
+
+        Creates the node's record where there is none. For a known node only the certificate is
+        written, and NotFound is raised if it has gone meanwhile (`grant.hostname` is empty then);
+        `Unavailable` where another root signs by now, so that this certificate would come too late.
         """
         ...
 
@@ -73,8 +97,11 @@ class CAState(Protocol):
 class Authority:
     """Issues certificates on the leader; shared by both services."""
 
-    def __init__(self, state: CAState, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, state: CAState, signer: Signer, clock: Callable[[], float] = time.time
+    ) -> None:
         self.state = state
+        self._signer = signer
         self._clock = clock
 
     def require_leader(self) -> None:
@@ -88,22 +115,83 @@ class Authority:
     async def issue(self, grant: Grant, request_pem: bytes) -> ca_pb2.IssuedCertificate:
         """Sign, commit, answer: no certificate leaves that the managers do not know of."""
         root = self.state.root()
-        serial = int.from_bytes(os.urandom(x509.SERIAL_BYTES), "big") | 1
-        certificate = x509.issue(
-            root.certificate_pem,
-            root.key_pem,
+        issuer = issuer_of(root)
+        external = signing_for(self.state.external_cas, issuer.digest)
+        if external:
+            certificate = await self._sign_elsewhere(issuer, external, grant, request_pem)
+        elif issuer.key_pem:
+            life = self.state.certificate_life_seconds
+            certificate = self._sign(issuer, grant, request_pem, self._clock(), life)
+        else:
+            raise FailedPrecondition(
+                "no external CA is set for the swarm's root, and only one has its key: "
+                "use 'pyswarm swarm update --external-ca'"
+            )
+        serial = read_identity(certificate).serial
+        issued = Issued(serial, x509.ends_at(certificate), issuer.digest)
+        await self.state.register(grant, issued)
+        return ca_pb2.IssuedCertificate(
+            certificate=certificate + issuer.intermediate_pem, root_certificate=root.trusted_pem
+        )
+
+    def _sign(
+        self, issuer: Issuer, grant: Grant, request_pem: bytes, now: float, life_seconds: float
+    ) -> bytes:
+        return x509.issue(
+            issuer.certificate_pem,
+            issuer.key_pem,
             request_pem,
             node_id=grant.node_id,
             role=grant.role,
             cluster_id=self.state.cluster_id,
-            serial=serial,
-            now=self._clock(),
-            life_seconds=self.state.certificate_life_seconds,
+            serial=int.from_bytes(os.urandom(x509.SERIAL_BYTES), "big") | 1,
+            now=now,
+            life_seconds=life_seconds,
         )
-        await self.state.register(grant, f"{serial:x}")
+
+    def issue_alone(
+        self, node_id: str, request_pem: bytes, since: float
+    ) -> ca_pb2.IssuedCertificate:
+        """A certificate of an hour for this manager itself, which nobody registers.
+
+        For the day when all certificates have expired, so that no manager can reach another. It
+        begins at `since`, the beginning of the expired one: if only this clock was wrong, it is
+        valid when the clock is set.
+        """
+        root, node = self.state.root(), self.state.node(node_id)
+        issuer = issuer_of(root)
+        if node is None or self.state.is_removed(node_id) or node.role is not NodeRole.MANAGER:
+            raise PermissionDenied(f"node {node_id} is not a manager of this swarm any more")
+        if not issuer.key_pem:
+            raise FailedPrecondition(
+                "this node's certificate has expired, no manager answers, and only an external CA "
+                "has the root's key: set the clock if it is wrong, else restore the swarm"
+            )
+        made = since + x509.BACKDATE_SECONDS
+        life = self._clock() + ALONE_SECONDS - made
+        grant = Grant(node_id, node.role)
+        certificate = self._sign(issuer, grant, request_pem, made, life)
+        log.warning("no manager answers: this one has signed its own certificate for an hour")
         return ca_pb2.IssuedCertificate(
-            certificate=certificate, root_certificate=root.certificate_pem
+            certificate=certificate + issuer.intermediate_pem, root_certificate=root.trusted_pem
         )
+
+    async def _sign_elsewhere(
+        self, issuer: Issuer, external: Sequence[ExternalCA], grant: Grant, request_pem: bytes
+    ) -> bytes:
+        cluster_id = self.state.cluster_id
+        x509.request_key(request_pem)
+        body = node_request(request_pem, grant.node_id, grant.role, cluster_id)
+        made = x509.check_issued(
+            await self._signer.sign(external, body), request_pem, grant.node_id, grant.role
+        )
+        x509.check_issued_by(made, issuer.certificate_pem)
+        got = read_identity(made)
+        if (got.node_id, got.role, got.cluster_id) != (grant.node_id, grant.role, cluster_id):
+            raise PermissionDenied(
+                "the external CA did not put the node's id, role and swarm into the certificate"
+            )
+        return made
 
 
 class BootstrapServer(ca_pb2_grpc.BootstrapServicer):
@@ -150,7 +238,7 @@ class BootstrapServer(ca_pb2_grpc.BootstrapServicer):
         state = self._authority.state
         shown = request.expired
         x509.request_key(request.request)
-        x509.check_issued_by(shown.certificate, state.root().certificate_pem)
+        x509.check_issued_by(shown.certificate, state.root().trusted_pem)
         x509.check_signature(shown.certificate, shown.signature, request.request)
         identity = read_identity(shown.certificate)
         known, removed = state.node(identity.node_id), state.is_removed(identity.node_id)

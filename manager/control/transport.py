@@ -12,12 +12,14 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from pyswarm.errors import AlreadyExists, NotLeader, Unavailable
+from pyswarm.errors import AlreadyExists, NotLeader, SwarmError, Unavailable
 from pyswarm.rpc import swarm_errors
 
 FORWARDED = "pyswarm-forwarded"
 LEADER_WAIT_SECONDS = 15.0
 """How long a call waits for an election to end before it fails."""
+ELECTION_SECONDS = 4.0
+"""How long it waits where this manager knows why it cannot lead itself: others would by then."""
 RETRY_SECONDS = 0.1
 
 Context = grpc.aio.ServicerContext
@@ -27,8 +29,8 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
     """The handlers of one service, unary or server-streaming, that need the leader.
 
     `servicer` answers here while `is_leader()`; else `leader()` gives a channel to the leader, or
-    None where none is known. A call that came from another manager is not passed on again: its
-    sender is told who leads, and tries there.
+    None where none is known; then `trouble()` may say why it is not this one. A call that came
+    from another manager is not passed on again: its sender is told who leads, and tries there.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
         servicer: Any,
         is_leader: Callable[[], bool],
         leader: Callable[[], grpc.aio.Channel | None],
+        trouble: Callable[[], SwarmError | None] = lambda: None,
     ) -> None:
         self._servicer = servicer
         self._is_leader = is_leader
         self._leader = leader
+        self._trouble = trouble
         self._handlers = {
             f"/{service.full_name}/{method.name}": self._handler(service, method)
             for method in service.methods
@@ -72,7 +76,7 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
     async def _there(self, context: Any) -> grpc.aio.Channel:
         """A channel to the leader; waits through an election, up to a bound."""
         forwarded = any(key == FORWARDED for key, _ in context.invocation_metadata() or ())
-        deadline = time.monotonic() + LEADER_WAIT_SECONDS
+        begun = time.monotonic()
         while True:
             channel = None if forwarded else self._leader()
             if channel is not None:
@@ -81,7 +85,11 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                 raise NotLeader
             if self._is_leader():
                 raise _NowHere
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - begun
+            trouble = self._trouble()
+            if trouble is not None and waited > ELECTION_SECONDS:
+                raise trouble
+            if waited > LEADER_WAIT_SECONDS:
                 raise Unavailable(
                     "the swarm does not have a leader: it is possible that too few managers are "
                     "online. Make sure more than half of the managers are online"
@@ -93,9 +101,9 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
             deadline = time.monotonic() + LEADER_WAIT_SECONDS
             lost: Unavailable | None = None
             while True:
-                if self._is_leader():
-                    return await _again(here(request, context), lost)
                 try:
+                    if self._is_leader():
+                        return await _again(here(request, context), lost)
                     channel = await self._there(context)
                     call = channel.unary_unary(
                         path,
@@ -106,9 +114,9 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                 except _NowHere:
                     continue
                 except Unavailable as error:
-                    # It no longer leads, or it is gone. The call is made again: a new leader
-                    # serves only once everything that the old one committed is applied, updates
-                    # name the version that they change, and names are unique.
+                    # It no longer leads, hands over, or is gone. The call is made again: a new
+                    # leader serves only once everything that the old one committed is applied,
+                    # updates name the version that they change, and names are unique.
                     if time.monotonic() > deadline:
                         raise
                     if not isinstance(error, NotLeader):

@@ -137,8 +137,10 @@ def veiled(secret: Secret) -> Secret:
 
 
 def public(cluster: Cluster) -> Cluster:
-    """The cluster without the root key and the tokens."""
+    """The cluster without the roots' keys and the tokens."""
     root = replace(cluster.root_ca, key_pem=b"", worker_token="", manager_token="")
+    if root.rotation is not None:
+        root = replace(root, rotation=replace(root.rotation, key_pem=b""))
     return replace(cluster, root_ca=root)
 
 

@@ -46,6 +46,8 @@ COALESCE_SECONDS = 0.02
 STATUS_SECONDS = 0.03
 """Statuses of all nodes that come within this time share one write."""
 LOGS_WAITING_MAX = 64
+RENEWALS_PER_SECOND = 10.0
+"""Nodes that renew in a second while the root is rotated: each costs a few handshakes."""
 
 
 @dataclass(slots=True)
@@ -282,7 +284,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             manager_addresses=self._context.manager_addresses(),
             node=to_message(node),
             cluster_id=cluster.id,
-            root_certificate=cluster.root_ca.certificate_pem,
+            root_certificate=cluster.root_ca.trusted_pem,
+            renewal_spread_seconds=self._store.view.count(Node) / RENEWALS_PER_SECOND,
         )
 
     def _send_logs(self, node_id: str, subscription: dispatcher_pb2.LogSubscription) -> bool:
@@ -311,6 +314,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
     def _wake_for(self, batch: list[Commit]) -> None:
         pairs = [(change.old, change.new) for commit in batch for change in commit.changes]
         nodes: set[str] = set()
+        greeted: set[str] = set()
         everyone = False
         for old, new in pairs:
             record = new if new is not None else old
@@ -320,12 +324,14 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 everyone = True
             elif isinstance(record, Node):
                 everyone = everyone or _managers_changed(old, new)
+                if isinstance(old, Node) and old.role is not record.role:
+                    greeted.add(record.id)
                 nodes.add(record.id)
             elif isinstance(record, Task):
                 nodes.add(record.node_id)
         changed = self._topology.refresh(self._store.view, touched_networks(pairs))
         for session in self._streams.values():
-            session.hello = session.hello or everyone
+            session.hello = session.hello or everyone or session.node_id in greeted
             if everyone or session.node_id in nodes or changed:
                 session.wake.set()
 

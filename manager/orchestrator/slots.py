@@ -99,7 +99,7 @@ class Draft:
         self._enter(task)
 
     def delete(self, task: Task) -> None:
-        """Remove a task's record, if it has one: this round may have made it."""
+        """Remove a task's record, if it has one: it may have been made in this very round."""
         del self.tasks[task.id]
         self._changed.pop(task.id, None)
         if self.view.get(Task, task.id) is not None:

@@ -39,6 +39,8 @@ from pyswarm.errors import NotLeader
 WRITE_BYTES = 4 << 20
 """One write; a single entry may exceed it by its own size."""
 APPLY_BYTES = 1 << 20
+DISCONNECTED_TICKS = 5
+"""Those who lost the connection to the leader ask within as many ticks, but not all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,15 @@ class Raft:
     def tick(self) -> None:
         """One tick passes."""
         self.role.tick()
+
+    def disconnected(self, peer: int) -> None:
+        """The connection of a member broke, as when its process is killed. Where it was the leader,
+        an election is asked for soon, and others are let. Nothing is concluded from it that needs
+        to be true: those who still hear the leader refuse, and its next message ends this."""
+        if isinstance(self.role, Follower) and peer == self.leader_id:
+            self.leader_id = 0
+            wait = 2 + self._draw(DISCONNECTED_TICKS)
+            self.elapsed = max(self.elapsed, self.election_timeout - wait)
 
     def step(self, message: Message) -> None:
         """A message arrives; anything may arrive late, twice, or never."""

@@ -23,6 +23,7 @@ from manager.raft.core import Saved, Write
 from manager.raft.messages import SnapshotMeta
 from manager.raft.settings import RaftSettings
 from manager.raft.wal import Cryptor, Frames, Record, Replay
+from pyswarm.crashpoints import reach
 from pyswarm.errors import DataLoss, FailedPrecondition, ResourceExhausted
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 class DiskFull(ResourceExhausted):
     """There is no room for the log; nothing was lost, and the write may be tried again."""
+
+
+def has_state(directory: Path) -> bool:
+    """Whether a member has ever written here."""
+    return any(directory.glob("*.wal")) or any(directory.glob("*.snap"))
 
 
 @dataclass(slots=True)
@@ -71,6 +77,7 @@ class RaftDisk:
         """
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_directory(self._directory.parent)
             self._take_lock()
             return self._recover(raft_id)
         except OSError as error:
@@ -92,11 +99,18 @@ class RaftDisk:
             raise FailedPrecondition(
                 f"another pyswarm daemon uses {self._directory}: stop it first"
             ) from error
+        reach("recovery.locked")
 
     def _recover(self, raft_id: int) -> tuple[Saved, bytes]:
         for stray in self._directory.glob("*.tmp"):
             stray.unlink()
+            reach("recovery.stray-removed")
+        # A killed process may have left names that the next power cut takes away again. Nothing
+        # may be built on them before they are durable.
+        _sync_directory(self._directory)
+        reach("recovery.names-synced")
         snapshot, data = self._newest_snapshot() or (SnapshotMeta(), b"")
+        reach("recovery.snapshot-read")
         replay = self._replay()
         if replay.owner not in (0, raft_id):
             raise FailedPrecondition(
@@ -109,9 +123,12 @@ class RaftDisk:
         if not self._segments or self._record == 0:
             if self._segments:
                 self._drop(self._segments.pop())  # its creation did not get as far as its owner
+                reach("recovery.segment-dropped")
             self._begin_segment()
         if replay.dropped:
+            reach("recovery.reset-due")
             self._append(wal.encode_reset(*self._state))
+        reach("recovery.done")
         return saved, data
 
     def _replay(self) -> Replay:
@@ -126,22 +143,25 @@ class RaftDisk:
                 replay.feed(record, str(path))
                 if record.entries:
                     segment.last_index = max(segment.last_index, record.entries[-1].index)
+            reach("recovery.segment-read")
         if paths:
             self._file = os.open(paths[-1], os.O_RDWR | os.O_CLOEXEC)
             # Whatever a torn write left behind must not look like a record later.
             os.ftruncate(self._file, self._offset)
+            reach("recovery.tail-cut")
             os.fsync(self._file)
+            reach("recovery.tail-synced")
             self._size = self._offset
         return replay
 
     def _records(self, segment: _Segment, *, last: bool) -> Iterator[Record]:
-        frames = Frames(segment.path.read_bytes(), str(segment.path), may_be_torn=last)
-        self._record = 0
-        for body in frames:
-            try:
-                yield wal.decode(self._open_body(body, self._aad(segment.number, self._record)))
-            except ValueError as error:
-                raise wal.damaged(str(segment.path), str(error)) from error
+        where = str(segment.path)
+        frames = Frames(segment.path.read_bytes(), where, may_be_torn=last)
+        before, self._record = self._record, 0
+        for record in wal.read_records(frames, segment.number, self._open_body, where):
+            if record.owner and len(self._segments) > 1:
+                wal.check_sequel(before, record, where)
+            yield record
             self._record += 1
         self._offset = frames.end
 
@@ -154,15 +174,12 @@ class RaftDisk:
                 f"it was written with"
             ) from error
 
-    @staticmethod
-    def _aad(segment: int, record: int) -> bytes:
-        return b"pyswarm wal %d %d" % (segment, record)
-
     # -- writing ----------------------------------------------------------------------------
 
     def create(self, snapshot: SnapshotMeta, data: bytes) -> Saved:
         """Write the state that a new cluster begins with, into the empty directory."""
         self.save_snapshot(snapshot, data)
+        reach("cluster.snapshot-saved")
         self._state = (snapshot.term, 0, snapshot.index)
         self._append(wal.encode_reset(*self._state))
         return Saved(snapshot, (), *self._state)
@@ -172,6 +189,7 @@ class RaftDisk:
         try:
             if write.snapshot is not None:
                 self.save_snapshot(write.snapshot.snapshot, write.snapshot.data)
+                reach("wal.snapshot-installed")
             payload = wal.encode_write(write)
             if self._record > 1 and self._offset + len(payload) > self._settings.segment_bytes:
                 self._begin_segment()
@@ -193,14 +211,17 @@ class RaftDisk:
 
     def _append(self, payload: bytes) -> None:
         assert self._file is not None, "the log is not open"
-        aad = self._aad(self._segments[-1].number, self._record)
+        aad = wal.record_aad(self._segments[-1].number, self._record)
         framed = wal.frame(self._cryptor.encrypt(payload, aad))
         end = self._offset + len(framed)
         padding = b""
         if end > self._size:
             padding = bytes(-end % GROWTH_BYTES)
+        reach("wal.begun")
         _write_at(self._file, framed + padding, self._offset)
+        reach("wal.written")
         os.fdatasync(self._file)
+        reach("wal.synced")
         self._size = max(self._size, end + len(padding))
         self._offset = end
         self._record += 1
@@ -211,12 +232,16 @@ class RaftDisk:
         segment = _Segment(number, self._directory / f"{number:016x}.wal")
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         old = (self._file, self._offset, self._size, self._record)
+        reach("segment.due")
         self._file = os.open(segment.path, flags, 0o600)
+        reach("segment.created")
         self._offset = self._size = self._record = 0
         self._segments.append(segment)
         try:
-            self._append(wal.encode_owner(self._owner, *self._state))
-            self._sync_directory()
+            self._append(wal.encode_owner(self._owner, *self._state, old[3]))
+            reach("segment.begun")
+            _sync_directory(self._directory)
+            reach("segment.ready")
         except OSError:
             os.close(self._file)
             self._file, self._offset, self._size, self._record = old
@@ -234,15 +259,10 @@ class RaftDisk:
         while len(self._segments) > 1 and self._segments[0].last_index <= base_index:
             self._drop(self._segments.pop(0))
             removed = True
+            reach("segment.removed")
         if removed:
-            self._sync_directory()
-
-    def _sync_directory(self) -> None:
-        handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+            _sync_directory(self._directory)
+            reach("segment.removal-synced")
 
     # -- snapshots --------------------------------------------------------------------------
 
@@ -252,12 +272,18 @@ class RaftDisk:
         temporary = path.with_suffix(".tmp")
         try:
             with open(temporary, "wb", opener=_private) as file:
+                reach("snapshot.created")
                 for piece in snapshots.pieces(snapshot, data, self._cryptor):
                     file.write(piece)
+                    reach("snapshot.piece-written")
                 file.flush()
+                reach("snapshot.written")
                 os.fsync(file.fileno())
+            reach("snapshot.synced")
             os.rename(temporary, path)
-            self._sync_directory()
+            reach("snapshot.renamed")
+            _sync_directory(self._directory)
+            reach("snapshot.durable")
         except OSError as error:
             temporary.unlink(missing_ok=True)
             if error.errno in _FULL:
@@ -266,6 +292,7 @@ class RaftDisk:
         for other in self._directory.glob("*.snap"):
             if other.name < path.name:
                 other.unlink(missing_ok=True)
+                reach("snapshot.older-removed")
 
     def read_snapshot(self) -> tuple[SnapshotMeta, bytes]:
         """The newest snapshot, for a member that is far behind."""
@@ -292,6 +319,14 @@ class RaftDisk:
             if handle is not None:
                 os.close(handle)
         self._file = self._lock = None
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _private(path: str, flags: int) -> int:

@@ -142,9 +142,16 @@ def encode_change(change: Change) -> bytes:
     return json.dumps(["update", change.raft_id, change.address]).encode()
 
 
+def _parse(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("too many brackets") from error
+
+
 def decode_change(data: bytes) -> Change:
     """The reverse of `encode_change`; ValueError for anything else."""
-    match json.loads(data):
+    match _parse(data):
         case ["add", int(raft_id), str(node_id), str(address), bool(learner)]:
             return AddMember(Member(raft_id, node_id, address, learner))
         case ["remove", int(raft_id)]:
@@ -163,7 +170,7 @@ def encode_membership(membership: Membership) -> bytes:
 def decode_membership(data: bytes) -> Membership:
     """The reverse of `encode_membership`; ValueError for anything else."""
     try:
-        members, removed = json.loads(data)
+        members, removed = _parse(data)
         return Membership(
             members=tuple(Member(*fields) for fields in members), removed=frozenset(removed)
         )

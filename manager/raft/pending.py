@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -44,6 +45,14 @@ BATCHES_MOST = 1
 """Batches of proposals on their way at once. With more, busy callers would be sent one by one,
 each with messages and writes of its own; while one batch is on its way, the next one gathers."""
 
+GATHER_SECONDS = 0.008
+"""How long after the start of a batch the next one waits for as many callers. Those of an API come
+back one by one, and each batch has a price of its own (two messages to each peer, a write, a
+wake-up of each watcher), so small batches would be most of the work of a busy leader."""
+
+CROWD_FADES = 0.9
+"""The part of the expected callers that is left after a batch with fewer."""
+
 
 class Proposals:
     """Payloads on their way: queued for the next append, or in the log and not yet applied."""
@@ -52,6 +61,8 @@ class Proposals:
         self._batches: deque[tuple[int, int]] = deque()  # term and last index of each
         self._queue: deque[tuple[bytes, Waiter]] = deque()
         self._flights: dict[int, tuple[int, Waiter, int]] = {}
+        self._begun = 0.0
+        self._crowd = 1.0  # callers that share a batch, as far as the last ones tell
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -62,12 +73,25 @@ class Proposals:
         """Whether something waits to be appended."""
         return bool(self._queue)
 
-    def gathers(self, term: int) -> bool:
-        """Whether a leader of this term lets its queue wait for the batches before it."""
+    def wait_seconds(self, term: int, now: float) -> float:
+        """How long a leader of this term lets its queue gather; infinite while a batch is under
+        way. A lone caller never waits, nor do callers that come back all at once.
+        """
         # What an earlier term left behind may never be applied.
         while self._batches and self._batches[0][0] != term:
             self._batches.popleft()
-        return len(self._batches) >= BATCHES_MOST
+        if len(self._batches) >= BATCHES_MOST:
+            return math.inf
+        if len(self._queue) >= int(self._crowd):
+            return 0.0
+        return max(0.0, self._begun + GATHER_SECONDS - now)
+
+    def begin(self, now: float) -> list[tuple[bytes, Waiter]]:
+        """Take all that is queued as the next batch."""
+        batch = self.take()
+        self._begun = now
+        self._crowd = max(float(len(batch)), CROWD_FADES * self._crowd)
+        return batch
 
     def add(self, data: bytes, waiter: Waiter) -> None:
         """Queue a payload."""

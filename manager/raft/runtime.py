@@ -10,75 +10,31 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 from manager.raft.core import Raft, Saved, Write
 from manager.raft.disk import DiskFull, RaftDisk
 from manager.raft.membership import Member, Membership
 from manager.raft.messages import Entry, EntryKind, InstallSnapshot, Message, SnapshotMeta
 from manager.raft.pending import Proposals, Waiting, answer
+from manager.raft.seams import RoleCallback, StateMachine, Transport
 from manager.raft.settings import RaftSettings
 from manager.raft.status import RaftStatus, status_of
-from manager.raft.transport import Receiver, RemovedSender
+from manager.raft.transport import RemovedSender
 from manager.raft.wal import Cryptor
 from pyswarm.aio import Supervisor
-from pyswarm.errors import (
-    NotLeader,
-    PermissionDenied,
-    SwarmError,
-    Unavailable,
-)
+from pyswarm.crashpoints import reach
+from pyswarm.errors import NotLeader, PermissionDenied, SwarmError, Unavailable
 
 log = logging.getLogger(__name__)
 
 APPLY_SECONDS = 0.005
 """Applying yields to the rest of the loop after this time."""
-RoleCallback = Callable[[bool, int], None]
-
-
-class StateMachine(Protocol):
-    """What the log is for. All calls come from the event loop, in order."""
-
-    def apply(self, index: int, data: bytes) -> None:
-        """Take the committed entry at `index`; must not fail."""
-        ...
-
-    def capture(self) -> Callable[[], bytes]:
-        """At once: a function that encodes the state of this moment, in any thread."""
-        ...
-
-    def restore(self, index: int, data: bytes) -> None:
-        """Replace the state by a snapshot of `index`."""
-        ...
-
-
-class Transport(Protocol):
-    """How messages reach the peers; `transport.PeerTransport` is the real one."""
-
-    def start(self, receiver: Receiver) -> None:
-        """Begin to deliver."""
-        ...
-
-    async def stop(self) -> None:
-        """End."""
-        ...
-
-    def set_members(self, membership: Membership) -> None:
-        """Know the peers."""
-        ...
-
-    def send(self, messages: Sequence[Message]) -> None:
-        """Send, or lose."""
-        ...
-
-    def send_snapshot(self, message: InstallSnapshot, done: Callable[[bool], None]) -> None:
-        """Send, and report whether it arrived."""
-        ...
 
 
 class Runtime:
@@ -120,6 +76,7 @@ class Runtime:
         self._to_apply: deque[Entry] = deque()
         self._batch: tuple[Entry, ...] = ()
         self._proposals = Proposals()
+        self._gathering: asyncio.TimerHandle | None = None
         self._reads: dict[int, asyncio.Future[int]] = {}
         self._next_read = random.getrandbits(48)
         self._waiting = Waiting()
@@ -145,6 +102,7 @@ class Runtime:
             saved = await loop.run_in_executor(self._writer, self._disk.create, meta, data)
         if saved.snapshot.index:
             self._machine.restore(saved.snapshot.index, data)
+        reach("raft.restored")
         self.last_applied = saved.snapshot.index
         self._raft = Raft(self.raft_id, self.settings, random.randrange, saved)
         self._running = True
@@ -252,6 +210,10 @@ class Runtime:
         """Messages to a peer were lost."""
         self._raft.unreachable(raft_id)
 
+    def disconnected(self, raft_id: int) -> None:
+        """A peer's stream ended."""
+        self._raft.disconnected(raft_id)
+
     def check_sender(self, raft_id: int, node_id: str) -> None:
         """Refuse who was removed, and who uses another member's id."""
         if raft_id in self.membership.removed:
@@ -295,6 +257,7 @@ class Runtime:
             ready = self._raft.ready()
             if ready.messages:
                 self._send(ready.messages)
+                reach("raft.sent")
             if ready.write is not None:
                 self._write(ready.write)
             for read in ready.reads:
@@ -313,9 +276,14 @@ class Runtime:
     def _append_proposals(self) -> None:
         if not self._proposals.queued:
             return
-        if self._raft.is_leader and self._proposals.gathers(self.term):
-            return
-        batch = self._proposals.take()
+        loop = asyncio.get_running_loop()
+        if self._raft.is_leader:
+            wait = self._proposals.wait_seconds(self.term, loop.time())
+            if wait > 0:
+                if wait < math.inf and self._gathering is None:
+                    self._gathering = loop.call_later(wait, self._gathered)
+                return
+        batch = self._proposals.begin(loop.time())
         if not batch:
             return
         try:
@@ -326,6 +294,10 @@ class Runtime:
             self._proposals.refused(batch, error)
         else:
             self._proposals.appended(first, self.term, batch)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self._schedule()
 
     def _send(self, messages: list[Message]) -> None:
         small = [message for message in messages if not isinstance(message, InstallSnapshot)]
@@ -356,6 +328,7 @@ class Runtime:
             log.warning("there is room again under %s: going on", self._directory)
             self._disk_full = None
             self._raft.electable = True
+        reach("raft.write-done")
         try:
             self._raft.written(write)
             if write.snapshot is not None:
@@ -399,6 +372,7 @@ class Runtime:
             if entry.kind is EntryKind.NORMAL:
                 self._machine.apply(entry.index, entry.data)
                 self._bytes_since_snapshot += len(entry.data)
+                reach("raft.applied")
             self.last_applied = entry.index
             if entry.kind is not EntryKind.MEMBERSHIP:
                 self._proposals.applied(entry)
@@ -460,7 +434,9 @@ class Runtime:
             await loop.run_in_executor(
                 self._helper, lambda: self._disk.save_snapshot(meta, encode())
             )
+            reach("raft.snapshot-saved")
             self._raft.compact(meta)
+            reach("raft.compacted")
             base = self._raft.log.base_index
             await loop.run_in_executor(self._writer, self._disk.remove_segments, base)
         except DiskFull as error:

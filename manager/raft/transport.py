@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -18,6 +18,7 @@ import grpc.aio
 from manager.raft import codec, snapshots
 from manager.raft.membership import Member, Membership
 from manager.raft.messages import InstallSnapshot, Message
+from manager.raft.seams import Receiver
 from pyswarm.aio import Backoff, Supervisor
 from pyswarm.api.v1 import raft_pb2 as pb
 from pyswarm.api.v1 import raft_pb2_grpc as rpc
@@ -54,32 +55,6 @@ _BROKEN = (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError, SwarmE
 """What a call to a peer may end with; grpcio raises InvalidStateError on a call that has ended."""
 
 
-class Receiver(Protocol):
-    """What the transport knows of the node."""
-
-    raft_id: int
-
-    def receive(self, messages: Sequence[Message]) -> None:
-        """Messages arrived."""
-        ...
-
-    def unreachable(self, raft_id: int) -> None:
-        """Messages to the member were lost."""
-        ...
-
-    def check_sender(self, raft_id: int, node_id: str) -> None:
-        """Raise SwarmError where messages of the member are not taken."""
-        ...
-
-    def told_removed(self) -> None:
-        """Another member says that this one was removed."""
-        ...
-
-    def snapshot_limit_bytes(self) -> int:
-        """The largest snapshot that is taken."""
-        ...
-
-
 class PeerTransport:
     """Sends to all peers, and serves theirs: `add_to` a server, hand it to a `RaftNode`.
 
@@ -92,8 +67,10 @@ class PeerTransport:
         self._authorize = authorize
         self._receiver: Receiver | None = None
         self._peers: dict[int, _Peer] = {}
+        self._places: dict[int, tuple[str, str]] = {}  # of the members, as the log has them
         self._supervisor = Supervisor("raft-transport")
         self._installing = False
+        self._streams: Counter[int] = Counter()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve the peers on `server`, which is not started yet."""
@@ -109,12 +86,17 @@ class PeerTransport:
         """Stop delivering and sending."""
         self._receiver = None
         self._peers.clear()
+        self._places.clear()
         await self._supervisor.close()
 
     def set_members(self, membership: Membership) -> None:
         """Know the addresses; a removed member is forgotten after a moment for the goodbye."""
         for member in membership.members:
-            self._add(member)
+            # An address that a member itself has told since is newer than one known before.
+            place = (member.address, member.node_id)
+            if self._places.get(member.raft_id) != place:
+                self._places[member.raft_id] = place
+                self._add(member)
         for raft_id in membership.removed & self._peers.keys():
             self._supervisor.start(self._forget(raft_id), f"forget-{raft_id:x}")
 
@@ -148,6 +130,7 @@ class PeerTransport:
 
     async def _forget(self, raft_id: int) -> None:
         await asyncio.sleep(GOODBYE_SECONDS)
+        self._places.pop(raft_id, None)
         peer = self._peers.pop(raft_id, None)
         if peer is not None:
             peer.close()
@@ -199,10 +182,25 @@ class PeerTransport:
         if sender in (0, receiver.raft_id):
             raise InvalidArgument("a stream of raft messages begins with the sender's raft id")
         receiver.check_sender(sender, node_id)
-        if sender not in self._peers and address and len(self._peers) < LEARNT_PEERS:
-            # A new member hears of its leader here before the log has told it who is who.
+        peer = self._peers.get(sender)
+        known = peer is not None and peer.member.node_id == node_id
+        if address and (known or (peer is None and len(self._peers) < LEARNT_PEERS)):
+            # A new member hears of its leader here before the log has told it who is who, and a
+            # member that has moved must get answers before a leader can be elected.
             self._add(Member(sender, node_id, address))
         return receiver
+
+    def opened(self, sender: int) -> None:
+        """A stream of the member began."""
+        self._streams[sender] += 1
+
+    def ended(self, sender: int) -> None:
+        """It ended; the next one may have begun before."""
+        self._streams[sender] -= 1
+        if not self._streams[sender]:
+            del self._streams[sender]
+            if self._receiver is not None:
+                self._receiver.disconnected(sender)
 
     def authorize(self, context: Any) -> str:
         """The node that makes the call."""
@@ -373,12 +371,19 @@ class _Servicer(rpc.RaftTransportServicer):
         try:
             node_id = self._transport.authorize(context)
             async for envelope in requests:
-                sender = sender or envelope.sender
-                receiver = self._transport.admit(node_id, sender, envelope.address)
+                receiver = self._transport.admit(
+                    node_id, sender or envelope.sender, envelope.address
+                )
+                if not sender:
+                    sender = envelope.sender
+                    self._transport.opened(sender)
                 if envelope.messages:
                     receiver.receive(_messages(envelope, sender))
         except SwarmError as error:
             await _abort(context, error)
+        finally:
+            if sender:
+                self._transport.ended(sender)
         return pb.RaftAck()
 
     async def InstallSnapshot(self, requests: Any, context: Any) -> pb.RaftAck:

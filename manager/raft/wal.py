@@ -13,7 +13,7 @@ otherwise all of it arrived once and changed later, and it is refused as well.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from zlib import crc32
@@ -28,7 +28,7 @@ FRAME_LIMIT_BYTES = 64 << 20
 _FRAME = struct.Struct("<4sII")
 _CHECK = struct.Struct("<I")
 HEADER_BYTES = _FRAME.size + _CHECK.size
-_STATE = struct.Struct("<BQQQQI")  # kind, term, vote, commit, first index or owner, entries
+_STATE = struct.Struct("<BQQQQI")  # kind, term, vote, commit, first index or owner, count
 _ENTRY = struct.Struct("<QBI")  # term, kind, length
 
 _OWNER, _WRITE, _RESET = 0, 1, 2
@@ -57,6 +57,7 @@ class Record:
     entries: tuple[Entry, ...] = ()
     reset: bool = False
     owner: int = 0  # raft id, in the first record of each segment
+    before: int = 0  # there too: the records of the segment before it; 0 for not known
 
 
 def frame(body: bytes) -> bytes:
@@ -65,9 +66,10 @@ def frame(body: bytes) -> bytes:
     return b"".join((head, _CHECK.pack(crc32(head)), body))
 
 
-def encode_owner(raft_id: int, term: int, vote: int, commit: int) -> bytes:
-    """The first record of a segment: whose it is, and the state before it."""
-    return _STATE.pack(_OWNER, term, vote, commit, raft_id, 0)
+def encode_owner(raft_id: int, term: int, vote: int, commit: int, before: int) -> bytes:
+    """The first record of a segment: whose it is, the state before it, and how many records the
+    segment before it has."""
+    return _STATE.pack(_OWNER, term, vote, commit, raft_id, before)
 
 
 def encode_reset(term: int, vote: int, commit: int) -> bytes:
@@ -92,7 +94,7 @@ def decode(payload: bytes) -> Record:
     try:
         kind, term, vote, commit, first, count = _STATE.unpack_from(payload)
         if kind == _OWNER:
-            return Record(term, vote, commit, owner=first)
+            return Record(term, vote, commit, owner=first, before=count)
         offset = _STATE.size
         entries = []
         for index in range(first, first + count):
@@ -157,6 +159,29 @@ class Frames:
                 return True
             start = stop
         return False
+
+
+def read_records(
+    frames: Frames, segment: int, unseal: Callable[[bytes, bytes], bytes], where: str
+) -> Iterator[Record]:
+    """The records of one segment, by its number; raises DataLoss."""
+    for number, body in enumerate(frames):
+        try:
+            yield decode(unseal(body, record_aad(segment, number)))
+        except ValueError as error:
+            raise damaged(where, str(error)) from error
+
+
+def record_aad(segment: int, record: int) -> bytes:
+    """What a record's seal is bound to: its place."""
+    return b"pyswarm wal %d %d" % (segment, record)
+
+
+def check_sequel(records: int, record: Record, where: str) -> None:
+    """Refuse a segment whose predecessor has lost its end: `records` are what is left of it."""
+    if record.before not in (0, records):
+        lost = f"the file before it has {records} of its {record.before} records"
+        raise damaged(where, lost)
 
 
 def _length_at(data: bytes, at: int) -> int | None:

@@ -1,7 +1,8 @@
 """The store of a manager: what raft applies to, and what a leader writes through.
 
 On the leader a transaction runs on the **head**: the committed view plus the proposals in flight,
-so that many may be in flight without losing one another's work. An entry that does not follow the
+so that many may be in flight without losing one another's work. What it wrote is rehearsed there
+as every manager will apply it, and only then proposed. An entry that does not follow the
 state it was computed on is skipped by all managers (`manager.state.changes`); the transactions
 behind it then run again on a fresh head.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,10 +22,12 @@ from typing import Final, TypeVar
 from manager.state.changes import Chain, Change, Commit, decode_chain, encode_set
 from manager.state.proposer import Proposer
 from manager.state.snapshot import Capture, decode_snapshot, encode_snapshot
-from manager.state.store import Transaction, commit
+from manager.state.store import Transaction, commit, rehearse
 from manager.state.tables import View
 from pyswarm.aio import Broadcast, Subscription
 from pyswarm.errors import (
+    DataLoss,
+    Internal,
     NotLeader,
     ResourceExhausted,
     SequenceConflict,
@@ -33,10 +37,12 @@ from pyswarm.errors import (
 
 __all__ = ["Commit", "Store"]
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-CHANGES_MAX: Final = 200
+CHANGES_MAX: Final = 120
 """Changes in one set of a batch: larger, and one apply would hold the loop for too long."""
 
 BATCH_BYTES: Final = 3 * 512 * 1024
@@ -87,10 +93,18 @@ class Store:
     # What raft calls.
 
     def apply(self, index: int, data: bytes) -> None:
-        """Take the committed entry at `index`."""
+        """Take the committed entry at `index`; raises DataLoss where this manager cannot."""
         chain = decode_chain(data)
         flight = self._flights.pop((chain.epoch, chain.sequence), None)
-        done = commit(self.view, index, data, flight.changes if flight is not None else None)
+        try:
+            done = commit(self.view, index, data, flight.changes if flight is not None else None)
+        except Exception as error:
+            # The leader could, so this manager is of another version, or its state is not theirs.
+            raise DataLoss(
+                f"entry {index} of the log cannot be applied on this manager ({error}): run the "
+                "version of pyswarm that the other managers run, or demote and remove this node "
+                "there, delete its state directory and let it join again"
+            ) from error
         if done is not None:
             self.view, news = done
             self._commits.publish(news)
@@ -111,7 +125,15 @@ class Store:
 
     def restore(self, index: int, data: bytes) -> None:
         """Replace the state by a snapshot taken at `index`; raises DataLoss."""
-        view = decode_snapshot(data)
+        # Many objects are made and none is thrown away, so collections would only look at them
+        # over and over. Records that were just read live long: without the freeze, each full
+        # collection walks them.
+        gc.disable()
+        try:
+            view = decode_snapshot(data)
+        finally:
+            gc.enable()
+        gc.freeze()
         assert view.version <= index, f"the snapshot at {index} holds version {view.version}"
         self.view = view
         self.reset_head()
@@ -119,8 +141,6 @@ class Store:
             self._flights.pop((flight.chain.epoch, flight.chain.sequence))
             self._land(flight, None)
         self._commits.lag()
-        # Records that were just read live long: without this, each full collection walks them.
-        gc.freeze()
 
     # What writers call.
 
@@ -180,13 +200,14 @@ class Store:
             raise ResourceExhausted(
                 f"this change has {size_bytes} bytes, and one change may have {ENTRY_BYTES_MAX}"
             )
-        self._head = tx.view
-        self._sequence += 1
-        chain = Chain(self._epoch, self._sequence, self._base)
-        flight = _Flight(chain, tx.changes, asyncio.get_running_loop().create_future())
+        chain = Chain(self._epoch, self._sequence + 1, self._base)
+        entry = encode_set(chain, frames)
+        self._head, changes = _rehearsed(tx, entry)
+        self._sequence = chain.sequence
+        flight = _Flight(chain, changes, asyncio.get_running_loop().create_future())
         self._flights[chain.epoch, chain.sequence] = flight
         try:
-            await self.proposer.propose(encode_set(chain, frames), timeout)
+            await self.proposer.propose(entry, timeout)
             # Raft may answer before it has applied the entry here.
             counted = await flight.applied
         except SwarmError:
@@ -212,6 +233,20 @@ class Store:
     def _lost(self, chain: Chain) -> None:
         if self._epoch == chain.epoch:
             self.reset_head()
+
+
+def _rehearsed(tx: Transaction, entry: bytes) -> tuple[View, list[Change]]:
+    """An entry that is in the log stops every manager that cannot apply it, again after each
+    restart. So none gets there that was not applied once, from the same bytes, on the same state.
+    """
+    try:
+        return rehearse(tx, entry)
+    except Exception as error:
+        log.exception("a change was refused, since no manager could apply it: this is a bug")
+        raise Internal(
+            f"this change was refused and nothing was written, since no manager could apply it "
+            f"({type(error).__name__}: {error}): please report it with the daemon's log"
+        ) from error
 
 
 def _fill(items: Sequence[Item], fn: Callable[[Transaction, Item], None], tx: Transaction) -> int:

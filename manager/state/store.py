@@ -33,13 +33,13 @@ class Transaction:
     one by one in their order, so that applying them again can only succeed again.
     """
 
-    __slots__ = ("_frames", "_pending", "_size_bytes", "changes", "now", "view")
+    __slots__ = ("_frames", "_size_bytes", "befores", "changes", "now", "view")
 
     def __init__(self, base: View, now: float) -> None:
         self.view = base
         self.now = now
         self.changes: list[Change] = []
-        self._pending: list[tuple[View, Change]] = []
+        self.befores: list[View] = []  # the state before each change
         self._frames: list[bytes] = []
         self._size_bytes = 0
 
@@ -83,16 +83,31 @@ class Transaction:
         before = self.view
         self.view = apply_change(before, change)
         self.changes.append(change)
-        self._pending.append((before, change))
+        self.befores.append(before)
 
     def encoded(self) -> tuple[list[bytes], int]:
         """The frames of all changes so far and their size in bytes; each is encoded once."""
-        for before, change in self._pending:
+        done = len(self._frames)
+        for before, change in zip(self.befores[done:], self.changes[done:], strict=True):
             frame = encode_change(before, change)
             self._frames.append(frame)
             self._size_bytes += len(frame)
-        self._pending.clear()
         return self._frames, self._size_bytes
+
+
+def rehearse(tx: Transaction, data: bytes) -> tuple[View, list[Change]]:
+    """Read the entry `data` of a transaction as every manager will, on the state that it will meet
+    there. Raises what would be raised there; answers the changes, and the state after them.
+    """
+    before = iter(tx.befores)
+    changes = list(decode_changes(data, lambda: next(before)))
+    if changes == tx.changes:
+        return tx.view, tx.changes
+    # The bytes say something else than the records did. They are what counts.
+    view = tx.befores[0]
+    for change in changes:
+        view = apply_change(view, change)
+    return view, changes
 
 
 def commit(

@@ -1,4 +1,4 @@
-"""`pyswarm swarm`: init, join, join-token, leave, update."""
+"""`pyswarm swarm`: init, join, join-token, leave, update; `ca` and recovery have modules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2, local_pb2
+from pyswarm.cli import ca, recovery
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.service_flags import DURATION
@@ -26,6 +27,14 @@ def register(parsers: Parsers) -> None:
     init.add_argument("--data-path-port", type=int, default=0, help="UDP port of VXLAN (4789)")
     init.add_argument("--default-addr-pool", action="append", default=[], help="in CIDR format")
     init.add_argument("--default-addr-pool-mask-length", type=int, default=24, help="(24)")
+    init.add_argument(
+        "--force-new-cluster",
+        action="store_true",
+        help="Go on with this manager alone, after the others were lost",
+    )
+    init.add_argument(
+        "--dry-run", action="store_true", help="with --force-new-cluster: only say what it does"
+    )
     _add_settings(init)
     join = command(swarm, "join", "Join a swarm as a node and/or manager", _join)
     join.add_argument("--token", required=True, help="Token for entry into the swarm")
@@ -42,6 +51,9 @@ def register(parsers: Parsers) -> None:
     leave.add_argument("-f", "--force", action="store_true", help="also as a manager")
     update = command(swarm, "update", "Update the swarm", _update)
     _add_settings(update)
+    ca.add_external_ca(update)
+    ca.register(swarm)
+    recovery.register(swarm)
 
 
 def _add_settings(parser: Any) -> None:
@@ -69,6 +81,10 @@ def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
 
 
 async def _init(args: Namespace, connection: Connection) -> int:
+    if args.force_new_cluster:
+        return await recovery.force_new_cluster(args, connection)
+    if args.dry_run:
+        raise InvalidArgument("--dry-run belongs to --force-new-cluster")
     answer = await connection.call(
         connection.local.Init(
             local_pb2.InitRequest(
@@ -138,6 +154,8 @@ async def _update(args: Namespace, connection: Connection) -> int:
     message = await connection.call(connection.control.GetCluster(control_pb2.Empty()))
     cluster = from_message(Cluster, message)
     spec = settings_of(args, cluster.spec)
+    if args.external_ca:
+        spec = replace(spec, external_cas=tuple(map(ca.external_ca, args.external_ca)))
     if spec == cluster.spec:
         raise InvalidArgument("nothing to update: name a setting, see 'pyswarm swarm update -h'")
     request = control_pb2.UpdateClusterRequest(version=cluster.meta.version, spec=to_message(spec))

@@ -29,7 +29,7 @@ REOPEN_TRIES = 30
 REOPEN_SECONDS = 1.0
 
 
-class _Painter:
+class Painter:
     """Lines on a terminal in place, elsewhere each new line once."""
 
     def __init__(self) -> None:
@@ -37,6 +37,7 @@ class _Painter:
         self._terminal = sys.stdout.isatty()
 
     def show(self, lines: list[str]) -> None:
+        """Show these lines in place of the last ones."""
         if self._terminal:
             columns = shutil.get_terminal_size().columns
             sys.stdout.write(repaint(len(self._lines), lines, columns))
@@ -81,7 +82,7 @@ async def wait_for_services(
     if not services:
         return 0
     waits = {service.id: Convergence(service) for service in services}
-    painter, world = _Painter(), _World()
+    painter, world = Painter(), _World()
     request = control_pb2.WatchRequest(
         kinds=["service", "task", "node"], services=list(waits), follow=True
     )

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.runtime.runtime import ContainerdRuntime
-from pyswarm.api.v1 import local_pb2_grpc
-from pyswarm.daemon.node import SwarmNode
+from pyswarm.api.v1 import local_pb2_grpc, recovery_pb2_grpc
+from pyswarm.daemon.recovery import RecoverableNode, RecoveryServer
 from pyswarm.daemon.server import ControlHere, LocalServer
 from pyswarm.daemon.settings import Settings
 from pyswarm.errors import FailedPrecondition, SwarmError
@@ -74,9 +74,10 @@ async def _serve(settings: Settings) -> None:
         insecure_registries=settings.insecure_registries,
     )
     await runtime.connect()
-    node = SwarmNode(settings, runtime, await _runtime_name(runtime))
+    node = RecoverableNode(settings, runtime, await _runtime_name(runtime))
     server = local_server(settings.socket_path)
     local_pb2_grpc.add_LocalServicer_to_server(LocalServer(node), server)
+    recovery_pb2_grpc.add_RecoveryServicer_to_server(RecoveryServer(node), server)
     server.add_generic_rpc_handlers((ControlHere(node),))
     await node.start()
     await server.start()

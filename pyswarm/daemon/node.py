@@ -9,59 +9,56 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import shutil
 import time
-from contextlib import suppress
 from dataclasses import replace
+from typing import Any
+
+import grpc.aio
 
 import certs.client as ca_client
 from agent.driver import Agent
 from agent.executor.containers import Containers
 from certs import x509
-from certs.authority import new_authority
+from certs.authority import digest_of
 from certs.disk import CertificateDirectory
 from certs.driver import Keeper
 from manager.control import view_of
-from manager.driver import Manager, ManagerConfig, new_id
+from manager.driver import Manager, ManagerConfig
+from manager.raft.disk import has_state
 from manager.raft.settings import RaftSettings
 from manager.roles.quorum import raft_id_of
 from overlay.driver import Overlay
-from pyswarm.aio import Backoff, Lagged, Supervisor
-from pyswarm.api.v1 import control_pb2, control_pb2_grpc, local_pb2
+from pyswarm.aio import Supervisor
+from pyswarm.api.v1 import control_pb2, local_pb2
+from pyswarm.crashpoints import reach
 from pyswarm.daemon import machine
+from pyswarm.daemon.founding import availability_of, first_records
+from pyswarm.daemon.leader import at_leader, data_path_port
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
+from pyswarm.daemon.roles import JOIN_SECONDS, RoleFollower, join_raft
 from pyswarm.daemon.settings import Settings
 from pyswarm.errors import (
     FailedPrecondition,
     InvalidArgument,
-    NotLeader,
     SwarmError,
     Unavailable,
 )
 from pyswarm.model import (
-    Availability,
     Cluster,
     ClusterSpec,
-    ManagerStatus,
     Node,
     NodeDescription,
     NodeRole,
-    NodeSpec,
-    NodeState,
-    NodeStatus,
 )
-from pyswarm.model.cluster import DEFAULT_POOLS, DEFAULT_SUBNET_BITS
-from pyswarm.model.ids import ID_BYTES
-from pyswarm.rpc import MANAGER, ChannelPool, Credentials, swarm_errors
+from pyswarm.rpc import ChannelPool, Credentials
 from pyswarm.wire import from_message
 
 log = logging.getLogger(__name__)
 
-JOIN_SECONDS = 30.0
-CALL_SECONDS = 10.0
 LEAVE_SECONDS = 20.0
+RAFT_ID_MOST = (1 << 63) - 1
 ALREADY = (
     'This node is already part of a swarm. Use "pyswarm swarm leave" to leave this swarm and join '
     "another one."
@@ -78,6 +75,8 @@ class SwarmNode:
         self._file = MembershipFile(settings.state_directory)
         self._certificates = CertificateDirectory(settings.state_directory / "certificates")
         self._supervisor = Supervisor("node")
+        self._keeper: Keeper | None = None
+        self._follower: RoleFollower | None = None
         self._lock = asyncio.Lock()
         self._pool: ChannelPool | None = None
         self.membership: SwarmMembership | None = None
@@ -96,35 +95,71 @@ class SwarmNode:
         self.membership = self._file.load()
         if self.membership is None:
             return
+        if self.membership.passing:
+            log.warning("the last process died while this node left: it is taken out now")
+            self.agent = self._new_agent()
+            await self._abandon()
+            return
         credentials = self._certificates.load()
         if credentials is None:
             raise FailedPrecondition(
                 f"{self.settings.state_directory} names a swarm, but its certificate is missing: "
                 "restore the directory, or remove it and join again"
             )
+        manager = credentials.identity.role is NodeRole.MANAGER
+        if manager is not self.membership.manager:
+            self._become(manager=manager)
+        address = await machine.readvertised(
+            self.membership.address, self.settings.advertise_address or self.membership.interface
+        )
+        if address != self.membership.address:
+            log.warning("this node has moved from %s to %s", self.membership.address, address)
+            self._become(address=address)
         await self._serve(credentials)
+        if self.manager is not None and self._follower is not None:
+            self._follower.keep_joined(self.manager)
 
     async def stop(self) -> None:
         """Stop serving; containers go on running."""
+        await self._end_background()
         if self.agent is not None:
             await self.agent.stop()
         if self.manager is not None:
             await self.manager.stop()
-        await self._supervisor.close()
         if self._pool is not None:
             await self._pool.close()
+
+    async def _end_background(self) -> None:
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            await follower.close()
+        await self._supervisor.close()
+        self._supervisor = Supervisor("node")
 
     async def _serve(
         self, credentials: Credentials, first: tuple[Cluster, Node] | None = None
     ) -> None:
         assert self.membership is not None, "a node serves the swarm that it is in"
         keeper = Keeper(self._certificates, credentials, self.manager_addresses)
+        self._keeper = keeper
         self._pool = ChannelPool(keeper.current)
+        keeper.on_change(lambda fresh: self._reconnect())
+        self._follower = RoleFollower(self, keeper, self._pool, self._lock)
         self._supervisor.start(keeper.run(), "certificate")
         if self.membership.manager:
             await self._start_manager(keeper, first)
+        else:
+            # A crash may have come between the demotion and this.
+            await self._wipe_manager()
+        self._supervisor.start(self._follower.run(), "role")
         host, _ = machine.split_address(self.membership.address, 0)
         self._mtu_bytes = await asyncio.to_thread(machine.interface_mtu_bytes, host)
+        self.agent = self._new_agent()
+        await self.agent.start()
+
+    def _new_agent(self) -> Agent:
+        assert self.membership is not None, "an agent belongs to a swarm"
+        host, _ = machine.split_address(self.membership.address, 0)
         overlay = Overlay(
             self.membership.node_id,
             self.settings.run_directory / "overlay",
@@ -132,7 +167,7 @@ class SwarmNode:
             underlay_address=host,
             vxlan_port=self.membership.vxlan_port,
         )
-        self.agent = Agent(
+        return Agent(
             self.membership.node_id,
             runtime=self._runtime,
             overlay=overlay,
@@ -140,12 +175,25 @@ class SwarmNode:
             run_directory=self.settings.run_directory,
             describe=self.describe,
             underlay_address=host,
-            channels=self._pool.get,
+            channels=self._channel,
             managers=self.manager_addresses,
             on_managers=self._remember_managers,
+            on_node=self._heard_of_itself,
+            on_roots=self._heard_of_roots,
             on_removed=self._was_removed,
         )
-        await self.agent.start()
+
+    def _heard_of_itself(self, node: Node) -> None:
+        if self._follower is not None:
+            self._follower.said(node.role)
+
+    def _heard_of_roots(self, roots_pem: bytes, within_seconds: float) -> None:
+        if self._keeper is not None:
+            self._keeper.trust(roots_pem, within_seconds)
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        assert self._pool is not None, "a session is opened by a node that serves"
+        return self._pool.get(address)
 
     async def _start_manager(self, keeper: Keeper, first: tuple[Cluster, Node] | None) -> None:
         assert self.membership is not None, "a manager is part of a swarm"
@@ -154,9 +202,13 @@ class SwarmNode:
         if first is not None:
             entries = first[0].spec.snapshot_interval_entries
             raft = replace(raft, snapshot_interval_entries=entries)
+        elif not has_state(self.settings.state_directory / "manager" / "raft"):
+            # Under an older id the others count on promises that nobody remembers here.
+            self._become(manager=True, raft_id=secrets.randbelow(RAFT_ID_MOST) + 1)
         config = ManagerConfig(
             node_id=self.membership.node_id,
             cluster_id=self.membership.cluster_id,
+            raft_id=self.membership.raft_id or raft_id_of(self.membership.node_id),
             address=self.membership.address,
             directory=self.settings.state_directory / "manager",
             certificates=self._certificates,
@@ -164,23 +216,71 @@ class SwarmNode:
         )
         self.manager = Manager(config, keeper.current, self._pool, first)
         await self.manager.start()
+        keeper.issue_alone = self.manager.issue_alone
         self._supervisor.start(self._watch_consensus(self.manager), "consensus")
+        assert self._follower is not None, "it is made before the manager"
+        self._follower.watch(self.manager)
 
     async def _watch_consensus(self, manager: Manager) -> None:
         await manager.raft.failed.wait()
         self.problem = f"the consensus of this manager has failed: {manager.raft.error}"
         self.fatal.set()
 
+    async def begin_manager(self) -> None:
+        """Start the manager that this node's certificate asks for."""
+        assert self._keeper is not None, "a node of a swarm has a certificate"
+        try:
+            await self._start_manager(self._keeper, None)
+        except BaseException:
+            await self._stop_manager(transfer=False)
+            raise
+
+    async def end_manager(self) -> None:
+        """Stop the manager, and forget the state that it had: the node is a worker."""
+        self._remember_managers([a for a in self.manager_addresses() if a != self._own_address()])
+        self._become(manager=False, raft_id=0)
+        await self._stop_manager()
+        await self._wipe_manager()
+
+    async def _stop_manager(self, transfer: bool = True) -> None:
+        manager, self.manager = self.manager, None
+        if manager is not None:
+            await manager.stop(transfer)
+
+    async def _wipe_manager(self) -> None:
+        directory = self.settings.state_directory / "manager"
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
     # ---- what the node knows ----
 
     def describe(self) -> NodeDescription:
         """What the node says of itself."""
-        return machine.describe(
+        described = machine.describe(
             self.settings.hostname,
             self.runtime_name,
             self.settings.engine_labels,
             self._mtu_bytes,
         )
+        if self._keeper is None:
+            return described
+        shown = self._keeper.current()
+        root = x509.issuing_root(shown.certificate_pem, shown.root_pem)
+        return replace(
+            described,
+            certificate_root=digest_of(root) if root else "",
+            trusted_roots=tuple(digest_of(each) for each in x509.split(shown.root_pem)),
+        )
+
+    @property
+    def certificate_problem(self) -> str:
+        """Why the node's certificate is not valid or was not renewed; empty where all is well."""
+        if self._keeper is None:
+            return ""
+        try:
+            self._keeper.current().check_time(time.time())
+        except SwarmError as error:
+            return error.message
+        return self._keeper.problem
 
     def manager_addresses(self) -> list[str]:
         """The managers that this node knows, its own included where it is one."""
@@ -192,8 +292,17 @@ class SwarmNode:
 
     def _remember_managers(self, addresses: list[str]) -> None:
         if self.membership and addresses and tuple(addresses) != self.membership.managers:
-            self.membership = replace(self.membership, managers=tuple(addresses))
-            self._file.save(self.membership)
+            self._become(managers=tuple(addresses))
+
+    def _become(self, **changes: Any) -> None:
+        """Change what the node remembers of its swarm."""
+        assert self.membership is not None, "only a node of a swarm remembers one"
+        self.membership = replace(self.membership, **changes)
+        self._file.save(self.membership)
+
+    def _reconnect(self) -> None:
+        if self.agent is not None:
+            self.agent.reconnect("this node has a new certificate or new roots")
 
     def _was_removed(self) -> None:
         self.removed = True
@@ -222,7 +331,9 @@ class SwarmNode:
             address = await self._advertised(request.advertise_address)
             spec = from_message(ClusterSpec, request.spec)
             view_of.check_cluster(spec)
-            cluster, node, credentials = self._first_records(request, spec, address)
+            cluster, node, credentials = first_records(
+                request, spec, self.settings.hostname, address
+            )
             await self._enter(
                 SwarmMembership(
                     node_id=node.id,
@@ -231,6 +342,7 @@ class SwarmNode:
                     manager=True,
                     vxlan_port=cluster.vxlan_port,
                     managers=(address,),
+                    interface=machine.interface_of(request.advertise_address),
                 ),
                 credentials,
                 (cluster, node),
@@ -241,45 +353,6 @@ class SwarmNode:
                 manager_address=address,
             )
 
-    def _first_records(
-        self, request: local_pb2.InitRequest, spec: ClusterSpec, address: str
-    ) -> tuple[Cluster, Node, Credentials]:
-        now, cluster_id, node_id = time.time(), new_id(), new_id()
-        tokens = (os.urandom(ID_BYTES), os.urandom(ID_BYTES))
-        serial = int.from_bytes(secrets.token_bytes(x509.SERIAL_BYTES), "big") | 1
-        root = new_authority(x509.new_key(), cluster_id, serial, tokens, now)
-        key, own_serial = x509.new_key(), serial + 1
-        certificate = x509.issue(
-            root.certificate_pem,
-            root.key_pem,
-            x509.new_request(key),
-            node_id=node_id,
-            role=NodeRole.MANAGER,
-            cluster_id=cluster_id,
-            serial=own_serial,
-            now=now,
-            life_seconds=spec.certificate_life_seconds,
-        )
-        view_of.check_pools(request.address_pools, request.subnet_bits or DEFAULT_SUBNET_BITS)
-        cluster = Cluster(
-            id=cluster_id,
-            spec=spec,
-            root_ca=root,
-            address_pools=tuple(request.address_pools) or DEFAULT_POOLS,
-            subnet_bits=request.subnet_bits or DEFAULT_SUBNET_BITS,
-            vxlan_port=request.vxlan_port or Cluster().vxlan_port,
-        )
-        node = Node(
-            id=node_id,
-            spec=NodeSpec(role=NodeRole.MANAGER, availability=_availability(request.availability)),
-            role=NodeRole.MANAGER,
-            description=NodeDescription(hostname=self.settings.hostname),
-            status=NodeStatus(state=NodeState.UNKNOWN, address=address.rpartition(":")[0]),
-            manager=ManagerStatus(raft_id=raft_id_of(node_id), address=address),
-            certificate_serial=f"{own_serial:x}",
-        )
-        return cluster, node, Credentials(certificate, key, root.certificate_pem)
-
     async def _enter(
         self,
         membership: SwarmMembership,
@@ -288,32 +361,41 @@ class SwarmNode:
     ) -> None:
         """Become part of a swarm; a failure leaves the node outside, as it was."""
         self._certificates.store(credentials)
-        self.membership = membership
+        reach("join.credentials-stored")
+        # Who joins goes on after a crash, since the managers know him. Who founds a swarm does not:
+        # its first records would be lost, and nobody knows of it.
+        self.membership = replace(membership, passing=first is not None)
+        self._file.save(self.membership)
+        reach("join.remembered")
         try:
             await self._serve(credentials, first)
         except BaseException:
             await self._abandon()
             raise
-        self._file.save(membership)
+        reach("join.serving")
+        if first is not None:
+            self._become(passing=False)
 
     async def _abandon(self) -> None:
         agent, self.agent = self.agent, None
         if agent is not None:
             await agent.stop()
             await agent.wipe()
-        if self.manager is not None:
-            await self.manager.stop(transfer=False)
-            self.manager = None
-        await self._supervisor.close()
-        self._supervisor = Supervisor("node")
+            reach("leave.wiped")
+        await self._end_background()
+        await self._stop_manager(transfer=False)
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
-        self.membership = None
-        self._file.remove()
+        self._keeper = None
         self._certificates.remove()
+        reach("leave.disarmed")
         for name in ("manager", "worker", "overlay"):
             shutil.rmtree(self.settings.state_directory / name, ignore_errors=True)
+        reach("leave.emptied")
+        # Last, since it is by this file that a crash in the middle is known.
+        self.membership = None
+        self._file.remove()
 
     # ---- join ----
 
@@ -331,74 +413,30 @@ class SwarmNode:
                 addresses,
                 request.token,
                 self.settings.hostname,
-                _availability(request.availability),
+                availability_of(request.availability),
                 timeout_seconds=JOIN_SECONDS,
             )
+            reach("join.certified")
             identity = credentials.identity
             membership = SwarmMembership(
                 node_id=identity.node_id,
                 cluster_id=identity.cluster_id,
                 address=address,
                 manager=identity.role == NodeRole.MANAGER,
-                vxlan_port=await self._data_path_port(addresses, credentials),
+                vxlan_port=await data_path_port(addresses, credentials),
                 managers=tuple(addresses),
+                interface=machine.interface_of(request.advertise_address),
             )
             await self._enter(membership, credentials)
             if membership.manager:
                 try:
-                    await self._join_raft(addresses, address)
+                    assert self.manager is not None, "it was started with the rest"
+                    assert self._pool is not None, "it was made before the manager"
+                    await join_raft(self._pool, addresses, self.manager)
                 except BaseException:
                     await self._abandon()
                     raise
             return local_pb2.JoinResponse(node_id=membership.node_id, manager=membership.manager)
-
-    async def _data_path_port(self, addresses: list[str], credentials: Credentials) -> int:
-        """The swarm's UDP port of VXLAN, asked of the first manager that answers."""
-        pool = ChannelPool(lambda: credentials)
-        try:
-            problem: SwarmError = Unavailable("no manager answers")
-            for address in addresses:
-                stub = control_pb2_grpc.ControlStub(pool.get(address))
-                try:
-                    with swarm_errors(address):
-                        cluster = await stub.GetCluster(control_pb2.Empty(), timeout=CALL_SECONDS)
-                    return int(cluster.vxlan_port)
-                except SwarmError as error:
-                    problem = error
-            raise problem
-        finally:
-            await pool.close()
-
-    async def _join_raft(self, addresses: list[str], address: str) -> None:
-        request = control_pb2.JoinRaftRequest(address=address)
-        await self._at_leader(addresses, "JoinRaft", request, JOIN_SECONDS)
-        assert self.manager is not None
-        with self.manager.store.watch() as commits:
-            async with asyncio.timeout(JOIN_SECONDS):
-                while self.manager.store.view.cluster is None:
-                    with suppress(Lagged):  # a snapshot was installed, so look again
-                        await commits.get()
-
-    async def _at_leader(
-        self, addresses: list[str], method: str, request: object, seconds: float
-    ) -> None:
-        """Call Membership at the leader, who is found by asking; retried for `seconds`."""
-        assert self._pool is not None
-        deadline, backoff = time.monotonic() + seconds, Backoff(0.1, 1.0)
-        target, turn = addresses[0], 0
-        while True:
-            stub = control_pb2_grpc.MembershipStub(self._pool.get(target, MANAGER))
-            try:
-                with swarm_errors(target):
-                    await getattr(stub, method)(request, timeout=10)
-                return
-            except SwarmError as error:
-                if not error.temporary or time.monotonic() > deadline:
-                    raise
-                turn += 1
-                hint = error.leader_address if isinstance(error, NotLeader) else ""
-                target = hint or addresses[turn % len(addresses)]
-                await asyncio.sleep(backoff.next())
 
     # ---- leave ----
 
@@ -414,6 +452,9 @@ class SwarmNode:
                     "Use `--force` to ignore this message."
                 )
             await self._say_goodbye()
+            self.membership = replace(self.membership, passing=True)
+            self._file.save(self.membership)
+            reach("leave.said-goodbye")
             await self._abandon()
 
     async def _say_goodbye(self) -> None:
@@ -423,19 +464,17 @@ class SwarmNode:
             others = [a for a in self.manager_addresses() if a != self._own_address()]
             if not others:
                 return
-            await self.manager.hand_over()
+            await self.manager.roles.hand_over()
         else:
             others = self.manager_addresses()
         if self.agent is not None:
             await self.agent.stop(goodbye=True)
         try:
-            await self._at_leader(others, "Leave", control_pb2.RemoveSelfRequest(), LEAVE_SECONDS)
+            assert self._pool is not None, "a node of a swarm has a pool"
+            request = control_pb2.RemoveSelfRequest()
+            await at_leader(self._pool, others, "Leave", request, LEAVE_SECONDS)
         except Unavailable as error:
             log.warning("left without a word, since no manager answers: %s", error)
 
     def _own_address(self) -> str:
         return self.membership.address if self.membership else ""
-
-
-def _availability(word: str) -> Availability:
-    return Availability[word.upper()] if word else Availability.ACTIVE

@@ -54,7 +54,7 @@ class LocalServer(local_pb2_grpc.LocalServicer):
             version=__version__,
             hostname=node.settings.hostname,
             state="active" if node.membership else "inactive",
-            error=node.problem or (status.problem if status else ""),
+            error=node.problem or node.certificate_problem or (status.problem if status else ""),
             runtime=node.runtime_name,
             cpus=os.cpu_count() or 1,
             memory_bytes=machine.memory_bytes(),

@@ -1,6 +1,6 @@
 """The records of pyswarm: frozen, typed, known to every part. A change is `replace`."""
 
-from pyswarm.model.cluster import Cluster, ClusterSpec, RootCA
+from pyswarm.model.cluster import Cluster, ClusterSpec, ExternalCA, RootCA, RootRotation
 from pyswarm.model.endpoints import (
     EndpointDelta,
     EndpointSet,
@@ -63,7 +63,9 @@ from pyswarm.model.task import (
 __all__ = [
     "Cluster",
     "ClusterSpec",
+    "ExternalCA",
     "RootCA",
+    "RootRotation",
     "EndpointDelta",
     "EndpointSet",
     "EndpointState",

@@ -13,6 +13,14 @@ DEFAULT_SUBNET_BITS: Final = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalCA:
+    """Somebody else who signs with the key of the root `certificate_pem`, by CFSSL's protocol."""
+
+    url: str = ""
+    certificate_pem: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSpec:
     """What an operator may change while the cluster runs.
 
@@ -26,17 +34,36 @@ class ClusterSpec:
     heartbeat_misses: int = 3
     certificate_life_seconds: float = 90 * 24 * 3600.0
     snapshot_interval_entries: int = 10_000
+    external_cas: tuple[ExternalCA, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootRotation:
+    """The root that is to follow, and its certificate signed by the root of now. `key_pem` is
+    empty where an external CA has it."""
+
+    certificate_pem: bytes = b""
+    key_pem: bytes = field(default=b"", repr=False)
+    digest: str = ""
+    cross_signed_pem: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootCA:
-    """The certificate authority; `key_pem` lives only in the managers' sealed state."""
+    """The certificate authority; `key_pem` lives only in the managers' sealed state, and is empty
+    where an external CA has it."""
 
     certificate_pem: bytes = b""
     key_pem: bytes = field(default=b"", repr=False)
     digest: str = ""
     worker_token: str = field(default="", repr=False)
     manager_token: str = field(default="", repr=False)
+    rotation: RootRotation | None = None
+
+    @property
+    def trusted_pem(self) -> bytes:
+        """All roots that count now; the last one signs."""
+        return self.certificate_pem + (self.rotation.certificate_pem if self.rotation else b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

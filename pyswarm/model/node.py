@@ -21,7 +21,11 @@ class NodeSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDescription:
-    """What a node says of itself; `mtu_bytes` is that of the interface that carries VXLAN."""
+    """What a node says of itself; `mtu_bytes` is that of the interface that carries VXLAN.
+
+    `certificate_root` is the digest of the root that has issued the node's certificate, and
+    `trusted_roots` are the digests of those that it trusts, the newest last.
+    """
 
     hostname: str = ""
     platform: Platform = Platform()
@@ -30,6 +34,8 @@ class NodeDescription:
     engine_labels: Mapping[str, str] = field(default_factory=dict)
     runtime: str = ""
     mtu_bytes: int = 0
+    certificate_root: str = ""
+    trusted_roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,9 @@ class ManagerStatus:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine. `index` is a small number of its own in the swarm, from which the overlay
-    derives its addresses; it is taken at first sight and given back on removal."""
+    derives its addresses; it is taken at first sight and given back on removal. `role` is what the
+    node is, `spec.role` what it shall become. The last of its certificates ends at
+    `certificates_end_at`; those that it was given as a manager up to `demoted_at` count no more."""
 
     id: str = ""
     meta: Meta = Meta()
@@ -65,6 +73,8 @@ class Node:
     manager: ManagerStatus | None = None
     index: int = 0
     certificate_serial: str = ""
+    certificates_end_at: float = 0.0
+    demoted_at: float = 0.0
 
     @property
     def hostname(self) -> str:

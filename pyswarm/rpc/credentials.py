@@ -11,7 +11,7 @@ from functools import lru_cache
 import grpc
 from cryptography import x509
 
-from pyswarm.errors import FailedPrecondition
+from pyswarm.errors import FailedPrecondition, InvalidArgument
 from pyswarm.model.identity import Identity
 from pyswarm.rpc.identity import read_identity
 from pyswarm.rpc.tls import require_tls_1_3
@@ -46,7 +46,10 @@ Provider = Callable[[], Credentials]
 
 @lru_cache(maxsize=256)
 def _validity(certificate_pem: bytes) -> tuple[float, float]:
-    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise InvalidArgument("the certificate cannot be read") from error
     return (
         certificate.not_valid_before_utc.timestamp(),
         certificate.not_valid_after_utc.timestamp(),

@@ -10,7 +10,7 @@ from typing import Final, cast
 import grpc
 
 from pyswarm.errors import NotLeader, SwarmError, Unavailable, from_code
-from pyswarm.rpc.handlers import Context, Continuation, Handler, around
+from pyswarm.rpc.handlers import Context, Scoped
 
 log = logging.getLogger(__name__)
 
@@ -21,31 +21,24 @@ _MESSAGE_LIMIT: Final = 1000
 """Characters of an error that travel: statuses share the 8 KiB of HTTP/2 headers."""
 
 
-class ErrorMapper(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+class ErrorMapper(Scoped):
     """Server side: goes first in the list of interceptors, so that it also maps the others'."""
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler:
-        """Wrap the handler of one call."""
-        method = handler_call_details.method
-
-        @asynccontextmanager
-        async def scope(context: Context) -> AsyncIterator[None]:
-            try:
-                yield
-            except SwarmError as error:
-                await context.abort(*_status(error))
-            except grpc.aio.BaseError:
-                raise  # An abort, or a peer that is gone: grpcio knows what to do.
-            except Exception:
-                log.exception("%s failed", method)
-                await context.abort(
-                    grpc.StatusCode.INTERNAL,
-                    f"{method} failed on an internal error: see the log of that manager",
-                )
-
-        return around(await continuation(handler_call_details), scope)
+    @asynccontextmanager
+    async def scope(self, method: str, context: Context) -> AsyncIterator[None]:
+        """A call whose errors become statuses."""
+        try:
+            yield
+        except SwarmError as error:
+            await context.abort(*_status(error))
+        except grpc.aio.BaseError:
+            raise  # An abort, or a peer that is gone: grpcio knows what to do.
+        except Exception:
+            log.exception("%s failed", method)
+            await context.abort(
+                grpc.StatusCode.INTERNAL,
+                f"{method} failed on an internal error: see the log of that manager",
+            )
 
 
 def _status(error: SwarmError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:

@@ -24,7 +24,7 @@ from pyswarm.rpc.authorize import Authorizer
 from pyswarm.rpc.channels import MESSAGE_BYTES_MOST, UNIX_PATH_BYTES_MOST, Options
 from pyswarm.rpc.credentials import Provider, server_credentials
 from pyswarm.rpc.errors import ErrorMapper
-from pyswarm.rpc.handlers import Context, Continuation, Handler, around
+from pyswarm.rpc.handlers import Context, Scoped
 from pyswarm.rpc.limits import RateLimit, address_of
 
 CONNECTION_AGE_SECONDS: Final = 3600.0
@@ -116,32 +116,28 @@ def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCrede
         ) from error
 
 
-class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+class _Gate(Scoped):
     """Rate and duration of the calls of strangers."""
 
     def __init__(self, limit: RateLimit, call_seconds: float) -> None:
+        super().__init__()
         self._limit = limit
         self._call_seconds = call_seconds
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler:
-        """Wrap the handler of one call."""
-
-        @asynccontextmanager
-        async def scope(context: Context) -> AsyncIterator[None]:
-            address = address_of(context.peer())
-            if not self._limit.admit(address, time.monotonic()):
-                raise ResourceExhausted(f"too many requests from {address}: try again in a minute")
-            try:
-                async with asyncio.timeout(self._call_seconds):
-                    yield
-            except TimeoutError as error:
-                raise DeadlineExceeded(
-                    f"the manager could not answer within {self._call_seconds:g} s"
-                ) from error
-
-        return around(await continuation(handler_call_details), scope)
+    @asynccontextmanager
+    async def scope(self, method: str, context: Context) -> AsyncIterator[None]:
+        """A call that its address may make, within its time."""
+        del method
+        address = address_of(context.peer())
+        if not self._limit.admit(address, time.monotonic()):
+            raise ResourceExhausted(f"too many requests from {address}: try again in a minute")
+        try:
+            async with asyncio.timeout(self._call_seconds):
+                yield
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"the manager could not answer within {self._call_seconds:g} s"
+            ) from error
 
 
 def local_server(path: Path) -> grpc.aio.Server:

@@ -8,11 +8,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from manager.ca.client import ExternalSigner
 from manager.ca.policy import Grant
-from manager.ca.server import NODE_CA_ACCESS, Authority, BootstrapServer, NodeCAServer
+from manager.ca.server import (
+    NODE_CA_ACCESS,
+    Authority,
+    BootstrapServer,
+    CAState,
+    Issued,
+    NodeCAServer,
+)
 from pyswarm.api.v1 import ca_pb2_grpc
 from pyswarm.errors import NotFound
-from pyswarm.model.cluster import RootCA
+from pyswarm.model.cluster import ExternalCA, RootCA
 from pyswarm.model.node import Node, NodeDescription
 from pyswarm.model.states import NodeRole
 from pyswarm.rpc import Authorizer, Credentials, bootstrap_server, mutual_server
@@ -29,6 +37,7 @@ class MemoryCAState:
     certificate_life_seconds: float = 3600.0
     nodes: dict[str, Node] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
+    external_cas: tuple[ExternalCA, ...] = ()
 
     @property
     def cluster_id(self) -> str:
@@ -47,7 +56,7 @@ class MemoryCAState:
         """Whether the test has removed the node."""
         return node_id in self.removed
 
-    async def register(self, grant: Grant, serial: str) -> None:
+    async def register(self, grant: Grant, issued: Issued) -> None:
         """See `CAState.register`."""
         known = self.nodes.get(grant.node_id)
         if known is None:
@@ -55,14 +64,14 @@ class MemoryCAState:
                 raise NotFound(f"node {grant.node_id} is gone")
             description = NodeDescription(hostname=grant.hostname)
             known = Node(id=grant.node_id, role=grant.role, description=description)
-        self.nodes[grant.node_id] = replace(known, certificate_serial=serial)
+        self.nodes[grant.node_id] = replace(known, certificate_serial=issued.serial)
 
 
 @dataclass
 class AuthorityOnLoopback:
     """`address` is the main one; the bootstrap listener is one port further."""
 
-    state: MemoryCAState
+    state: Any
     authorizer: Authorizer
     credentials: Credentials
     address: str
@@ -82,18 +91,23 @@ def free_port_pair() -> int:
 
 @asynccontextmanager
 async def authority_on_loopback(
-    state: MemoryCAState, node_id: str = "m1", **bootstrap_options: Any
+    state: CAState,
+    node_id: str = "m1",
+    credentials: Credentials | None = None,
+    **bootstrap_options: Any,
 ) -> AsyncIterator[AuthorityOnLoopback]:
-    """Serve both listeners until the block ends."""
+    """Serve both listeners until the block ends; a state in memory makes the credentials too."""
     port = free_port_pair()
-    credentials = state.trust.node(node_id, NodeRole.MANAGER)
+    if credentials is None:
+        assert isinstance(state, MemoryCAState), "who serves another state brings credentials"
+        credentials = state.trust.node(node_id, NodeRole.MANAGER)
     authorizer = Authorizer(NODE_CA_ACCESS, state.cluster_id, state.is_removed)
     serving = AuthorityOnLoopback(state, authorizer, credentials, f"127.0.0.1:{port}")
-    authority = Authority(state)
 
     def provider() -> Credentials:
         return serving.credentials
 
+    authority = Authority(state, ExternalSigner(provider))
     main = mutual_server(serving.address, provider, authorizer).server
     boot = bootstrap_server(f"127.0.0.1:{port + 1}", provider, **bootstrap_options).server
     ca_pb2_grpc.add_NodeCAServicer_to_server(NodeCAServer(authority), main)

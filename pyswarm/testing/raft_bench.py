@@ -258,6 +258,10 @@ class Script:
     def _tick(self, raft_id: str, count: str = "1") -> None:
         self.bench.tick(int(raft_id), int(count))
 
+    def _disconnect(self, raft_id: str, peer: str) -> None:
+        """The connection of `peer` to the member breaks."""
+        self.bench.do(int(raft_id), lambda node: node.raft.disconnected(int(peer)))
+
     def _propose(self, raft_id: str, *payloads: str) -> None:
         self.bench.propose(int(raft_id), *payloads)
 

@@ -1,4 +1,4 @@
-"""`writes_per_s_*`: proposals inside the leader of three managers, each a process of its own."""
+"""`writes_per_s_*`, `write_ms_p50_1`: proposals in the leader of three managers, a process each."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def measure(
         assert len(leading) == 1, f"{len(leading)} managers lead"
         leading[0].ask("write", 16, 0.5)  # connections and caches are warm after this
         for count in clients:
-            rate = leading[0].ask("write", count, seconds)["per_second"]
-            progress(f"{count} writers: {rate:,.0f} writes/s")
+            answer = leading[0].ask("write", count, seconds)
+            rate, median = answer["per_second"], answer["ms_p50"]
+            progress(f"{count} writers: {rate:,.0f} writes/s, half of them within {median:.1f} ms")
             results[f"writes_per_s_{count}"] = Measured(rate)
+            results[f"write_ms_p50_{count}"] = Measured(median)
     return results

@@ -12,6 +12,7 @@ import asyncio
 import cProfile
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -64,16 +65,17 @@ async def write(node: RaftNode, clients: int, seconds: float) -> dict[str, objec
     end = time.monotonic() + seconds
     data = os.urandom(PAYLOAD_BYTES)
 
-    async def writer() -> int:
-        count = 0
-        while time.monotonic() < end:
+    took: list[float] = []
+
+    async def writer() -> None:
+        while (begun := time.monotonic()) < end:
             await node.propose(data, TIMEOUT_SECONDS)
-            count += 1
-        return count
+            took.append(time.monotonic() - begun)
 
     begun = time.monotonic()
-    counts = await asyncio.gather(*(writer() for _ in range(clients)))
-    return {"per_second": sum(counts) / (time.monotonic() - begun)}
+    await asyncio.gather(*(writer() for _ in range(clients)))
+    rate = len(took) / (time.monotonic() - begun)
+    return {"per_second": rate, "ms_p50": statistics.median(took) * 1000}
 
 
 async def run(number: int, root: Path, ports: list[int], profile: Path | None) -> None:

@@ -20,12 +20,15 @@ from pathlib import Path
 import cluster
 import consensus
 import faults
+import handover
+import state
 from figures import FIGURES, Measured, table
 
 from pyswarm.testing.lab import LabDriver, missing_for_lab
 
 RESULT = Path("build/bench.json")
-CONSENSUS = ("writes_per_s_1", "writes_per_s_16", "writes_per_s_64")
+CONSENSUS = ("writes_per_s_1", "write_ms_p50_1", "writes_per_s_16", "writes_per_s_64")
+KILLS = 100
 Results = dict[str, Measured]
 
 _begun = time.monotonic()
@@ -72,9 +75,14 @@ def in_lab(driver: LabDriver, wanted: set[str], quick: bool) -> Results:
         lambda: asyncio.run(faults.node_loss(driver, image, runs, progress)),
     )
     results |= attempt(
-        ("leader_loss_ms_p50",),
+        ("leader_loss_ms_p50", "leader_loss_ms_p99"),
         wanted,
-        lambda: asyncio.run(faults.leader_loss(driver, runs, progress)),
+        lambda: asyncio.run(faults.leader_loss(driver, 5 if quick else KILLS, progress)),
+    )
+    results |= attempt(
+        ("planned_leader_change_ms_p50",),
+        wanted,
+        lambda: asyncio.run(handover.planned_leader_change(driver, runs, progress)),
     )
     results |= attempt(
         ("api_writes_per_s_64",),
@@ -121,14 +129,15 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, help="profile the raft leader: FILE.NUMBER")
     arguments = parser.parse_args()
     wanted: set[str] = set(arguments.only)
-    clients = [int(name.rpartition("_")[2]) for name in CONSENSUS if name in wanted]
+    clients = sorted({int(name.rpartition("_")[2]) for name in CONSENSUS if name in wanted})
     seconds = 3.0 if arguments.quick else 10.0
     results = attempt(
         CONSENSUS,
         wanted,
         lambda: consensus.measure(clients, seconds, progress, arguments.profile),
     )
-    others = tuple(name for name in names if name not in CONSENSUS)
+    results |= attempt(state.NAMES, wanted, lambda: state.measure(arguments.quick, progress))
+    others = tuple(name for name in names if name not in CONSENSUS + state.NAMES)
     results |= attempt(others, wanted, lambda: of_lab(wanted, arguments.quick))
     write(results, arguments.quick)
     print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,3 +124,48 @@ def test_a_daemon_without_root_is_refused(lab: LabDriver) -> None:
     assert result.stderr.strip() == (
         "Error: the daemon needs root, for network namespaces and containers: use sudo"
     )
+
+
+@pytest.fixture
+def small_disk(lab: LabDriver) -> Iterator[str]:
+    """The directory of the manager's log, on a file system of its own with little room."""
+    path = str(lab.lab.layout.state / "m1" / "pyswarm" / "manager" / "raft")
+
+    def move(*, onto: bool) -> None:
+        mount = f"mount -t tmpfs -o size=16m,mode=700 tmpfs {path}"
+        steps = [f"cp -a {path} {path}.moved", mount if onto else f"umount {path}"]
+        steps += [f"rm -rf {path}/*", f"cp -a {path}.moved/. {path}", f"rm -rf {path}.moved"]
+        lab.hold_daemon("m1", down=True)
+        try:
+            lab.output("m1", "sh", "-ec", "; ".join(steps))
+        finally:
+            lab.hold_daemon("m1", down=False)
+        lab.wait_until(lambda: nodes(lab)["m1"]["Status"] == "Ready", what="m1 is back")
+
+    move(onto=True)
+    yield path
+    move(onto=False)
+
+
+def test_a_full_disk_under_the_log_is_said_and_loses_nothing(
+    lab: LabDriver, small_disk: str
+) -> None:
+    ok(lab, "config", "create", "before", "/etc/hostname")
+    lab.exec("m1", "sh", "-c", f"cat /dev/zero >{small_disk}/filler")
+    # More than the room that the log has taken in advance.
+    lab.output("m1", "sh", "-c", "head -c 400000 /dev/zero >/tmp/large")
+
+    def refusal() -> str:
+        result = lab.pyswarm("config", "create", f"c{time.monotonic_ns()}", "/tmp/large")
+        return result.stderr if result.returncode else ""
+
+    lab.wait_until(refusal, what="a write is refused")
+    said = refusal()
+    assert said.count("\n") == 1
+    assert f"the disk under {small_disk} is full: make room there" in said
+    lab.output("m1", "rm", f"{small_disk}/filler")
+    lab.wait_until(
+        lambda: lab.pyswarm("config", "create", "after", "/etc/hostname").returncode == 0,
+        what="there is room again and writes go on",
+    )
+    assert {"before", "after"} <= {row["Name"] for row in rows(lab, "config", "ls")}

@@ -77,7 +77,10 @@ def test_writes_go_on_when_the_leader_is_killed(web: LabDriver) -> None:
     wait_ready(web)
     assert "made-without-it" in [row["Name"] for row in rows(web, "config", "ls", host=old)]
     ok(web, "config", "rm", "made-without-it", host=old)
-    assert {host: containers(web, host) for host in web.hosts} == before
+    # On a slow machine the host without a daemon is missed, and its own task moves.
+    web.wait_until(lambda: len(running(web, "web")) == REPLICAS, what="five tasks run")
+    for host in set(web.hosts) - {old}:
+        assert before[host].items() <= containers(web, host).items(), f"{host} went on"
 
 
 def test_a_leader_killed_hard_comes_back_with_what_was_committed(web: LabDriver) -> None:

@@ -28,8 +28,9 @@ SHELL_PACKAGES = (
     "pyswarm.testing",
     "pyswarm.web",
 )
-# pyswarm/__init__.py sets one variable of the environment, which grpcio reads at its import.
-SHELL_MODULES = frozenset(["pyswarm"])
+# pyswarm/__init__.py sets one variable of the environment, which grpcio reads at its import;
+# crashpoints reads one, and kills the process.
+SHELL_MODULES = frozenset(["pyswarm", "pyswarm.crashpoints"])
 SHELL_IMPORTS = {
     *("asyncio", "grpc", "os", "pyroute2", "random", "secrets", "selectors"),
     *("signal", "socket", "ssl", "subprocess", "threading", "time", "uuid"),
@@ -188,6 +189,7 @@ COMPONENTS = (
     "manager/control",
     "manager/dispatcher",
     "manager/raft",
+    "manager/recovery",
     "manager/state",
     "overlay",
     "pyswarm/cli",

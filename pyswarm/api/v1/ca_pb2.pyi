@@ -138,9 +138,9 @@ class IssuedCertificate(_message.Message):
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     ROOT_CERTIFICATE_FIELD_NUMBER: _builtins.int
     certificate: _builtins.bytes
-    """PEM"""
+    """PEM, with the cross-signed root while the root is rotated"""
     root_certificate: _builtins.bytes
-    """PEM"""
+    """all roots that count now (PEM); the last one signs"""
     def __init__(
         self,
         *,

@@ -505,6 +505,41 @@ class UpdateClusterRequest(_message.Message):
 Global___UpdateClusterRequest: _TypeAlias = UpdateClusterRequest  # noqa: Y015
 
 @_typing.final
+class RotateRootRequest(_message.Message):
+    """A new root; without `certificate` the swarm makes one. `key` may be missing where one of
+    `external_cas` signs for the certificate. A life of 0 stays as it is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    EXTERNAL_CAS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_LIFE_SECONDS_FIELD_NUMBER: _builtins.int
+    certificate: _builtins.bytes
+    """PEM"""
+    key: _builtins.bytes
+    """PEM"""
+    certificate_life_seconds: _builtins.float
+    @_builtins.property
+    def external_cas(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.ExternalCA]: ...
+    def __init__(
+        self,
+        *,
+        certificate: _builtins.bytes = ...,
+        key: _builtins.bytes = ...,
+        external_cas: _abc.Iterable[_objects_pb2.ExternalCA] | None = ...,
+        certificate_life_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateRootRequest: _TypeAlias = RotateRootRequest  # noqa: Y015
+
+@_typing.final
 class JoinTokens(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -744,20 +779,25 @@ Global___LogChunk: _TypeAlias = LogChunk  # noqa: Y015
 
 @_typing.final
 class JoinRaftRequest(_message.Message):
-    """Membership of the raft group; a manager's certificate is asked for."""
+    """Membership of the raft group; a manager's certificate is asked for.
+    `raft_id` is chosen by the manager, and never used again once it was removed.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ADDRESS_FIELD_NUMBER: _builtins.int
+    RAFT_ID_FIELD_NUMBER: _builtins.int
     address: _builtins.str
+    raft_id: _builtins.int
     def __init__(
         self,
         *,
         address: _builtins.str = ...,
+        raft_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "raft_id", b"raft_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -170,6 +170,11 @@ class ControlStub:
                 request_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.UpdateClusterRequest.SerializeToString,
                 response_deserializer=pyswarm_dot_api_dot_v1_dot_objects__pb2.Cluster.FromString,
                 _registered_method=True)
+        self.RotateRoot = channel.unary_unary(
+                '/pyswarm.api.v1.Control/RotateRoot',
+                request_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.RotateRootRequest.SerializeToString,
+                response_deserializer=pyswarm_dot_api_dot_v1_dot_objects__pb2.Cluster.FromString,
+                _registered_method=True)
         self.GetJoinTokens = channel.unary_unary(
                 '/pyswarm.api.v1.Control/GetJoinTokens',
                 request_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.SerializeToString,
@@ -353,6 +358,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateRoot(self, request, context):
+        """Begins the rotation; it has ended when `root_ca.rotation` has gone from the cluster.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetJoinTokens(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -507,6 +519,11 @@ def add_ControlServicer_to_server(servicer, server):
             'UpdateCluster': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateCluster,
                     request_deserializer=pyswarm_dot_api_dot_v1_dot_control__pb2.UpdateClusterRequest.FromString,
+                    response_serializer=pyswarm_dot_api_dot_v1_dot_objects__pb2.Cluster.SerializeToString,
+            ),
+            'RotateRoot': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateRoot,
+                    request_deserializer=pyswarm_dot_api_dot_v1_dot_control__pb2.RotateRootRequest.FromString,
                     response_serializer=pyswarm_dot_api_dot_v1_dot_objects__pb2.Cluster.SerializeToString,
             ),
             'GetJoinTokens': grpc.unary_unary_rpc_method_handler(
@@ -1265,6 +1282,33 @@ class Control:
             _registered_method=True)
 
     @staticmethod
+    def RotateRoot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pyswarm.api.v1.Control/RotateRoot',
+            pyswarm_dot_api_dot_v1_dot_control__pb2.RotateRootRequest.SerializeToString,
+            pyswarm_dot_api_dot_v1_dot_objects__pb2.Cluster.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetJoinTokens(request,
             target,
             options=(),
@@ -1371,7 +1415,8 @@ class MembershipServicer:
     """Missing associated documentation comment in .proto file."""
 
     def JoinRaft(self, request, context):
-        """A new manager asks to be added; the answer names everybody.
+        """A new manager asks to be added, or one that has moved says where it is now; the answer names
+        everybody. It begins as a learner and gets its vote once it has caught up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -62,6 +62,8 @@ class ControlStub:
     GetCluster: _grpc.UnaryUnaryMultiCallable[_control_pb2.Empty, _objects_pb2.Cluster]
     """without keys and tokens"""
     UpdateCluster: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateClusterRequest, _objects_pb2.Cluster]
+    RotateRoot: _grpc.UnaryUnaryMultiCallable[_control_pb2.RotateRootRequest, _objects_pb2.Cluster]
+    """Begins the rotation; it has ended when `root_ca.rotation` has gone from the cluster."""
     GetJoinTokens: _grpc.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.JoinTokens]
     Watch: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchEvent]
     Logs: _grpc.UnaryStreamMultiCallable[_control_pb2.LogsRequest, _control_pb2.LogChunk]
@@ -97,6 +99,8 @@ class ControlAsyncStub(ControlStub):
     GetCluster: _aio.UnaryUnaryMultiCallable[_control_pb2.Empty, _objects_pb2.Cluster]  # type: ignore[assignment]
     """without keys and tokens"""
     UpdateCluster: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateClusterRequest, _objects_pb2.Cluster]  # type: ignore[assignment]
+    RotateRoot: _aio.UnaryUnaryMultiCallable[_control_pb2.RotateRootRequest, _objects_pb2.Cluster]  # type: ignore[assignment]
+    """Begins the rotation; it has ended when `root_ca.rotation` has gone from the cluster."""
     GetJoinTokens: _aio.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.JoinTokens]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchEvent]  # type: ignore[assignment]
     Logs: _aio.UnaryStreamMultiCallable[_control_pb2.LogsRequest, _control_pb2.LogChunk]  # type: ignore[assignment]
@@ -293,6 +297,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_objects_pb2.Cluster, _abc.Awaitable[_objects_pb2.Cluster]]: ...
 
     @_abc_1.abstractmethod
+    def RotateRoot(
+        self,
+        request: _control_pb2.RotateRootRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_objects_pb2.Cluster, _abc.Awaitable[_objects_pb2.Cluster]]:
+        """Begins the rotation; it has ended when `root_ca.rotation` has gone from the cluster."""
+
+    @_abc_1.abstractmethod
     def GetJoinTokens(
         self,
         request: _control_pb2.Empty,
@@ -321,7 +333,9 @@ class MembershipStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MembershipAsyncStub: ...
     JoinRaft: _grpc.UnaryUnaryMultiCallable[_control_pb2.JoinRaftRequest, _control_pb2.JoinRaftResponse]
-    """A new manager asks to be added; the answer names everybody."""
+    """A new manager asks to be added, or one that has moved says where it is now; the answer names
+    everybody. It begins as a learner and gets its vote once it has caught up.
+    """
     Leave: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveSelfRequest, _control_pb2.Empty]
     """A node says goodbye: a manager is taken out of the raft group, any node is marked down."""
 
@@ -329,7 +343,9 @@ class MembershipStub:
 class MembershipAsyncStub(MembershipStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     JoinRaft: _aio.UnaryUnaryMultiCallable[_control_pb2.JoinRaftRequest, _control_pb2.JoinRaftResponse]  # type: ignore[assignment]
-    """A new manager asks to be added; the answer names everybody."""
+    """A new manager asks to be added, or one that has moved says where it is now; the answer names
+    everybody. It begins as a learner and gets its vote once it has caught up.
+    """
     Leave: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveSelfRequest, _control_pb2.Empty]  # type: ignore[assignment]
     """A node says goodbye: a manager is taken out of the raft group, any node is marked down."""
 
@@ -340,7 +356,9 @@ class MembershipServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.JoinRaftRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.JoinRaftResponse, _abc.Awaitable[_control_pb2.JoinRaftResponse]]:
-        """A new manager asks to be added; the answer names everybody."""
+        """A new manager asks to be added, or one that has moved says where it is now; the answer names
+        everybody. It begins as a learner and gets its vote once it has caught up.
+        """
 
     @_abc_1.abstractmethod
     def Leave(

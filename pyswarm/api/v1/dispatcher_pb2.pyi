@@ -158,10 +158,14 @@ class SessionHello(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     ROOT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    RENEWAL_SPREAD_SECONDS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     heartbeat_period_seconds: _builtins.float
     cluster_id: _builtins.str
     root_certificate: _builtins.bytes
+    """all roots that count now (PEM); the last one signs"""
+    renewal_spread_seconds: _builtins.float
+    """a node that must renew draws its moment in this time"""
     @_builtins.property
     def manager_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -175,10 +179,11 @@ class SessionHello(_message.Message):
         node: _objects_pb2.Node | None = ...,
         cluster_id: _builtins.str = ...,
         root_certificate: _builtins.bytes = ...,
+        renewal_spread_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "heartbeat_period_seconds", b"heartbeat_period_seconds", "manager_addresses", b"manager_addresses", "node", b"node", "root_certificate", b"root_certificate", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "heartbeat_period_seconds", b"heartbeat_period_seconds", "manager_addresses", b"manager_addresses", "node", b"node", "renewal_spread_seconds", b"renewal_spread_seconds", "root_certificate", b"root_certificate", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -465,16 +465,24 @@ class NodeDescription(_message.Message):
     ENGINE_LABELS_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
     MTU_BYTES_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_ROOT_FIELD_NUMBER: _builtins.int
+    TRUSTED_ROOTS_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
     engine_version: _builtins.str
     runtime: _builtins.str
     mtu_bytes: _builtins.int
+    certificate_root: _builtins.str
+    """digest of the root that has issued its certificate"""
     @_builtins.property
     def platform(self) -> Global___Platform: ...
     @_builtins.property
     def resources(self) -> Global___Resources: ...
     @_builtins.property
     def engine_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def trusted_roots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """digests"""
+
     def __init__(
         self,
         *,
@@ -485,10 +493,12 @@ class NodeDescription(_message.Message):
         engine_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         runtime: _builtins.str = ...,
         mtu_bytes: _builtins.int = ...,
+        certificate_root: _builtins.str = ...,
+        trusted_roots: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["platform", b"platform", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_labels", b"engine_labels", "engine_version", b"engine_version", "hostname", b"hostname", "mtu_bytes", b"mtu_bytes", "platform", b"platform", "resources", b"resources", "runtime", b"runtime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_root", b"certificate_root", "engine_labels", b"engine_labels", "engine_version", b"engine_version", "hostname", b"hostname", "mtu_bytes", b"mtu_bytes", "platform", b"platform", "resources", b"resources", "runtime", b"runtime", "trusted_roots", b"trusted_roots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -566,10 +576,14 @@ class Node(_message.Message):
     MANAGER_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     CERTIFICATE_SERIAL_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_END_AT_FIELD_NUMBER: _builtins.int
+    DEMOTED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     role: Global___NodeRole.ValueType
     index: _builtins.int
     certificate_serial: _builtins.str
+    certificates_end_at: _builtins.float
+    demoted_at: _builtins.float
     @_builtins.property
     def meta(self) -> Global___Meta: ...
     @_builtins.property
@@ -592,10 +606,12 @@ class Node(_message.Message):
         manager: Global___ManagerStatus | None = ...,
         index: _builtins.int = ...,
         certificate_serial: _builtins.str = ...,
+        certificates_end_at: _builtins.float = ...,
+        demoted_at: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "manager", b"manager", "meta", b"meta", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_serial", b"certificate_serial", "description", b"description", "id", b"id", "index", b"index", "manager", b"manager", "meta", b"meta", "role", b"role", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_serial", b"certificate_serial", "certificates_end_at", b"certificates_end_at", "demoted_at", b"demoted_at", "description", b"description", "id", b"id", "index", b"index", "manager", b"manager", "meta", b"meta", "role", b"role", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1810,6 +1826,7 @@ class ClusterSpec(_message.Message):
     HEARTBEAT_MISSES_FIELD_NUMBER: _builtins.int
     CERTIFICATE_LIFE_SECONDS_FIELD_NUMBER: _builtins.int
     SNAPSHOT_INTERVAL_ENTRIES_FIELD_NUMBER: _builtins.int
+    EXTERNAL_CAS_FIELD_NUMBER: _builtins.int
     task_history_limit: _builtins.int
     heartbeat_period_seconds: _builtins.float
     heartbeat_misses: _builtins.int
@@ -1817,6 +1834,8 @@ class ClusterSpec(_message.Message):
     snapshot_interval_entries: _builtins.int
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def external_cas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExternalCA]: ...
     def __init__(
         self,
         *,
@@ -1826,14 +1845,39 @@ class ClusterSpec(_message.Message):
         heartbeat_misses: _builtins.int = ...,
         certificate_life_seconds: _builtins.float = ...,
         snapshot_interval_entries: _builtins.int = ...,
+        external_cas: _abc.Iterable[Global___ExternalCA] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_life_seconds", b"certificate_life_seconds", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterSpec: _TypeAlias = ClusterSpec  # noqa: Y015
+
+@_typing.final
+class ExternalCA(_message.Message):
+    """Somebody else who signs with the key of the root `certificate_pem`, by the protocol of CFSSL."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    certificate_pem: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        certificate_pem: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_pem", b"certificate_pem", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExternalCA: _TypeAlias = ExternalCA  # noqa: Y015
 
 @_typing.final
 class RootCA(_message.Message):
@@ -1846,11 +1890,14 @@ class RootCA(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     WORKER_TOKEN_FIELD_NUMBER: _builtins.int
     MANAGER_TOKEN_FIELD_NUMBER: _builtins.int
+    ROTATION_FIELD_NUMBER: _builtins.int
     certificate_pem: _builtins.bytes
     key_pem: _builtins.bytes
     digest: _builtins.str
     worker_token: _builtins.str
     manager_token: _builtins.str
+    @_builtins.property
+    def rotation(self) -> Global___RootRotation: ...
     def __init__(
         self,
         *,
@@ -1859,14 +1906,47 @@ class RootCA(_message.Message):
         digest: _builtins.str = ...,
         worker_token: _builtins.str = ...,
         manager_token: _builtins.str = ...,
+        rotation: Global___RootRotation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rotation", b"rotation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_pem", b"certificate_pem", "digest", b"digest", "key_pem", b"key_pem", "manager_token", b"manager_token", "worker_token", b"worker_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_pem", b"certificate_pem", "digest", b"digest", "key_pem", b"key_pem", "manager_token", b"manager_token", "rotation", b"rotation", "worker_token", b"worker_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RootCA: _TypeAlias = RootCA  # noqa: Y015
+
+@_typing.final
+class RootRotation(_message.Message):
+    """The root that is to follow, and its certificate signed by the root of now. `key_pem` is empty
+    where an external CA has it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
+    KEY_PEM_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CROSS_SIGNED_PEM_FIELD_NUMBER: _builtins.int
+    certificate_pem: _builtins.bytes
+    key_pem: _builtins.bytes
+    digest: _builtins.str
+    cross_signed_pem: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        certificate_pem: _builtins.bytes = ...,
+        key_pem: _builtins.bytes = ...,
+        digest: _builtins.str = ...,
+        cross_signed_pem: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_pem", b"certificate_pem", "cross_signed_pem", b"cross_signed_pem", "digest", b"digest", "key_pem", b"key_pem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RootRotation: _TypeAlias = RootRotation  # noqa: Y015
 
 @_typing.final
 class Cluster(_message.Message):

@@ -219,7 +219,8 @@ class Path(PurePosixPath):
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """A directory, durable at once."""
         del mode, parents, exist_ok
-        self._system.directories.setdefault(str(self), Directory())
+        for path in (self, *self.parents):
+            self._system.directories.setdefault(str(path), Directory())
 
     def glob(self, pattern: str) -> list[Path]:
         """The files that match."""

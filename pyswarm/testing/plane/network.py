@@ -13,7 +13,8 @@ from typing import Protocol
 
 from manager.raft.membership import Membership
 from manager.raft.messages import Append, Heartbeat, InstallSnapshot, Message
-from manager.raft.transport import Receiver, RemovedSender
+from manager.raft.seams import Receiver
+from manager.raft.transport import RemovedSender
 from pyswarm.errors import SwarmError
 from pyswarm.testing.plane.loop import ProcessLoop, State, Timeline
 

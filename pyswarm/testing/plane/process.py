@@ -140,6 +140,7 @@ class Host:
         self.chance = chance
         self.node_id = f"node-{name}"
         self.address = f"{name}:{PORT}"
+        self.raft_id = crc32(name.encode())
         self.is_manager = manager
         self.role = NodeRole.MANAGER if manager else NodeRole.WORKER
         self.known_managers: list[str] = []
@@ -205,6 +206,7 @@ class Host:
                 config = ManagerConfig(
                     node_id=self.node_id,
                     cluster_id=CLUSTER_ID,
+                    raft_id=self.raft_id,
                     address=self.address,
                     directory=directory,
                     certificates=Certificates(),  # type: ignore[arg-type]
@@ -367,6 +369,8 @@ class Collector:
 
     def freeze(self) -> None:
         """Nothing."""
+
+    enable = disable = freeze
 
 
 class ObservedStore(Store):

@@ -9,23 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from zlib import crc32
 
+from manager.state import Transaction
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc
 from pyswarm.errors import DataLoss, FailedPrecondition, SwarmError
 from pyswarm.model import (
     Cluster,
     ClusterSpec,
+    ManagerStatus,
     Node,
     NodeSpec,
     NodeState,
 )
 from pyswarm.rpc import swarm_errors
 from pyswarm.testing.plane.faults import USUAL, Faults
+from pyswarm.testing.plane.logs import silence
 from pyswarm.testing.plane.loop import State, Timeline, Violation
 from pyswarm.testing.plane.network import CALM, Network
 from pyswarm.testing.plane.observer import Observer
@@ -35,6 +37,8 @@ from pyswarm.testing.plane.rpc import Channel
 from pyswarm.testing.plane.workload import Users
 
 CONVERGE_SECONDS = 150.0
+FIRST = "m1"
+"""The host on which the swarm is made."""
 JOIN_SECONDS = 30.0
 
 
@@ -125,7 +129,7 @@ class World:
 
     def found(self) -> None:
         """Make the swarm: all nodes ready, all managers members, networks there."""
-        first = self.hosts["m1"]
+        first = self.hosts[FIRST]
         spec = ClusterSpec(task_history_limit=2)
         cluster = Cluster(id=CLUSTER_ID, spec=spec, subnet_bits=26)
         first.joined = True
@@ -140,19 +144,28 @@ class World:
 
     def enter(self, host: Host) -> None:
         """A new node: its record, its daemon, and for a manager its place among them."""
-        leader = self.leader()
-        if leader is None:
-            return
-        assert leader.manager is not None
         host.known_managers = self._addresses()
-        store = leader.manager.store
-        leader.loop.start(
-            _forgiving(store.update(lambda tx: tx.put(self._record(host)))), f"enter {host.name}"
-        )
+        self._register(host)
         self._boot(host)
 
+    def _register(self, host: Host) -> None:
+        """Have its record made, as the CA does; asked again until it is there."""
+        if host.left or self.observer.view.get(Node, host.node_id) is not None:
+            return
+        leader = self.leader()
+        if leader is not None and leader.manager is not None:
+            work = leader.manager.store.update(lambda tx: _absent(tx, self._record(host)))
+            leader.loop.start(_forgiving(work), f"register {host.name}")
+        self.timeline.after(1.0, self._register, host)
+
     def _record(self, host: Host) -> Node:
-        return Node(id=host.node_id, spec=NodeSpec(role=host.role), role=host.role)
+        status = ManagerStatus(raft_id=host.raft_id, address=host.address)
+        return Node(
+            id=host.node_id,
+            spec=NodeSpec(role=host.role),
+            role=host.role,
+            manager=status if host.name == FIRST else None,
+        )
 
     async def _join(self, host: Host) -> None:
         """As the daemon does: ask at the managers until the leader has said yes."""
@@ -163,7 +176,9 @@ class World:
             stub = control_pb2_grpc.MembershipStub(channel)
             try:
                 with swarm_errors(target):
-                    request = control_pb2.JoinRaftRequest(address=host.address)
+                    request = control_pb2.JoinRaftRequest(
+                        address=host.address, raft_id=host.raft_id
+                    )
                     await stub.JoinRaft(request, timeout=10)
                 host.joined = True
                 return
@@ -399,7 +414,6 @@ class World:
         host = self._host(f"n{self._joined}", manager=True)
         self.note(f"{host.name} joins")
         self.enter(host)
-        host.left = not host.up
 
     async def _leave(self, host: Host) -> None:
         host.leaving = True
@@ -427,6 +441,11 @@ def _fast(host: Host) -> None:
     host.slow = host.machine.slow = 1.0
 
 
+def _absent(tx: Transaction, node: Node) -> None:
+    if tx.get(Node, node.id) is None:
+        tx.put(node)
+
+
 async def _forgiving(work: Any) -> None:
     try:
         await work
@@ -445,35 +464,6 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "container": World._container,
     "members": World._members,
 }
-
-
-class _Errors(logging.Handler):
-    """What production logs as an unexpected error is a violation."""
-
-    def __init__(self, timeline: Timeline) -> None:
-        super().__init__(logging.ERROR)
-        self._timeline = timeline
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Look at one record."""
-        if record.exc_info and record.exc_info[1] is not None:
-            error = record.exc_info[1]
-            self._timeline.fail(
-                Violation(f"{record.getMessage()}: {error!r}").with_traceback(error.__traceback__)
-            )
-
-
-@contextmanager
-def silence(timeline: Timeline) -> Iterator[None]:
-    """Only errors are looked at."""
-    handler, root, before = _Errors(timeline), logging.getLogger(), logging.root.manager.disable
-    root.addHandler(handler)
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        logging.disable(before)
 
 
 def run_seed(seed: int, faults: Faults = USUAL) -> World:

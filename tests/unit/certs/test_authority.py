@@ -1,8 +1,22 @@
 """Root and tokens belong together."""
 
+import pytest
+
 from certs import x509
-from certs.authority import new_authority, node_id_of, role_of_token, rotate_token
+from certs.authority import (
+    begin_rotation,
+    digest_of,
+    finish_rotation,
+    issuer_of,
+    new_authority,
+    node_id_of,
+    remembered_until,
+    role_of_token,
+    rotate_token,
+)
 from certs.tokens import parse_token, root_digest
+from pyswarm.errors import InvalidArgument
+from pyswarm.model import ClusterSpec, Node
 from pyswarm.model.ids import is_id
 from pyswarm.model.states import NodeRole
 
@@ -47,3 +61,51 @@ def test_the_same_request_makes_the_same_node_and_another_key_another():
     assert is_id(one)
     assert node_id_of(x509.new_request(key)) == one
     assert node_id_of(x509.new_request(x509.new_key())) != one
+
+
+def new_root(serial):
+    key = x509.new_key()
+    return x509.new_root(key, "swarm1", serial, 1_800_000_000.0), key
+
+
+def test_while_the_root_is_rotated_both_are_trusted_and_the_new_one_signs():
+    old = authority()
+    certificate, key = new_root(2)
+    during = begin_rotation(old, certificate, key, b"crossed")
+    assert x509.split(during.trusted_pem) == [old.certificate_pem, certificate]
+    issuer = issuer_of(during)
+    assert (issuer.certificate_pem, issuer.intermediate_pem) == (certificate, b"crossed")
+    assert during.worker_token == old.worker_token
+    assert key.decode() not in repr(during)
+    assert key.decode() not in repr(issuer)
+
+
+def test_the_end_leaves_the_new_root_alone_with_tokens_of_its_digest():
+    old = authority()
+    certificate, key = new_root(2)
+    root = finish_rotation(begin_rotation(old, certificate, key, b"x"), (b"a" * 17, b"b" * 17))
+    assert root.trusted_pem == certificate
+    assert root.digest == digest_of(certificate) != old.digest
+    assert parse_token(root.worker_token).digest == root.digest
+    assert role_of_token(root, old.worker_token) is None
+    assert role_of_token(root, old.manager_token) is None
+    assert issuer_of(root).intermediate_pem == b""
+    with pytest.raises(InvalidArgument, match="not being rotated"):
+        finish_rotation(root, (b"a" * 17, b"b" * 17))
+
+
+def test_a_second_rotation_starts_from_the_old_root_and_the_way_back_ends_it():
+    old = authority()
+    first, second = new_root(2), new_root(3)
+    during = begin_rotation(begin_rotation(old, *first, b"one"), *second, b"two")
+    assert x509.split(during.trusted_pem) == [old.certificate_pem, second[0]]
+    assert issuer_of(during).intermediate_pem == b"two"
+    assert begin_rotation(during, old.certificate_pem, old.key_pem, b"") == old
+
+
+def test_a_removed_node_is_refused_by_name_longer_than_any_of_its_certificates_lives():
+    hour, week = 3600.0, 7 * 24 * 3600.0
+    short = ClusterSpec(certificate_life_seconds=hour)
+    assert remembered_until(Node(), short, now=100.0) == 100.0 + hour + week
+    older = Node(certificates_end_at=90 * 24 * hour)
+    assert remembered_until(older, short, now=100.0) == 90 * 24 * hour + week

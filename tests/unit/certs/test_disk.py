@@ -5,8 +5,11 @@ import stat
 
 import pytest
 
+from certs import x509
 from certs.disk import CertificateDirectory
 from pyswarm.errors import DataLoss, FailedPrecondition
+from pyswarm.model.states import NodeRole
+from pyswarm.rpc import Credentials
 from pyswarm.testing.trust import Trust
 
 TRUST = Trust()
@@ -121,3 +124,27 @@ def test_removal_leaves_no_key_behind(directory):
 def test_the_key_is_not_in_a_log():
     credentials = TRUST.node("n1")
     assert "PRIVATE" not in repr(credentials)
+
+
+def test_a_chain_and_several_roots_are_loaded_as_they_were_stored(directory):
+    key = x509.new_key()
+    new = x509.new_root(key, TRUST.cluster_id, 2, TRUST.now)
+    old = TRUST.root
+    crossed = x509.cross_sign(old.certificate_pem, old.key_pem, new, 3, TRUST.now)
+    node = TRUST.node("n1")
+    certificate = x509.issue(
+        new,
+        key,
+        x509.new_request(node.key_pem),
+        node_id="n1",
+        role=NodeRole.WORKER,
+        cluster_id=TRUST.cluster_id,
+        serial=4,
+        now=TRUST.now,
+        life_seconds=3600.0,
+    )
+    stored = Credentials(certificate + crossed, node.key_pem, old.certificate_pem + new)
+    directory.store(stored)
+    loaded = directory.load()
+    assert x509.split(loaded.certificate_pem) == [certificate, crossed]
+    assert x509.split(loaded.root_pem) == [old.certificate_pem, new]

@@ -85,3 +85,12 @@ def test_a_demand_does_not_wait_for_a_back_off():
     machine.handle(Tick(), 500.0)
     machine.handle(Failed(0.5), 500.0)
     assert machine.handle(Demanded(), 500.1) == [Renew(expired=False)]
+
+
+def test_a_demand_may_name_its_moment_but_never_puts_the_renewal_off():
+    machine = installed()
+    assert machine.handle(Demanded(at=30.0), 10.0) == []
+    assert machine.deadline() == 30.0
+    assert machine.handle(Demanded(at=900.0), 11.0) == []
+    assert machine.deadline() == 30.0
+    assert machine.handle(Tick(), 30.0) == [Renew(expired=False)]

@@ -1,6 +1,6 @@
 """Certificates say who, and the checks refuse everything else."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509 as library
@@ -51,7 +51,7 @@ def test_the_root_signs_itself_on_p_256_for_20_years(trust):
     assert root.not_valid_after_utc == datetime.fromtimestamp(NOW + 20 * 365 * 86400, UTC)
     constraints = root.extensions.get_extension_for_class(library.BasicConstraints)
     assert constraints.critical
-    assert constraints.value == library.BasicConstraints(ca=True, path_length=0)
+    assert constraints.value == library.BasicConstraints(ca=True, path_length=1)
 
 
 def test_a_certificate_names_node_role_and_swarm(trust):
@@ -151,3 +151,97 @@ def test_the_server_name_is_the_first_dns_name(trust):
         x509.server_name(x509.to_der(trust.root.certificate_pem))
     with pytest.raises(InvalidArgument):
         x509.server_name(b"garbage")
+
+
+def root(**changes):
+    """A root as an operator may make one, with what `changes` name done otherwise."""
+    key = changes.pop("key", None) or ec.generate_private_key(ec.SECP384R1())
+    options = {"ca": True, "path_length": None, "key_id": True, "years": 10.0, "issuer": "corp"}
+    options |= changes
+    made = datetime.fromtimestamp(NOW, UTC)
+    name = library.Name([library.NameAttribute(NameOID.COMMON_NAME, "corp")])
+    issuer = library.Name([library.NameAttribute(NameOID.COMMON_NAME, options["issuer"])])
+    limits = library.BasicConstraints(options["ca"], options["path_length"])
+    builder = (
+        library.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(made - timedelta(days=options.get("age_days", 1)))
+        .not_valid_after(made + timedelta(days=365 * options["years"]))
+        .add_extension(limits, critical=True)
+    )
+    if options["key_id"]:
+        own = library.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = builder.add_extension(own, critical=False)
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(PEM)
+    private = key.private_bytes(
+        PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return certificate, private
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"ca": False}, "not one of a CA"),
+        ({"issuer": "another"}, "must sign itself"),
+        ({"key": rsa.generate_private_key(65537, 1024)}, "RSA of 2048 bits"),
+        ({"path_length": 0}, "path length 0"),
+        ({"key_id": False}, "no subject key identifier"),
+        ({"age_days": -1}, "not valid yet"),
+        ({"years": 0.9}, "less than a year"),
+    ],
+)
+def test_a_root_that_cannot_serve_is_refused_with_what_is_wrong(changes, sentence):
+    with pytest.raises(InvalidArgument, match=sentence):
+        x509.check_root(root(**changes)[0], NOW)
+
+
+def test_a_root_is_one_readable_certificate_and_its_key_is_its_own():
+    certificate, key = root()
+    assert x509.check_root(b"comment\n" + certificate, NOW) == certificate
+    for wrong in (b"", b"nonsense", certificate * 2, b"x" * 20_000):
+        with pytest.raises(InvalidArgument, match=r"cannot be read|larger than"):
+            x509.check_root(wrong, NOW)
+    assert x509.check_root_key(certificate, key)
+    with pytest.raises(InvalidArgument, match="does not belong"):
+        x509.check_root_key(certificate, x509.new_key())
+    with pytest.raises(InvalidArgument, match="cannot be read"):
+        x509.check_root_key(certificate, b"nonsense")
+    sealed = serialization.load_pem_private_key(key, None).private_bytes(
+        PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"word")
+    )
+    with pytest.raises(InvalidArgument, match="without a passphrase"):
+        x509.check_root_key(certificate, sealed)
+
+
+@pytest.mark.parametrize("bits", [0, 2048], ids=["ecdsa", "rsa"])
+def test_a_cross_signed_root_leads_from_a_new_certificate_to_the_old_root(trust, bits):
+    key = rsa.generate_private_key(65537, bits) if bits else None
+    new, new_key = root(key=key) if key else root()
+    crossed = x509.cross_sign(trust.root.certificate_pem, trust.root.key_pem, new, 5, NOW)
+    assert x509.check_cross_signed(crossed, new, trust.root.certificate_pem) == crossed
+    request = x509.new_request(x509.new_key())
+    names = {"node_id": "n1", "role": NodeRole.WORKER, "cluster_id": "swarm1"}
+    leaf = x509.issue(new, new_key, request, serial=6, now=NOW, life_seconds=3600.0, **names)
+    x509.check_issued_by(leaf + crossed, trust.root.certificate_pem)
+    x509.check_issued_by(leaf, new)
+    for chain, roots in (
+        (leaf, trust.root.certificate_pem),
+        (leaf + crossed, Trust("swarm1", now=NOW).root.certificate_pem),
+        (leaf + leaf, trust.root.certificate_pem),
+    ):
+        with pytest.raises(PermissionDenied):
+            x509.check_issued_by(chain, roots)
+    assert x509.issuing_root(leaf + crossed, trust.root.certificate_pem + new) == new
+    assert x509.issuing_root(leaf + crossed, trust.root.certificate_pem) is None
+    with pytest.raises(PermissionDenied, match="not the new root's"):
+        x509.check_cross_signed(crossed, root()[0], trust.root.certificate_pem)
+
+
+def test_a_certificate_does_not_outlive_its_root(trust):
+    end = x509.ends_at(trust.root.certificate_pem)
+    certificate = issued(trust, now=end - 100, life_seconds=3600.0)
+    assert certificate.not_valid_after_utc.timestamp() == end

@@ -1,10 +1,12 @@
 """The CA's services over real TLS, seen by a client that does not behave."""
 
 import asyncio
+import os
 
 import pytest
 
 from certs import x509
+from certs.authority import rotate_token
 from pyswarm.api.v1 import ca_pb2, ca_pb2_grpc
 from pyswarm.errors import (
     AlreadyExists,
@@ -14,6 +16,7 @@ from pyswarm.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from pyswarm.model.ids import ID_BYTES
 from pyswarm.model.node import Node
 from pyswarm.model.states import NodeRole
 from pyswarm.rpc import (
@@ -188,3 +191,31 @@ def test_every_method_for_members_has_its_line_in_the_table():
 
     service = ca_pb2.DESCRIPTOR.services_by_name["NodeCA"]
     assert sorted(NODE_CA_ACCESS) == methods([service])
+
+
+def test_a_rotated_token_is_refused_and_the_new_one_and_the_other_role_s_are_taken():
+    trust = Trust()
+    state = MemoryCAState(trust)
+    old = trust.root
+
+    async def main():
+        async with authority_on_loopback(state) as ca:
+            host, port = ca.address.split(":")
+            address = f"{host}:{int(port) + 1}"
+            async with trusting_channel(address, old.certificate_pem, MANAGER) as channel:
+                stub = ca_pb2_grpc.BootstrapStub(channel)
+
+                async def issue(token):
+                    fields = {"request": request()[1], "token": token, "hostname": "host7"}
+                    with swarm_errors():
+                        message = ca_pb2.IssueCertificateRequest(**fields)
+                        return await stub.IssueCertificate(message, timeout=SECONDS)
+
+                await issue(old.worker_token)
+                trust.root = rotate_token(old, NodeRole.WORKER, os.urandom(ID_BYTES))
+                with pytest.raises(PermissionDenied, match="wrong or was rotated"):
+                    await issue(old.worker_token)
+                await issue(trust.root.worker_token)
+                await issue(old.manager_token)
+
+    asyncio.run(main())

@@ -2,7 +2,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyswarm.model import (
@@ -262,6 +262,8 @@ _EVENTS = st.lists(
 )
 
 
+# A task that is made and no longer wanted in the same round.
+@example([("scale", 1), ("scale", 1), ("scale", 1), ("fail", 1), ("scale", 0)])
 @settings(max_examples=40, deadline=None)
 @given(_EVENTS)
 def test_whatever_happened_n_slots_end_with_exactly_one_task_each(events):

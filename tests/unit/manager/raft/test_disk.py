@@ -124,7 +124,8 @@ def test_a_flipped_bit_is_refused_or_does_not_matter(tmp_path: Path) -> None:
     whole = reopened(tmp_path / "whole")
     name, _, end = last_record(tmp_path / "whole")
     chance = random.Random(1)
-    places = [*range(300), *chance.sample(range(300, end + 600), 400)]
+    # All of them are in test_damage.py, in memory.
+    places = [*chance.sample(range(end), 40), *chance.sample(range(end, end + 600), 10)]
     for place in places:
         shutil.rmtree(tmp_path / "bad", ignore_errors=True)
         shutil.copytree(tmp_path / "whole", tmp_path / "bad")
@@ -150,13 +151,13 @@ def test_a_flipped_bit_in_a_snapshot_is_refused(tmp_path: Path) -> None:
     logged(tmp_path)
     file = next(tmp_path.glob("*.snap"))
     whole = file.read_bytes()
-    for place in range(len(whole)):
+    for place in range(0, len(whole), 16):
         data = bytearray(whole)
         data[place] ^= 4
         file.write_bytes(data)
         with pytest.raises(DataLoss):
             opened(tmp_path)
-    for length in range(len(whole)):
+    for length in range(0, len(whole), 16):
         file.write_bytes(whole[:length])
         with pytest.raises(DataLoss):
             opened(tmp_path)

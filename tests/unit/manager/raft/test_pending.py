@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import math
+
+import pytest
+
 from manager.raft.messages import Entry, EntryKind
-from manager.raft.pending import Proposals, Waiting
+from manager.raft.pending import GATHER_SECONDS, Proposals, Waiting
 from pyswarm.errors import NotLeader, Unavailable
 
 
@@ -68,6 +72,55 @@ def test_a_snapshot_in_its_place_leaves_the_outcome_open() -> None:
     assert isinstance(answer.error, Unavailable)
     assert not later.done()
     assert proposals.bytes == 4
+
+
+def queue(proposals: Proposals, count: int) -> None:
+    for _ in range(count):
+        proposals.add(b"1234", Answer())
+
+
+def batch(proposals: Proposals, count: int, now: float, first: int) -> None:
+    """`count` callers share a batch that begins at `now` and lands at once."""
+    queue(proposals, count)
+    proposals.appended(first, 2, proposals.begin(now))
+    for index in range(first, first + count):
+        proposals.applied(entry(index, 2))
+
+
+def test_a_lone_caller_never_waits() -> None:
+    proposals = Proposals()
+    for number in range(5):
+        queue(proposals, 1)
+        assert proposals.wait_seconds(2, 10.0) == 0
+        proposals.appended(number, 2, proposals.begin(10.0))
+        proposals.applied(entry(number, 2))
+
+
+def test_a_batch_on_its_way_lets_the_next_one_gather() -> None:
+    proposals = Proposals()
+    in_flight(proposals, 5, 2)
+    queue(proposals, 100)
+    assert proposals.wait_seconds(2, 10.0) == math.inf
+    assert proposals.wait_seconds(3, 10.0) == 0, "the batch of an earlier term may never land"
+
+
+def test_a_batch_waits_a_moment_for_as_many_as_the_last_one_had() -> None:
+    proposals = Proposals()
+    batch(proposals, 16, 10.0, first=1)
+    queue(proposals, 15)
+    assert proposals.wait_seconds(2, 10.002) == pytest.approx(GATHER_SECONDS - 0.002)
+    assert proposals.wait_seconds(2, 10.1) == 0
+    queue(proposals, 1)
+    assert proposals.wait_seconds(2, 10.002) == 0
+
+
+def test_a_crowd_that_has_left_is_soon_forgotten() -> None:
+    proposals = Proposals()
+    batch(proposals, 64, 10.0, first=1)
+    for number in range(45):
+        batch(proposals, 1, 11.0 + number, first=100 + number)
+    queue(proposals, 1)
+    assert proposals.wait_seconds(2, 55.001) == 0
 
 
 def test_who_gave_up_in_the_queue_is_not_proposed() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import grpc
@@ -38,17 +38,24 @@ async def refusal(call, node: str, *requests: object) -> tuple[grpc.StatusCode, 
     return refused.value.code(), refused.value.details() or ""
 
 
-def test_messages_reach_the_core_and_teach_the_way_back(tmp_path: Path) -> None:
+def test_messages_reach_the_core_teach_the_way_back_and_their_end_is_noticed(
+    tmp_path: Path,
+) -> None:
     async def story(manager: Manager, stub: rpc.RaftTransportStub) -> None:
-        hello = pb.RaftEnvelope(sender=2, address="127.0.0.1:9")
-        await stub.Stream(
-            iter([hello, pb.RaftEnvelope(messages=[HEARTBEAT])]),
-            metadata=((NODE_KEY, "n2"),),
-            timeout=30,
-        )
+        over = asyncio.Event()
+
+        async def leading() -> AsyncIterator[pb.RaftEnvelope]:
+            yield pb.RaftEnvelope(sender=2, address="127.0.0.1:9")
+            yield pb.RaftEnvelope(messages=[HEARTBEAT])
+            await over.wait()
+
+        call = stub.Stream(leading(), metadata=((NODE_KEY, "n2"),), timeout=30)
         await eventually(lambda: manager.node.leader_id == 2)
         assert manager.node.term == 9
         assert 2 in manager._transport._peers
+        over.set()
+        await call
+        await eventually(lambda: manager.node.leader_id == 0)
 
     with_a_manager(tmp_path, story)
 

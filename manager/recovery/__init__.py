@@ -1,0 +1,1 @@
+"""What is left when managers are lost: backups, going on alone, and telling how things stand."""
