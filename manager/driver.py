@@ -165,7 +165,12 @@ class Manager:
         )
         service = control_pb2.DESCRIPTOR.services_by_name["Control"]
         self.control = LeaderFirst(
-            service, control, self.is_leading, self._leader_channel, lambda: self.raft.trouble
+            service,
+            control,
+            self.is_leading,
+            self._leader_channel,
+            self.raft.read_index,
+            lambda: self.raft.trouble,
         )
         roles = MembershipServer(
             RolesContext(

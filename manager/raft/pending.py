@@ -117,7 +117,11 @@ class Proposals:
         for index, (data, waiter) in enumerate(batch, first):
             old = self._flights.pop(index, None)
             if old is not None:
-                self._settle(old, NotLeader("another leader has replaced this change"))
+                # Until this one is committed, a member that still has the old one may lead.
+                text = "another leader has replaced this change here"
+                self._settle(
+                    old, Unavailable(f"{text}: whether it takes effect elsewhere is not known")
+                )
             self._flights[index] = (term, waiter, len(data))
 
     def applied(self, entry: Entry) -> None:
