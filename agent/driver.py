@@ -131,6 +131,10 @@ class Agent:
         await self._networks.stop()
         await self._overlay.stop()
 
+    def reconnect(self, reason: str) -> None:
+        """Open a new session: the channels of the old one end soon."""
+        self._link.renew(reason)
+
     async def wipe(self) -> None:
         """After leaving the swarm: remove every container, network, secret and memory of it.
         Named volumes stay, as in Docker. Call it on a stopped agent."""

@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,14 +31,16 @@ from manager.dispatcher.server import Dispatcher, DispatcherContext
 from manager.raft.driver import RaftNode
 from manager.raft.membership import Member, Membership
 from manager.raft.settings import RaftSettings
-from manager.raft.transport import PeerTransport
+from manager.raft.transport import PeerTransport, RemovedSender
 from manager.recovery.server import HealthServer, RecoveryContext
-from manager.roles.quorum import raft_id_of, reachable
-from manager.roles.server import MembershipServer, RolesContext
+from manager.roles.access import demoted, refused_by
+from manager.roles.driver import RoleManager, RolesContext
+from manager.roles.quorum import reachable
+from manager.roles.server import MembershipServer
 from manager.server import ACCESS
 from manager.state.driver import Store
 from manager.state.store import Transaction
-from pyswarm.aio import Supervisor
+from pyswarm.aio import Lagged, Supervisor
 from pyswarm.api.v1 import (
     ca_pb2_grpc,
     control_pb2,
@@ -55,7 +58,7 @@ from pyswarm.model import (
     Reachability,
     encode_id,
 )
-from pyswarm.model.identity import node_name
+from pyswarm.model.identity import Identity, node_name
 from pyswarm.model.ids import ID_BYTES
 from pyswarm.rpc import (
     Authorizer,
@@ -80,10 +83,12 @@ LEADER_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagerConfig:
-    """`address` is "host:port", as other nodes reach this manager."""
+    """`address` is "host:port", as other nodes reach this manager. `raft_id` is its own for as long
+    as its directory exists, and nobody's afterwards."""
 
     node_id: str
     cluster_id: str
+    raft_id: int
     address: str
     directory: Path
     certificates: CertificateDirectory
@@ -112,9 +117,10 @@ class Manager:
         self._supervisor = Supervisor("manager")
         self._planners: Supervisor | None = None
         self._role_changed = asyncio.Event()
+        self._changing = asyncio.Lock()
         self._leading = asyncio.Event()
         self.store = Store()
-        self._authorizer = Authorizer(ACCESS, config.cluster_id, self._is_removed)
+        self._authorizer = Authorizer(ACCESS, config.cluster_id, self._is_removed, self._is_demoted)
         host, _, port = config.address.rpartition(":")
         self._main = mutual_server(config.address, credentials, self._authorizer).server
         self._bootstrap = bootstrap_server(f"{host}:{int(port) + 1}", credentials).server
@@ -124,12 +130,11 @@ class Manager:
             connect=lambda address, node_id: secure_channel(
                 address, credentials(), node_name(node_id)
             ),
-            authorize=lambda _context: caller().node_id,
+            authorize=self._raft_peer,
         )
-        raft_id = raft_id_of(config.node_id)
-        alone = Membership.of([Member(raft_id, config.node_id, config.address)])
+        alone = Membership.of([Member(config.raft_id, config.node_id, config.address)])
         self.raft = RaftNode(
-            raft_id,
+            config.raft_id,
             config.directory / "raft",
             config.certificates.cryptor(),
             self._transport,
@@ -141,6 +146,16 @@ class Manager:
         self._add_services()
 
     def _add_services(self) -> None:
+        self.roles = RoleManager(
+            RolesContext(
+                store=self.store,
+                raft=self.raft,
+                pool=self._pool,
+                leader_address=self.leader_address,
+                said_goodbye=lambda node_id: self.dispatcher.forget(node_id),
+                clock=time.time,
+            )
+        )
         self.dispatcher = Dispatcher(
             DispatcherContext(
                 store=self.store,
@@ -161,6 +176,8 @@ class Manager:
                 clock=time.time,
                 with_raft_status=self.with_raft_status,
                 manager_address=lambda: self.config.address,
+                check_role=self.roles.check_role,
+                check_unused=self.roles.check_unused,
             )
         )
         service = control_pb2.DESCRIPTOR.services_by_name["Control"]
@@ -172,16 +189,7 @@ class Manager:
             self.raft.read_index,
             lambda: self.raft.trouble,
         )
-        roles = MembershipServer(
-            RolesContext(
-                store=self.store,
-                raft=self.raft,
-                pool=self._pool,
-                caller=caller,
-                leader_address=self.leader_address,
-                said_goodbye=self.dispatcher.forget,
-            )
-        )
+        roles = MembershipServer(self.roles, self.raft, caller)
         authority = Authority(StoredCAState(self.store, self.is_leading, self.leader_address))
         server = self._main
         server.add_generic_rpc_handlers((self.control,))
@@ -208,6 +216,7 @@ class Manager:
         await self._main.start()
         await self._bootstrap.start()
         self._supervisor.start(self._follow_leadership(), "leadership")
+        self._supervisor.start(self._cut_refused(), "refusals")
         if self._first is not None:
             cluster, node = self._first
             async with asyncio.timeout(LEADER_SECONDS):
@@ -215,34 +224,31 @@ class Manager:
             await self.store.update(lambda tx: _found(tx, cluster, node))
 
     async def stop(self, transfer: bool = True) -> None:
-        """Stop serving; a leader hands its office over first."""
+        """Stop serving; a leader hands its office over first, while everything still answers."""
+        if transfer:
+            await self.roles.hand_over()
         await self._end_leadership()
-        await self.raft.stop(transfer=transfer)
+        await self.raft.stop(transfer=False)
         await self._supervisor.close()
         await self._main.stop(0.5)
         await self._bootstrap.stop(0)
-
-    async def hand_over(self) -> None:
-        """Give the leadership to the manager that is furthest, where this one has it."""
-        peers = [p for p in self.raft.status().peers if p.reachable]
-        if self.raft.is_leader and peers:
-            await self.raft.transfer_leadership(max(peers, key=lambda p: p.match).raft_id)
 
     async def _follow_leadership(self) -> None:
         while True:
             await self._role_changed.wait()
             self._role_changed.clear()
-            if self.raft.is_leader and self._planners is None:
-                await self._begin_leadership()
-            elif not self.raft.is_leader and self._planners is not None:
+            if not self.raft.is_leader:
                 await self._end_leadership()
+            elif self._planners is None:
+                async with self._changing:
+                    await self._begin_leadership()
 
     async def _begin_leadership(self) -> None:
         log.info("this manager leads")
         self.store.reset_head()
         planners = self._planners = Supervisor("leader")
         await self.dispatcher.open()
-        for name, run in PLANNERS.items():
+        for name, run in {**PLANNERS, "role manager": self.roles.run}.items():
             planners.start(self._keep_running(name, run), name)
         self._leading.set()
 
@@ -258,16 +264,27 @@ class Manager:
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _end_leadership(self) -> None:
-        planners, self._planners = self._planners, None
-        if planners is None:
-            return
-        self._leading.clear()
-        log.info("this manager no longer leads")
-        await self.dispatcher.close()
-        await planners.close()
-        self.store.reset_head()
+        # Whoever stops this manager waits here until the news of the lost leadership is dealt with.
+        async with self._changing:
+            planners, self._planners = self._planners, None
+            if planners is None:
+                return
+            self._leading.clear()
+            log.info("this manager no longer leads")
+            await self.dispatcher.close()
+            await planners.close()
+            self.store.reset_head()
 
     # ---- what others ask ----
+
+    def joining(self) -> control_pb2.JoinRaftRequest:
+        """With what this manager asks to be taken in, or says that it has moved."""
+        return control_pb2.JoinRaftRequest(address=self.config.address, raft_id=self.config.raft_id)
+
+    def is_known(self) -> bool:
+        """Whether this manager is a member of raft at the address that it has."""
+        member = self.raft.membership.get(self.config.raft_id)
+        return member is not None and member.address == self.config.address
 
     def is_leading(self) -> bool:
         """Whether calls that need the leader are answered here."""
@@ -292,17 +309,36 @@ class Manager:
         cluster = self.store.view.cluster
         return cluster is not None and node_id in cluster.removed_nodes
 
+    def _is_demoted(self, identity: Identity) -> bool:
+        return demoted(self.store.view.get(Node, identity.node_id), identity)
+
+    def _raft_peer(self, context: object) -> str:
+        identity = caller()
+        if self._is_demoted(identity):
+            raise RemovedSender(f"node {identity.node_id} is not a manager any more")
+        return identity.node_id
+
+    async def _cut_refused(self) -> None:
+        """End the open calls of nodes that were removed or demoted just now."""
+        with self.store.watch() as commits:
+            while True:
+                with suppress(Lagged):  # a snapshot came: calls are checked, streams grow old
+                    for node_id in refused_by((await commits.get()).changes):
+                        self._authorizer.cut(node_id)
+
     def with_raft_status(self, node: Node) -> Node:
         """The node with what raft sees of it now."""
-        if node.manager is None:
-            return node
-        raft_id = node.manager.raft_id
+        members = self.raft.membership.members
+        member = next((m for m in members if m.node_id == node.id), None)
+        if member is None:
+            return replace(node, manager=None)
+        raft_id = member.raft_id
         seen = raft_id in reachable(self.raft.status())
         reachability = Reachability.REACHABLE if seen else Reachability.UNREACHABLE
         leader = raft_id == self.raft.leader_id
         status = ManagerStatus(
             raft_id=raft_id,
-            address=node.manager.address,
+            address=member.address,
             leader=leader,
             reachability=reachability,
         )

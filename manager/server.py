@@ -15,7 +15,7 @@ def _all(descriptor: object, service: str, access: Access) -> Iterable[tuple[str
 
 
 ACCESS: Final[Table] = {
-    **dict(_all(raft_pb2.DESCRIPTOR, "RaftTransport", Access.MANAGER)),
+    **dict(_all(raft_pb2.DESCRIPTOR, "RaftTransport", Access.PEER)),
     **dict(_all(recovery_pb2.DESCRIPTOR, "Health", Access.MANAGER)),
     **dict(_all(control_pb2.DESCRIPTOR, "Control", Access.MANAGER)),
     # The cluster's settings without keys and tokens: a joining node needs the port of VXLAN.

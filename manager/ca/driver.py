@@ -71,6 +71,7 @@ class StoredCAState:
 
     async def register(self, grant: Grant, serial: str) -> None:
         """Commit the node, or its new serial."""
+        ends_at = self._store.clock() + self.certificate_life_seconds
 
         def change(tx: Transaction) -> None:
             node = tx.get(Node, grant.node_id)
@@ -84,6 +85,7 @@ class StoredCAState:
                     description=NodeDescription(hostname=grant.hostname),
                     status=NodeStatus(state=NodeState.UNKNOWN, message="it has not come up yet"),
                 )
-            tx.put(replace(node, certificate_serial=serial))
+            ends = max(node.certificates_end_at, ends_at)
+            tx.put(replace(node, certificate_serial=serial, certificates_end_at=ends))
 
         await self._store.update(change)

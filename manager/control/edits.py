@@ -84,11 +84,6 @@ def roll_back_service(old: Service, now: float) -> Service:
 
 def update_node(old: Node, spec: NodeSpec, now: float) -> Node:
     """The node with a new spec."""
-    if spec.role != old.spec.role:
-        raise Unimplemented(
-            "changing a node's role is not available in this version: "
-            "let the node leave and join again with the other token"
-        )
     return replace(old, spec=spec, meta=replace(old.meta, updated_at=now))
 
 

@@ -14,6 +14,7 @@ from manager.control.watch.driver import watch
 from manager.logs.driver import LogBroker
 from manager.state.driver import Store
 from manager.state.store import Transaction
+from manager.state.tables import View
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc, objects_pb2
 from pyswarm.errors import FailedPrecondition, SequenceConflict
 from pyswarm.model import (
@@ -24,6 +25,7 @@ from pyswarm.model import (
     Network,
     NetworkSpec,
     Node,
+    NodeRole,
     NodeSpec,
     NodeState,
     PayloadSpec,
@@ -51,6 +53,10 @@ class ControlContext:
     clock: Callable[[], float]
     with_raft_status: Callable[[Node], Node]
     manager_address: Callable[[], str]
+    check_role: Callable[[View, Node, NodeRole], None]
+    """Raises where the node cannot take this role."""
+    check_unused: Callable[[Node], None]
+    """Raises where the node is still a manager."""
 
 
 class ControlServer(control_pb2_grpc.ControlServicer):
@@ -80,12 +86,13 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     async def UpdateNode(
         self, request: control_pb2.UpdateNodeRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Node:
-        """Labels and availability."""
+        """Labels, availability and role; the role follows a moment later."""
         spec = from_message(NodeSpec, request.spec)
         checks.node(spec)
 
         def change(tx: Transaction) -> Node:
             node = self._current(tx, Node, request.id, request.version)
+            self._context.check_role(tx.view, node, spec.role)
             return edits.update_node(node, spec, self._now())
 
         return await self._changed(change)  # type: ignore[no-any-return]
@@ -97,18 +104,15 @@ class ControlServer(control_pb2_grpc.ControlServicer):
 
         def change(tx: Transaction) -> None:
             node = tx.view.resolve(Node, request.ref)
-            if node.manager is not None:
-                raise FailedPrecondition(
-                    f"node {node.id} is a cluster manager and is a member of the raft cluster. "
-                    "It must leave the swarm before removal"
-                )
+            self._context.check_unused(node)
             if node.status.state == NodeState.READY and not request.force:
                 raise FailedPrecondition(
                     f"node {node.id} is not down and can't be removed: "
                     "let it leave the swarm first, or use --force"
                 )
             [cluster] = tx.view.list(Cluster)
-            until = self._now() + cluster.spec.certificate_life_seconds
+            life = cluster.spec.certificate_life_seconds
+            until = max(self._now() + life, node.certificates_end_at)
             removed = {k: v for k, v in cluster.removed_nodes.items() if v > self._now()}
             tx.put(replace(cluster, removed_nodes={**removed, node.id: until}))
             tx.delete(Node, node.id)

@@ -311,6 +311,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
     def _wake_for(self, batch: list[Commit]) -> None:
         pairs = [(change.old, change.new) for commit in batch for change in commit.changes]
         nodes: set[str] = set()
+        greeted: set[str] = set()
         everyone = False
         for old, new in pairs:
             record = new if new is not None else old
@@ -320,12 +321,14 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 everyone = True
             elif isinstance(record, Node):
                 everyone = everyone or _managers_changed(old, new)
+                if isinstance(old, Node) and old.role is not record.role:
+                    greeted.add(record.id)
                 nodes.add(record.id)
             elif isinstance(record, Task):
                 nodes.add(record.node_id)
         changed = self._topology.refresh(self._store.view, touched_networks(pairs))
         for session in self._streams.values():
-            session.hello = session.hello or everyone
+            session.hello = session.hello or everyone or session.node_id in greeted
             if everyone or session.node_id in nodes or changed:
                 session.wake.set()
 

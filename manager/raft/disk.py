@@ -35,6 +35,11 @@ class DiskFull(ResourceExhausted):
     """There is no room for the log; nothing was lost, and the write may be tried again."""
 
 
+def has_state(directory: Path) -> bool:
+    """Whether a member has ever written here."""
+    return any(directory.glob("*.wal")) or any(directory.glob("*.snap"))
+
+
 @dataclass(slots=True)
 class _Segment:
     number: int

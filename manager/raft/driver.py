@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 from manager.raft.leader import Leader
@@ -55,19 +55,25 @@ class RaftNode(Runtime):
 
     async def stop(self, transfer: bool = True) -> None:
         """Leave the leadership to another, where there is one, and close the disk."""
-        if self._running and transfer:
-            await self._hand_over()
+        if transfer:
+            await self.hand_over()
         await self.close()
 
-    async def _hand_over(self) -> None:
+    async def hand_over(self, avoid: Collection[int] = ()) -> None:
+        """Give the leadership, where this member has it, to the reachable voter that is furthest;
+        to one of `avoid` only where there is no other. That nobody took it is logged."""
         role = self._raft.role
-        if not isinstance(role, Leader):
+        if not self._running or not isinstance(role, Leader):
             return
         voters = self.membership.voters
-        able = [(p.match, peer) for peer, p in role.progress.items() if p.active and peer in voters]
+        able = [
+            (peer not in avoid, p.match, peer)
+            for peer, p in role.progress.items()
+            if p.active and peer in voters
+        ]
         if able:
             try:
-                await self.transfer_leadership(max(able)[1], HANDOVER_SECONDS)
+                await self.transfer_leadership(max(able)[2], HANDOVER_SECONDS)
             except SwarmError as error:
                 log.warning("leaving without a successor: %s", error.message)
 
@@ -129,7 +135,7 @@ class RaftNode(Runtime):
         if change == RemoveMember(self.raft_id) and self.is_leader:
             if len(self.membership.voters) == 1:
                 self.membership.refusal(change)
-            await self._hand_over()
+            await self.hand_over()
             raise self.not_leader()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -205,6 +211,10 @@ class RaftNode(Runtime):
         leader = self.get_leader()
         assert leader is not None, "the condition was checked in this round"
         return leader
+
+    async def wait_until_voter(self, timeout: float) -> None:
+        """Until this member counts among those who decide; raises DeadlineExceeded."""
+        await self._until(lambda: self.raft_id in self.membership.voters, timeout)
 
     async def _until(self, condition: Callable[[], bool], timeout: float) -> None:
         self._check_running()

@@ -92,6 +92,7 @@ class PeerTransport:
         self._authorize = authorize
         self._receiver: Receiver | None = None
         self._peers: dict[int, _Peer] = {}
+        self._places: dict[int, tuple[str, str]] = {}  # of the members, as the log has them
         self._supervisor = Supervisor("raft-transport")
         self._installing = False
 
@@ -109,12 +110,17 @@ class PeerTransport:
         """Stop delivering and sending."""
         self._receiver = None
         self._peers.clear()
+        self._places.clear()
         await self._supervisor.close()
 
     def set_members(self, membership: Membership) -> None:
         """Know the addresses; a removed member is forgotten after a moment for the goodbye."""
         for member in membership.members:
-            self._add(member)
+            # An address that a member itself has told since is newer than one known before.
+            place = (member.address, member.node_id)
+            if self._places.get(member.raft_id) != place:
+                self._places[member.raft_id] = place
+                self._add(member)
         for raft_id in membership.removed & self._peers.keys():
             self._supervisor.start(self._forget(raft_id), f"forget-{raft_id:x}")
 
@@ -148,6 +154,7 @@ class PeerTransport:
 
     async def _forget(self, raft_id: int) -> None:
         await asyncio.sleep(GOODBYE_SECONDS)
+        self._places.pop(raft_id, None)
         peer = self._peers.pop(raft_id, None)
         if peer is not None:
             peer.close()
@@ -199,8 +206,11 @@ class PeerTransport:
         if sender in (0, receiver.raft_id):
             raise InvalidArgument("a stream of raft messages begins with the sender's raft id")
         receiver.check_sender(sender, node_id)
-        if sender not in self._peers and address and len(self._peers) < LEARNT_PEERS:
-            # A new member hears of its leader here before the log has told it who is who.
+        peer = self._peers.get(sender)
+        known = peer is not None and peer.member.node_id == node_id
+        if address and (known or (peer is None and len(self._peers) < LEARNT_PEERS)):
+            # A new member hears of its leader here before the log has told it who is who, and a
+            # member that has moved must get answers before a leader can be elected.
             self._add(Member(sender, node_id, address))
         return receiver
 

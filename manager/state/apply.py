@@ -7,7 +7,7 @@ proposed, since a transaction applies each change to its own view at once.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from immutables import Map
@@ -19,6 +19,7 @@ from pyswarm.errors import AlreadyExists, NotFound
 from pyswarm.model import Network, Protocol, PublishMode, Service, Task, is_terminal
 
 Key = TypeVar("Key")
+Value = TypeVar("Value")
 Ports = tuple[tuple[Protocol, int], ...]
 
 
@@ -30,6 +31,44 @@ def apply_change(view: View, change: Change) -> View:
     else:
         _delete(new, change.kind, change.id)
     return new
+
+
+def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
+    """The view of these records, by id, as if each had been put: for a whole state at once."""
+    view = View()
+    view.tables = {kind: Map(records) for kind, records in tables.items()}
+    view.names = Map(
+        {
+            (KIND_NUMBERS[kind], name_of(record).lower()): record_id
+            for kind in UNIQUE_NAMES
+            for record_id, record in tables[kind].items()
+        }
+    )
+    by_service: dict[str, dict[str, None]] = {}
+    by_node: dict[str, dict[str, None]] = {}
+    waiting: dict[str, dict[str, None]] = {}
+    held: dict[str, dict[int, str]] = {}
+    for task_id, task in tables[Task].items():
+        for index, key in (
+            (by_service, task.service_id),
+            (by_node, task.node_id),
+            (waiting, _waiting_key(task)),
+        ):
+            if key:
+                index.setdefault(key, {})[task_id] = None
+        for network_id, address in _task_addresses(task):
+            held.setdefault(network_id, {})[number_of(address)] = task_id
+    for service_id, service in tables[Service].items():
+        for network_id, address in _service_addresses(service):
+            held.setdefault(network_id, {})[number_of(address)] = service_id
+    view.service_tasks, view.node_tasks = _maps(by_service), _maps(by_node)
+    view.waiting, view.addresses = _maps(waiting), _maps(held)
+    view.ports = Map({key: s.id for s in tables[Service].values() for key in _ports(s)})
+    return view
+
+
+def _maps(index: dict[str, dict[Key, Value]]) -> Map[str, Map[Key, Value]]:
+    return Map({key: Map(inner) for key, inner in index.items()})
 
 
 def _put(view: View, record: Record) -> None:
@@ -159,7 +198,9 @@ def _index_addresses(view: View, owner: str, before: Addresses, after: Addresses
         taken = view.addresses.get(network_id)
         # The network may have gone before its last address: then so has this part of the index.
         if taken is not None and taken.get(number_of(address)) == owner:
-            view.addresses = view.addresses.set(network_id, taken.delete(number_of(address)))
+            rest = taken.delete(number_of(address))
+            left = view.addresses.delete(network_id)
+            view.addresses = left.set(network_id, rest) if rest else left
     for network_id, address in after:
         taken = view.addresses.get(network_id, _NO_ADDRESSES)
         holder = taken.get(number_of(address))
@@ -170,4 +211,5 @@ def _index_addresses(view: View, owner: str, before: Addresses, after: Addresses
 
 def number_of(address: str) -> int:
     """ "10.0.1.2/24" as a number, without its prefix."""
-    return int(IPv4Address(address.partition("/")[0]))
+    a, b, c, d = address.partition("/")[0].split(".")
+    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)

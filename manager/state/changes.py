@@ -16,6 +16,7 @@ A task changes its status many times and its large spec never: hence the last tw
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -23,7 +24,7 @@ from typing import Any, Final
 from manager.state.tables import KIND_NUMBERS, KINDS, Record, View
 from pyswarm.errors import DataLoss
 from pyswarm.model import Meta, NetworkAttachment, Service, Task, TaskSpec, TaskState, TaskStatus
-from pyswarm.wire.codec import decode, encode
+from pyswarm.wire.codec import decode, encode, zero
 
 DELETE: Final = 0
 PUT: Final = 1
@@ -38,7 +39,7 @@ _FRAME: Final = struct.Struct(">BBI")
 _UPDATE: Final = struct.Struct(">BHd")
 _LENGTH: Final = struct.Struct(">H")
 _TIME: Final = struct.Struct(">d")
-_NO_SPEC: Final = TaskSpec()
+_NO_SPEC: Final = zero(TaskSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +159,34 @@ def _decode_body(action: int, kind: type[Record], body: bytes, view: View) -> Ch
     if action == PUT:
         return Put(decode(kind, body))
     if action == PUT_TASK:
-        task = decode(Task, body)
-        return Put(replace(task, spec=view.require(Service, task.service_id).spec.task))
+        return Put(_sharing(decode(Task, body), view))
     if action == TASK_UPDATE:
         return Put(_decode_update(body, view))
     raise DataLoss(f"a log entry holds a change of unknown action {action}")
+
+
+def _sharing(task: Task, view: View) -> Task:
+    """A new task with its service's spec; what it repeats of others, it holds of them, too."""
+    service = view.require(Service, task.service_id)
+    labels = service.spec.labels
+    return replace(
+        task,
+        service_id=service.id,
+        service_name=sys.intern(task.service_name),
+        service_labels=labels if task.service_labels == labels else task.service_labels,
+        node_id=sys.intern(task.node_id),
+        spec=service.spec.task,
+        status=_sharing_message(task.status),
+        networks=tuple(map(_sharing_id, task.networks)),
+    )
+
+
+def _sharing_message(status: TaskStatus) -> TaskStatus:
+    return replace(status, message=sys.intern(status.message))
+
+
+def _sharing_id(attachment: NetworkAttachment) -> NetworkAttachment:
+    return replace(attachment, network_id=sys.intern(attachment.network_id))
 
 
 # Which of the fields that a task changes in its life are there; the desired state always is.
@@ -233,12 +257,15 @@ def _decode_update(body: bytes, view: View) -> Task:
     mask, desired, updated_at = _UPDATE.unpack_from(body)
     reader = _Reader(body, _UPDATE.size)
     old = view.require(Task, reader.block().decode())
-    status = decode(TaskStatus, reader.block()) if mask & _STATUS else old.status
-    node_id = reader.block().decode() if mask & _NODE else old.node_id
+    status = old.status
+    if mask & _STATUS:
+        status = _sharing_message(decode(TaskStatus, reader.block()))
+    node_id = sys.intern(reader.block().decode()) if mask & _NODE else old.node_id
     networks = old.networks
     if mask & _NETWORKS:
         count = reader.number()
-        networks = tuple(decode(NetworkAttachment, reader.block()) for _ in range(count))
+        decoded = (decode(NetworkAttachment, reader.block()) for _ in range(count))
+        networks = tuple(map(_sharing_id, decoded))
     return replace(
         old,
         meta=Meta(created_at=old.meta.created_at, updated_at=updated_at, version=UNCOMMITTED),

@@ -111,7 +111,15 @@ class Store:
 
     def restore(self, index: int, data: bytes) -> None:
         """Replace the state by a snapshot taken at `index`; raises DataLoss."""
-        view = decode_snapshot(data)
+        # Many objects are made and none is thrown away, so collections would only look at them
+        # over and over. Records that were just read live long: without the freeze, each full
+        # collection walks them.
+        gc.disable()
+        try:
+            view = decode_snapshot(data)
+        finally:
+            gc.enable()
+        gc.freeze()
         assert view.version <= index, f"the snapshot at {index} holds version {view.version}"
         self.view = view
         self.reset_head()
@@ -119,8 +127,6 @@ class Store:
             self._flights.pop((flight.chain.epoch, flight.chain.sequence))
             self._land(flight, None)
         self._commits.lag()
-        # Records that were just read live long: without this, each full collection walks them.
-        gc.freeze()
 
     # What writers call.
 

@@ -1,64 +1,98 @@
 """The whole state as bytes, and back: equal states have equal bytes.
 
-    snapshot = magic, version u64, epoch u64, sequence u64, specs, table*
-    specs    = count u32, (length u32, task spec)*
-    table    = kind u8, count u32, record*                         sorted by id
-    record   = length u32, record; a task has the number of its spec (u32) before its length
+    snapshot = magic, part*                     each part one value in MessagePack
+    parts    = {version, epoch, sequence, layout, counts}, specs, then chunks of each table
+    specs    = the task specs, as rows
+    chunk    = up to 500 rows, sorted by id
 
-A task spec is written once however many tasks have it, and read back as one object; specs are
-numbered in the order in which the sorted tasks first use them.
+Rows and their layout are those of `pyswarm.wire.rows`. A task spec is written once, and
+read back as one object, however many services and tasks have it; in its place they have its number,
+in the order of first use. Nothing here works longer than a few milliseconds at a time without the
+interpreter being able to turn to another thread: the event loop goes on beside it.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Final
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, Final
 
-from manager.state.apply import apply_change
-from manager.state.changes import Put
+import msgpack
+
+from manager.state.apply import build
 from manager.state.tables import KINDS, Record, View
 from pyswarm.errors import DataLoss
-from pyswarm.model import Service, Task, TaskSpec
-from pyswarm.wire.codec import decode, encode
+from pyswarm.model import ServiceSpec, Task, TaskSpec
+from pyswarm.wire import rows
 
-MAGIC: Final = b"pyswarm state 1\n"
+MAGIC: Final = b"pyswarm state 2\n"
 
-_HEAD: Final = struct.Struct(">QQQ")
-_COUNT: Final = struct.Struct(">I")
-_TABLE: Final = struct.Struct(">BI")
-_NO_SPEC: Final = TaskSpec()
+_CHUNK_ROWS: Final = 500
+_SPECS: Final = ((Task, "spec"), (ServiceSpec, "task"))
+"""Where task specs lie: there rows have the spec's number."""
+
+_BAD: Final = (
+    *(ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError),
+    msgpack.OutOfData,
+)
+"""What reading raises for bytes that are no snapshot."""
 
 
 def encode_snapshot(view: View) -> bytes:
     """The state as bytes; pure on an immutable value, so any thread may do it."""
-    numbers: dict[bytes, int] = {}
-    by_identity: dict[int, int] = {}
-    parts: list[bytes] = []
-    for number, kind in KINDS.items():
-        records = view.list(kind)
-        parts.append(_TABLE.pack(number, len(records)))
-        for record in records:
-            if isinstance(record, Task):
-                parts.append(_COUNT.pack(_spec_number(record.spec, by_identity, numbers)))
-                record = replace(record, spec=_NO_SPEC)
-            parts.append(_block(encode(record)))
-    head = _HEAD.pack(view.version, view.epoch, view.sequence)
-    specs = [_COUNT.pack(len(numbers)), *(_block(spec) for spec in numbers)]
-    return b"".join([MAGIC, head, *specs, *parts])
+    specs = _Specs()
+    writers = rows.Writers(dict.fromkeys(_SPECS, specs.number))
+    pack = msgpack.Packer(autoreset=True).pack
+    tables = []
+    for kind in KINDS.values():
+        write = writers.of(kind)
+        records = view.tables[kind]
+        tables += [
+            pack([write(records[each]) for each in ids]) for ids in _chunks(_sorted(records))
+        ]
+    head = {
+        "version": view.version,
+        "epoch": view.epoch,
+        "sequence": view.sequence,
+        "layout": rows.layout_of(KINDS.values()),
+        "counts": [len(view.tables[kind]) for kind in KINDS.values()],
+    }
+    return b"".join([MAGIC, pack(head), pack(specs.rows), *tables])
 
 
-def _spec_number(spec: TaskSpec, by_identity: dict[int, int], numbers: dict[bytes, int]) -> int:
-    # The view keeps every spec alive meanwhile, so an identity means one object.
-    number = by_identity.get(id(spec))
-    if number is None:
-        number = by_identity[id(spec)] = numbers.setdefault(encode(spec), len(numbers))
-    return number
+class _Specs:
+    """The task specs of a snapshot, each once."""
+
+    def __init__(self) -> None:
+        self.rows: list[rows.Row] = []
+        self._numbers: dict[rows.Row, int] = {}
+        self._by_identity: dict[int, int] = {}
+        self._write = rows.Writers().of(TaskSpec)
+
+    def number(self, spec: TaskSpec) -> int:
+        """The place of a spec in `rows`, where it is put if it is new."""
+        # The view keeps every spec alive meanwhile, so an identity means one object.
+        number = self._by_identity.get(id(spec))
+        if number is None:
+            row = self._write(spec)
+            number = self._by_identity[id(spec)] = self._numbers.setdefault(row, len(self.rows))
+            if number == len(self.rows):
+                self.rows.append(row)
+        return number
 
 
-def _block(body: bytes) -> bytes:
-    return _COUNT.pack(len(body)) + body
+def _chunks(ids: Iterator[str]) -> Iterator[list[str]]:
+    while chunk := list(islice(ids, _CHUNK_ROWS)):
+        yield chunk
+
+
+def _sorted(ids: Any) -> Iterator[str]:
+    """All ids in order, without one long call: by their first characters, then each group."""
+    groups: dict[str, list[str]] = {}
+    for each in ids:
+        groups.setdefault(each[:2], []).append(each)
+    for start in sorted(groups):
+        yield from sorted(groups[start])
 
 
 def decode_snapshot(data: bytes) -> View:
@@ -66,60 +100,28 @@ def decode_snapshot(data: bytes) -> View:
     if not data.startswith(MAGIC):
         raise DataLoss("this is not a snapshot that this version of pyswarm can read")
     try:
-        return _decode(_Reader(memoryview(data), len(MAGIC)))
-    except (struct.error, KeyError, IndexError) as error:
+        return _decode(data)
+    except _BAD as error:
         raise DataLoss("the snapshot ends early or is damaged") from error
 
 
-class _Reader:
-    """Takes numbers and blocks off the bytes, one after the other."""
-
-    def __init__(self, data: memoryview, offset: int) -> None:
-        self._data = data
-        self._offset = offset
-
-    def take(self, shape: struct.Struct) -> tuple[int, ...]:
-        values = shape.unpack_from(self._data, self._offset)
-        self._offset += shape.size
-        return values
-
-    def block(self) -> bytes:
-        (length,) = self.take(_COUNT)
-        body = bytes(self._data[self._offset : self._offset + length])
-        if len(body) < length:
-            raise IndexError(length)
-        self._offset += length
-        return body
-
-
-def _decode(reader: _Reader) -> View:
-    version, epoch, sequence = reader.take(_HEAD)
-    (count,) = reader.take(_COUNT)
-    encoded = [reader.block() for _ in range(count)]
-    specs = [decode(TaskSpec, body) for body in encoded]
-    shared = {spec: i for i, spec in enumerate(encoded)}
-    view = View()
-    for _ in KINDS:
-        number, length = reader.take(_TABLE)
-        kind = KINDS[number]
-        for _ in range(length):
-            view = apply_change(view, Put(_record(kind, reader, specs, shared)))
-    view.version, view.epoch, view.sequence = version, epoch, sequence
+def _decode(data: bytes) -> View:
+    unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=len(data))
+    unpacker.feed(memoryview(data)[len(MAGIC) :])
+    head = unpacker.unpack()
+    layout = head["layout"]
+    read_spec = rows.Readers(layout).of(TaskSpec)
+    specs = [read_spec(row) for row in unpacker.unpack()]
+    readers = rows.Readers(layout, dict.fromkeys(_SPECS, specs.__getitem__))
+    tables: dict[type[Record], dict[str, Any]] = {}
+    for kind, count in zip(KINDS.values(), head["counts"], strict=True):
+        read = readers.of(kind)
+        table = tables[kind] = {}
+        while len(table) < count:
+            table |= {record.id: record for record in map(read, unpacker.unpack())}
+    view = build(tables)
+    view.version, view.epoch, view.sequence = head["version"], head["epoch"], head["sequence"]
     return view
-
-
-def _record(
-    kind: type[Record], reader: _Reader, specs: list[TaskSpec], shared: dict[bytes, int]
-) -> Record:
-    if kind is Task:
-        (number,) = reader.take(_COUNT)
-        return replace(decode(Task, reader.block()), spec=specs[number])
-    record = decode(kind, reader.block())
-    if isinstance(record, Service):
-        number = shared.get(encode(record.spec.task), -1)
-        if number >= 0:
-            return replace(record, spec=replace(record.spec, task=specs[number]))
-    return record
 
 
 Capture = Callable[[], bytes]

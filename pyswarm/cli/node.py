@@ -1,4 +1,4 @@
-"""`pyswarm node`: ls, inspect, ps, update, rm."""
+"""`pyswarm node`: ls, inspect, ps, promote, demote, update, rm."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ def register(parsers: Parsers) -> None:
     add_list_options(ps)
     ps.add_argument("--no-resolve", action="store_true", help="Do not map IDs to Names")
     ps.add_argument("refs", metavar="NODE", nargs="*", default=["self"])
+    promote = command(
+        node, "promote", "Promote one or more nodes to manager in the swarm", _promote
+    )
+    promote.add_argument("refs", metavar="NODE", nargs="+")
+    demote = command(node, "demote", "Demote one or more nodes from manager in the swarm", _demote)
+    demote.add_argument("refs", metavar="NODE", nargs="+")
     update = command(node, "update", "Update a node", _update)
     update.add_argument("--availability", choices=("active", "pause", "drain"))
     update.add_argument("--role", choices=("worker", "manager"))
@@ -94,15 +100,39 @@ def changed_spec(args: Namespace, old: NodeSpec) -> NodeSpec:
     return spec
 
 
-async def _update(args: Namespace, connection: Connection) -> int:
-    node = await _get(connection, args.ref)
+async def _put(connection: Connection, node: Node, spec: NodeSpec) -> None:
     request = control_pb2.UpdateNodeRequest(
-        id=node.id,
-        version=node.meta.version,
-        spec=to_message(changed_spec(args, node.spec)),
+        id=node.id, version=node.meta.version, spec=to_message(spec)
     )
     await connection.call(connection.control.UpdateNode(request))
+
+
+async def _update(args: Namespace, connection: Connection) -> int:
+    node = await _get(connection, args.ref)
+    await _put(connection, node, changed_spec(args, node.spec))
     print(args.ref)
+    return 0
+
+
+async def _promote(args: Namespace, connection: Connection) -> int:
+    return await _set_role(
+        args, connection, NodeRole.MANAGER, "Node {} promoted to a manager in the swarm."
+    )
+
+
+async def _demote(args: Namespace, connection: Connection) -> int:
+    return await _set_role(args, connection, NodeRole.WORKER, "Manager {} demoted in the swarm.")
+
+
+async def _set_role(args: Namespace, connection: Connection, role: NodeRole, done: str) -> int:
+    """Node after node; the first that is refused ends the command."""
+    for ref in args.refs:
+        node = await _get(connection, ref)
+        if node.spec.role is role:
+            print(f"Node {ref} is already a {role.name.lower()}.")
+            continue
+        await _put(connection, node, replace(node.spec, role=role))
+        print(done.format(ref))
     return 0
 
 

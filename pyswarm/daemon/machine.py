@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
 import os
 import platform
 import socket
@@ -11,8 +13,10 @@ from collections.abc import Iterable
 from pyroute2 import IPRoute
 
 from pyswarm import __version__
-from pyswarm.errors import FailedPrecondition, InvalidArgument
+from pyswarm.errors import FailedPrecondition, InvalidArgument, SwarmError
 from pyswarm.model import NodeDescription, Platform, Resources
+
+log = logging.getLogger(__name__)
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
@@ -59,6 +63,26 @@ def _addresses(links: IPRoute) -> dict[int, str]:
     return found
 
 
+def own_addresses() -> frozenset[str]:
+    """The IPv4 addresses of links that are up."""
+    with IPRoute() as links:
+        up = {link["index"] for link in links.get_links() if link["flags"] & 1}
+        return frozenset(
+            address.get_attr("IFA_ADDRESS")
+            for address in links.get_addr(family=socket.AF_INET)
+            if address["index"] in up
+        )
+
+
+def interface_of(wanted: str) -> str:
+    """`wanted` where it names an interface, and not an address or nothing."""
+    try:
+        ipaddress.IPv4Address(wanted.partition(":")[0])
+    except ValueError:
+        return wanted
+    return ""
+
+
 def own_address(wanted: str) -> str:
     """The address to be reached at: `wanted` (an address, or the name of an interface), else that
     of the default route, else the only one.
@@ -83,6 +107,22 @@ def own_address(wanted: str) -> str:
         "could not choose an IP address to advertise since this system has multiple addresses "
         f"({', '.join(sorted(set(addresses.values())))}) - specify one with --advertise-addr"
     )
+
+
+async def readvertised(address: str, wanted: str) -> str:
+    """Where a node that was at "host:port" is reached today; `wanted` as for `own_address`, with a
+    port or without. Without a wish it stays where it was for as long as the machine has that
+    address; it stays too, with a warning, where there is no answer."""
+    host, port = split_address(address, 0)
+    try:
+        if not wanted and host in await asyncio.to_thread(own_addresses):
+            return address
+        wanted, port = split_address(wanted, port)
+        # pyroute2's plain calls run a loop of their own, which this thread has already.
+        return f"{await asyncio.to_thread(own_address, wanted)}:{port}"
+    except SwarmError as error:
+        log.warning("this node stays at %s: %s", address, error.message)
+        return address
 
 
 def _wanted(links: IPRoute, wanted: str) -> str:

@@ -12,7 +12,11 @@ from pyswarm.errors import DataLoss
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwarmMembership:
-    """`address` is this node's own "host:port", `managers` those that it last heard of."""
+    """`address` is this node's own "host:port", `managers` those that it last heard of.
+
+    `interface` is the one whose address it advertises, where it was named at init or join.
+    `raft_id` belongs to the directory of the manager; 0 stands for the one of the node's id.
+    """
 
     node_id: str
     cluster_id: str
@@ -20,6 +24,8 @@ class SwarmMembership:
     manager: bool
     vxlan_port: int = 4789
     managers: tuple[str, ...] = ()
+    interface: str = ""
+    raft_id: int = 0
 
 
 class MembershipFile:

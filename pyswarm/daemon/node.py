@@ -13,8 +13,8 @@ import os
 import secrets
 import shutil
 import time
-from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import certs.client as ca_client
 from agent.driver import Agent
@@ -25,19 +25,20 @@ from certs.disk import CertificateDirectory
 from certs.driver import Keeper
 from manager.control import view_of
 from manager.driver import Manager, ManagerConfig, new_id
+from manager.raft.disk import has_state
 from manager.raft.settings import RaftSettings
 from manager.roles.quorum import raft_id_of
 from overlay.driver import Overlay
-from pyswarm.aio import Backoff, Lagged, Supervisor
-from pyswarm.api.v1 import control_pb2, control_pb2_grpc, local_pb2
+from pyswarm.aio import Supervisor
+from pyswarm.api.v1 import control_pb2, local_pb2
 from pyswarm.daemon import machine
+from pyswarm.daemon.leader import at_leader, data_path_port
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
+from pyswarm.daemon.roles import JOIN_SECONDS, RoleFollower, join_raft
 from pyswarm.daemon.settings import Settings
 from pyswarm.errors import (
     FailedPrecondition,
     InvalidArgument,
-    NotLeader,
-    SwarmError,
     Unavailable,
 )
 from pyswarm.model import (
@@ -54,14 +55,13 @@ from pyswarm.model import (
 )
 from pyswarm.model.cluster import DEFAULT_POOLS, DEFAULT_SUBNET_BITS
 from pyswarm.model.ids import ID_BYTES
-from pyswarm.rpc import MANAGER, ChannelPool, Credentials, swarm_errors
+from pyswarm.rpc import ChannelPool, Credentials
 from pyswarm.wire import from_message
 
 log = logging.getLogger(__name__)
 
-JOIN_SECONDS = 30.0
-CALL_SECONDS = 10.0
 LEAVE_SECONDS = 20.0
+RAFT_ID_MOST = (1 << 63) - 1
 ALREADY = (
     'This node is already part of a swarm. Use "pyswarm swarm leave" to leave this swarm and join '
     "another one."
@@ -78,6 +78,8 @@ class SwarmNode:
         self._file = MembershipFile(settings.state_directory)
         self._certificates = CertificateDirectory(settings.state_directory / "certificates")
         self._supervisor = Supervisor("node")
+        self._keeper: Keeper | None = None
+        self._follower: RoleFollower | None = None
         self._lock = asyncio.Lock()
         self._pool: ChannelPool | None = None
         self.membership: SwarmMembership | None = None
@@ -102,27 +104,52 @@ class SwarmNode:
                 f"{self.settings.state_directory} names a swarm, but its certificate is missing: "
                 "restore the directory, or remove it and join again"
             )
+        manager = credentials.identity.role is NodeRole.MANAGER
+        if manager is not self.membership.manager:
+            self._become(manager=manager)
+        address = await machine.readvertised(
+            self.membership.address, self.settings.advertise_address or self.membership.interface
+        )
+        if address != self.membership.address:
+            log.warning("this node has moved from %s to %s", self.membership.address, address)
+            self._become(address=address)
         await self._serve(credentials)
+        if self.manager is not None and self._follower is not None:
+            self._follower.keep_joined(self.manager)
 
     async def stop(self) -> None:
         """Stop serving; containers go on running."""
+        await self._end_background()
         if self.agent is not None:
             await self.agent.stop()
         if self.manager is not None:
             await self.manager.stop()
-        await self._supervisor.close()
         if self._pool is not None:
             await self._pool.close()
+
+    async def _end_background(self) -> None:
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            await follower.close()
+        await self._supervisor.close()
+        self._supervisor = Supervisor("node")
 
     async def _serve(
         self, credentials: Credentials, first: tuple[Cluster, Node] | None = None
     ) -> None:
         assert self.membership is not None, "a node serves the swarm that it is in"
         keeper = Keeper(self._certificates, credentials, self.manager_addresses)
+        self._keeper = keeper
         self._pool = ChannelPool(keeper.current)
+        keeper.on_change(lambda fresh: self._reconnect())
+        follower = self._follower = RoleFollower(self, keeper, self._pool, self._lock)
         self._supervisor.start(keeper.run(), "certificate")
         if self.membership.manager:
             await self._start_manager(keeper, first)
+        else:
+            # A crash may have come between the demotion and this.
+            await self._wipe_manager()
+        self._supervisor.start(follower.run(), "role")
         host, _ = machine.split_address(self.membership.address, 0)
         self._mtu_bytes = await asyncio.to_thread(machine.interface_mtu_bytes, host)
         overlay = Overlay(
@@ -143,6 +170,7 @@ class SwarmNode:
             channels=self._pool.get,
             managers=self.manager_addresses,
             on_managers=self._remember_managers,
+            on_node=lambda node: follower.said(node.role),
             on_removed=self._was_removed,
         )
         await self.agent.start()
@@ -154,9 +182,13 @@ class SwarmNode:
         if first is not None:
             entries = first[0].spec.snapshot_interval_entries
             raft = replace(raft, snapshot_interval_entries=entries)
+        elif not has_state(self.settings.state_directory / "manager" / "raft"):
+            # Under an older id the others count on promises that nobody remembers here.
+            self._become(manager=True, raft_id=secrets.randbelow(RAFT_ID_MOST) + 1)
         config = ManagerConfig(
             node_id=self.membership.node_id,
             cluster_id=self.membership.cluster_id,
+            raft_id=self.membership.raft_id or raft_id_of(self.membership.node_id),
             address=self.membership.address,
             directory=self.settings.state_directory / "manager",
             certificates=self._certificates,
@@ -165,11 +197,38 @@ class SwarmNode:
         self.manager = Manager(config, keeper.current, self._pool, first)
         await self.manager.start()
         self._supervisor.start(self._watch_consensus(self.manager), "consensus")
+        assert self._follower is not None, "it is made before the manager"
+        self._follower.watch(self.manager)
 
     async def _watch_consensus(self, manager: Manager) -> None:
         await manager.raft.failed.wait()
         self.problem = f"the consensus of this manager has failed: {manager.raft.error}"
         self.fatal.set()
+
+    async def begin_manager(self) -> None:
+        """Start the manager that this node's certificate asks for."""
+        assert self._keeper is not None, "a node of a swarm has a certificate"
+        try:
+            await self._start_manager(self._keeper, None)
+        except BaseException:
+            await self._stop_manager(transfer=False)
+            raise
+
+    async def end_manager(self) -> None:
+        """Stop the manager, and forget the state that it had: the node is a worker."""
+        self._remember_managers([a for a in self.manager_addresses() if a != self._own_address()])
+        self._become(manager=False, raft_id=0)
+        await self._stop_manager()
+        await self._wipe_manager()
+
+    async def _stop_manager(self, transfer: bool = True) -> None:
+        manager, self.manager = self.manager, None
+        if manager is not None:
+            await manager.stop(transfer)
+
+    async def _wipe_manager(self) -> None:
+        directory = self.settings.state_directory / "manager"
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     # ---- what the node knows ----
 
@@ -192,8 +251,17 @@ class SwarmNode:
 
     def _remember_managers(self, addresses: list[str]) -> None:
         if self.membership and addresses and tuple(addresses) != self.membership.managers:
-            self.membership = replace(self.membership, managers=tuple(addresses))
-            self._file.save(self.membership)
+            self._become(managers=tuple(addresses))
+
+    def _become(self, **changes: Any) -> None:
+        """Change what the node remembers of its swarm."""
+        assert self.membership is not None, "only a node of a swarm remembers one"
+        self.membership = replace(self.membership, **changes)
+        self._file.save(self.membership)
+
+    def _reconnect(self) -> None:
+        if self.agent is not None:
+            self.agent.reconnect("this node has a new certificate")
 
     def _was_removed(self) -> None:
         self.removed = True
@@ -231,6 +299,7 @@ class SwarmNode:
                     manager=True,
                     vxlan_port=cluster.vxlan_port,
                     managers=(address,),
+                    interface=machine.interface_of(request.advertise_address),
                 ),
                 credentials,
                 (cluster, node),
@@ -277,6 +346,7 @@ class SwarmNode:
             status=NodeStatus(state=NodeState.UNKNOWN, address=address.rpartition(":")[0]),
             manager=ManagerStatus(raft_id=raft_id_of(node_id), address=address),
             certificate_serial=f"{own_serial:x}",
+            certificates_end_at=now + spec.certificate_life_seconds,
         )
         return cluster, node, Credentials(certificate, key, root.certificate_pem)
 
@@ -294,18 +364,15 @@ class SwarmNode:
         except BaseException:
             await self._abandon()
             raise
-        self._file.save(membership)
+        self._file.save(self.membership)
 
     async def _abandon(self) -> None:
         agent, self.agent = self.agent, None
         if agent is not None:
             await agent.stop()
             await agent.wipe()
-        if self.manager is not None:
-            await self.manager.stop(transfer=False)
-            self.manager = None
-        await self._supervisor.close()
-        self._supervisor = Supervisor("node")
+        await self._end_background()
+        await self._stop_manager(transfer=False)
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
@@ -340,65 +407,20 @@ class SwarmNode:
                 cluster_id=identity.cluster_id,
                 address=address,
                 manager=identity.role == NodeRole.MANAGER,
-                vxlan_port=await self._data_path_port(addresses, credentials),
+                vxlan_port=await data_path_port(addresses, credentials),
                 managers=tuple(addresses),
+                interface=machine.interface_of(request.advertise_address),
             )
             await self._enter(membership, credentials)
             if membership.manager:
                 try:
-                    await self._join_raft(addresses, address)
+                    assert self.manager is not None, "it was started with the rest"
+                    assert self._pool is not None, "it was made before the manager"
+                    await join_raft(self._pool, addresses, self.manager)
                 except BaseException:
                     await self._abandon()
                     raise
             return local_pb2.JoinResponse(node_id=membership.node_id, manager=membership.manager)
-
-    async def _data_path_port(self, addresses: list[str], credentials: Credentials) -> int:
-        """The swarm's UDP port of VXLAN, asked of the first manager that answers."""
-        pool = ChannelPool(lambda: credentials)
-        try:
-            problem: SwarmError = Unavailable("no manager answers")
-            for address in addresses:
-                stub = control_pb2_grpc.ControlStub(pool.get(address))
-                try:
-                    with swarm_errors(address):
-                        cluster = await stub.GetCluster(control_pb2.Empty(), timeout=CALL_SECONDS)
-                    return int(cluster.vxlan_port)
-                except SwarmError as error:
-                    problem = error
-            raise problem
-        finally:
-            await pool.close()
-
-    async def _join_raft(self, addresses: list[str], address: str) -> None:
-        request = control_pb2.JoinRaftRequest(address=address)
-        await self._at_leader(addresses, "JoinRaft", request, JOIN_SECONDS)
-        assert self.manager is not None
-        with self.manager.store.watch() as commits:
-            async with asyncio.timeout(JOIN_SECONDS):
-                while self.manager.store.view.cluster is None:
-                    with suppress(Lagged):  # a snapshot was installed, so look again
-                        await commits.get()
-
-    async def _at_leader(
-        self, addresses: list[str], method: str, request: object, seconds: float
-    ) -> None:
-        """Call Membership at the leader, who is found by asking; retried for `seconds`."""
-        assert self._pool is not None
-        deadline, backoff = time.monotonic() + seconds, Backoff(0.1, 1.0)
-        target, turn = addresses[0], 0
-        while True:
-            stub = control_pb2_grpc.MembershipStub(self._pool.get(target, MANAGER))
-            try:
-                with swarm_errors(target):
-                    await getattr(stub, method)(request, timeout=10)
-                return
-            except SwarmError as error:
-                if not error.temporary or time.monotonic() > deadline:
-                    raise
-                turn += 1
-                hint = error.leader_address if isinstance(error, NotLeader) else ""
-                target = hint or addresses[turn % len(addresses)]
-                await asyncio.sleep(backoff.next())
 
     # ---- leave ----
 
@@ -423,13 +445,15 @@ class SwarmNode:
             others = [a for a in self.manager_addresses() if a != self._own_address()]
             if not others:
                 return
-            await self.manager.hand_over()
+            await self.manager.roles.hand_over()
         else:
             others = self.manager_addresses()
         if self.agent is not None:
             await self.agent.stop(goodbye=True)
         try:
-            await self._at_leader(others, "Leave", control_pb2.RemoveSelfRequest(), LEAVE_SECONDS)
+            assert self._pool is not None, "a node of a swarm has a pool"
+            request = control_pb2.RemoveSelfRequest()
+            await at_leader(self._pool, others, "Leave", request, LEAVE_SECONDS)
         except Unavailable as error:
             log.warning("left without a word, since no manager answers: %s", error)
 

@@ -21,7 +21,6 @@ from manager.recovery.backup import Manifest, decode_manifest
 from manager.roles.quorum import raft_id_of
 from manager.state.snapshot import decode_snapshot, encode_snapshot
 from manager.state.tables import View
-from pyswarm.aio import Supervisor
 from pyswarm.api.v1 import control_pb2, recovery_pb2, recovery_pb2_grpc
 from pyswarm.daemon import machine
 from pyswarm.daemon.membership import SwarmMembership
@@ -89,7 +88,6 @@ class RecoverableNode(SwarmNode):
                 wanted = replace(before, address=await self._advertised(advertise_address))
             await self.stop()
             self.agent = self.manager = self._pool = None
-            self._supervisor = Supervisor("node")
             try:
                 cryptor = self._certificates.cryptor()
                 self.membership = await asyncio.to_thread(change, wanted, cryptor)

@@ -21,12 +21,14 @@ UNITS: Final[Mapping[NodeRole, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a verified certificate says of its bearer; `serial` is lower-case hexadecimal."""
+    """What a verified certificate says of its bearer; `serial` is lower-case hexadecimal,
+    `valid_from` in seconds since the epoch."""
 
     node_id: str
     role: NodeRole
     cluster_id: str
     serial: str
+    valid_from: float = 0.0
 
 
 def node_name(node_id: str) -> str:

@@ -54,7 +54,9 @@ class ManagerStatus:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A machine. `index` is a small number of its own in the swarm, from which the overlay
-    derives its addresses; it is taken at first sight and given back on removal."""
+    derives its addresses; it is taken at first sight and given back on removal. `role` is what the
+    node is, `spec.role` what it shall become. Its certificates are all over at
+    `certificates_end_at`; those that it was given as a manager up to `demoted_at` count no more."""
 
     id: str = ""
     meta: Meta = Meta()
@@ -65,6 +67,8 @@ class Node:
     manager: ManagerStatus | None = None
     index: int = 0
     certificate_serial: str = ""
+    certificates_end_at: float = 0.0
+    demoted_at: float = 0.0
 
     @property
     def hostname(self) -> str:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any
 
-from pyswarm.errors import PermissionDenied
+from pyswarm.errors import PermissionDenied, Unavailable
 from pyswarm.model.identity import Identity
 from pyswarm.model.states import NodeRole
 from pyswarm.rpc.handlers import Context, Scoped
@@ -22,11 +22,15 @@ from pyswarm.rpc.identity import _caller, peer_identity
 
 
 class Access(Enum):
-    """Who may make a call: PUBLIC anybody, NODE every member of the swarm, MANAGER managers."""
+    """Who may make a call: PUBLIC anybody, NODE every member of the swarm, MANAGER managers.
+
+    PEER is a manager too; whether it was demoted is asked by raft, which must tell it so.
+    """
 
     PUBLIC = 0
     NODE = 1
     MANAGER = 2
+    PEER = 3
 
 
 Table = Mapping[str, Access]
@@ -39,14 +43,22 @@ class Authorizer(Scoped):
     `is_removed(node_id)` comes from the node's own copy of the state, which may lag behind; that
     is safe because a removed id never comes back. A node's *role* is taken from its certificate
     for the same reason: a manager that lags must not refuse the new leader that would bring it
-    up to date.
+    up to date. `is_demoted(identity)` knows the certificates that a demotion has made worthless.
     """
 
-    def __init__(self, table: Table, cluster_id: str, is_removed: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        cluster_id: str,
+        is_removed: Callable[[str], bool],
+        is_demoted: Callable[[Identity], bool] = lambda identity: False,
+    ) -> None:
         super().__init__()
         self._table = table
         self._cluster_id = cluster_id
         self._is_removed = is_removed
+        self._is_demoted = is_demoted
+        self._cut: set[asyncio.Task[Any]] = set()
         self._running: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
 
     @asynccontextmanager
@@ -76,9 +88,15 @@ class Authorizer(Scoped):
                 f"and this is {self._cluster_id}"
             )
         self._refuse_removed(identity.node_id)
-        if access is Access.MANAGER and identity.role is not NodeRole.MANAGER:
+        if access is Access.NODE:
+            return identity
+        if identity.role is not NodeRole.MANAGER:
             raise PermissionDenied(
                 f"{method} is for managers, and node {identity.node_id} is a worker"
+            )
+        if access is Access.MANAGER and self._is_demoted(identity):
+            raise PermissionDenied(
+                f"{method} is for managers, and node {identity.node_id} was demoted"
             )
         return identity
 
@@ -96,15 +114,20 @@ class Authorizer(Scoped):
         except asyncio.CancelledError:
             # Either the peer has gone, and nobody reads what we say; or this is a cut.
             self._refuse_removed(node_id)
+            if task in self._cut:
+                raise Unavailable("the node's role has changed: call again") from None
             raise
         finally:
+            self._cut.discard(task)
             self._running[node_id].discard(task)
             if not self._running[node_id]:
                 del self._running[node_id]
 
     def cut(self, node_id: str) -> None:
-        """End the calls of a node that was just removed (`is_removed` must say so already)."""
+        """End the calls of a node that was just removed or demoted (`is_removed` or `is_demoted`
+        must say so already); what it may still do it asks for again."""
         for task in list(self._running.get(node_id, ())):
+            self._cut.add(task)
             task.cancel()
 
 

@@ -53,7 +53,13 @@ def read_identity(certificate_pem: bytes) -> Identity:
     except (ValueError, IndexError, KeyError) as error:
         raise Unauthenticated("the certificate shown is not one of a swarm node") from error
     serial = f"{certificate.serial_number:x}"
-    return Identity(node_id=node_id, role=role, cluster_id=cluster_id, serial=serial)
+    return Identity(
+        node_id=node_id,
+        role=role,
+        cluster_id=cluster_id,
+        serial=serial,
+        valid_from=certificate.not_valid_before_utc.timestamp(),
+    )
 
 
 def peer_identity(auth_context: Mapping[str, Iterable[bytes]]) -> Identity:

@@ -164,8 +164,10 @@ class Cluster:
             self.managers[manager.raft_id] = manager
             await manager.start(members)
 
-    async def restart(self, raft_id: int) -> Manager:
-        """Start a stopped member from its disk."""
+    async def restart(self, raft_id: int, *, moved: bool = False) -> Manager:
+        """Start a stopped member from its disk; `moved`: on another port."""
+        if moved:
+            self._ports[raft_id] = 0
         manager = self.managers[raft_id] = self.make(raft_id)
         await manager.start()
         return manager

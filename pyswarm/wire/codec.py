@@ -47,12 +47,14 @@ def _optional(hint: Any) -> tuple[Any, bool]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Field:
-    """How one field travels; `scalar` values and enums are passed as they are."""
+    """How one field travels: scalar values and enums as they are, records as messages of their
+    own, which need not be there."""
 
     name: str
     write: Convert
     read: Convert
     optional: bool
+    record: type | None = None
 
 
 def _element(hint: Any) -> tuple[Convert, Convert]:
@@ -80,7 +82,8 @@ def _field(name: str, hint: Any) -> _Field:
     if origin is Mapping:
         return _Field(name, _same, dict, optional)
     write, read = _element(hint)
-    return _Field(name, write, read, optional)
+    record = hint if dataclasses.is_dataclass(hint) else None
+    return _Field(name, write, read, optional, typing.cast("type | None", record))
 
 
 @cache
@@ -91,15 +94,21 @@ def _fields(kind: type) -> tuple[_Field, ...]:
 
 @cache
 def _writer(kind: type) -> Callable[[Any], Message]:
-    fields = [(f.name, f.write) for f in _fields(kind)]
+    fields = [
+        (f.name, f.write, None if f.optional or f.record is None else zero(f.record))
+        for f in _fields(kind)
+    ]
     message = message_type(kind)
 
     def write(record: Any) -> Message:
         values = {}
-        for name, convert in fields:
+        for name, convert, absent in fields:
             value = getattr(record, name)
             # Nothing is written for an empty value: that is what makes small records cheap.
-            if value or value.__class__ not in _EMPTY:
+            if absent is not None:
+                if value is not absent and (inner := convert(value)).ByteSize():
+                    values[name] = inner
+            elif value or value.__class__ not in _EMPTY:
                 values[name] = None if value is None else convert(value)
         return message(**values)
 
@@ -114,13 +123,19 @@ def to_message(record: Any) -> Any:
     return _writer(record.__class__)(record)
 
 
+@cache
+def zero(kind: type[Record]) -> Record:
+    """The record of zeros: what an absent message is read as, and this very object not written."""
+    return from_message(kind, message_type(kind)())
+
+
 def from_message(kind: type[Record], message: Message) -> Record:
     """The record of type `kind`; raises InvalidArgument where an enum's number is unknown."""
     values: dict[str, Any] = {}
     try:
         for f in _fields(cast("type", kind)):
-            if f.optional and not message.HasField(f.name):
-                values[f.name] = None
+            if f.record is not None and not message.HasField(f.name):
+                values[f.name] = None if f.optional else zero(f.record)
             else:
                 values[f.name] = f.read(getattr(message, f.name))
     except ValueError as error:

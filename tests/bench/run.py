@@ -20,6 +20,8 @@ from pathlib import Path
 import cluster
 import consensus
 import faults
+import handover
+import state
 from figures import FIGURES, Measured, table
 
 from pyswarm.testing.lab import LabDriver, missing_for_lab
@@ -77,6 +79,11 @@ def in_lab(driver: LabDriver, wanted: set[str], quick: bool) -> Results:
         lambda: asyncio.run(faults.leader_loss(driver, runs, progress)),
     )
     results |= attempt(
+        ("planned_leader_change_ms_p50",),
+        wanted,
+        lambda: asyncio.run(handover.planned_leader_change(driver, runs, progress)),
+    )
+    results |= attempt(
         ("api_writes_per_s_64",),
         wanted,
         lambda: asyncio.run(faults.api_writes(driver, 4 if quick else 15, progress)),
@@ -128,7 +135,8 @@ def main() -> None:
         wanted,
         lambda: consensus.measure(clients, seconds, progress, arguments.profile),
     )
-    others = tuple(name for name in names if name not in CONSENSUS)
+    results |= attempt(state.NAMES, wanted, lambda: state.measure(arguments.quick, progress))
+    others = tuple(name for name in names if name not in CONSENSUS + state.NAMES)
     results |= attempt(others, wanted, lambda: of_lab(wanted, arguments.quick))
     write(results, arguments.quick)
     print(

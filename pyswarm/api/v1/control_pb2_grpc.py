@@ -1371,7 +1371,8 @@ class MembershipServicer:
     """Missing associated documentation comment in .proto file."""
 
     def JoinRaft(self, request, context):
-        """A new manager asks to be added; the answer names everybody.
+        """A new manager asks to be added, or one that has moved says where it is now; the answer names
+        everybody. It begins as a learner and gets its vote once it has caught up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

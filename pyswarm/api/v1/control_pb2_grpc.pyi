@@ -321,7 +321,9 @@ class MembershipStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MembershipAsyncStub: ...
     JoinRaft: _grpc.UnaryUnaryMultiCallable[_control_pb2.JoinRaftRequest, _control_pb2.JoinRaftResponse]
-    """A new manager asks to be added; the answer names everybody."""
+    """A new manager asks to be added, or one that has moved says where it is now; the answer names
+    everybody. It begins as a learner and gets its vote once it has caught up.
+    """
     Leave: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveSelfRequest, _control_pb2.Empty]
     """A node says goodbye: a manager is taken out of the raft group, any node is marked down."""
 
@@ -329,7 +331,9 @@ class MembershipStub:
 class MembershipAsyncStub(MembershipStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     JoinRaft: _aio.UnaryUnaryMultiCallable[_control_pb2.JoinRaftRequest, _control_pb2.JoinRaftResponse]  # type: ignore[assignment]
-    """A new manager asks to be added; the answer names everybody."""
+    """A new manager asks to be added, or one that has moved says where it is now; the answer names
+    everybody. It begins as a learner and gets its vote once it has caught up.
+    """
     Leave: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveSelfRequest, _control_pb2.Empty]  # type: ignore[assignment]
     """A node says goodbye: a manager is taken out of the raft group, any node is marked down."""
 
@@ -340,7 +344,9 @@ class MembershipServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.JoinRaftRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.JoinRaftResponse, _abc.Awaitable[_control_pb2.JoinRaftResponse]]:
-        """A new manager asks to be added; the answer names everybody."""
+        """A new manager asks to be added, or one that has moved says where it is now; the answer names
+        everybody. It begins as a learner and gets its vote once it has caught up.
+        """
 
     @_abc_1.abstractmethod
     def Leave(

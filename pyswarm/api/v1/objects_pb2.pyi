@@ -566,10 +566,14 @@ class Node(_message.Message):
     MANAGER_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     CERTIFICATE_SERIAL_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_END_AT_FIELD_NUMBER: _builtins.int
+    DEMOTED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     role: Global___NodeRole.ValueType
     index: _builtins.int
     certificate_serial: _builtins.str
+    certificates_end_at: _builtins.float
+    demoted_at: _builtins.float
     @_builtins.property
     def meta(self) -> Global___Meta: ...
     @_builtins.property
@@ -592,10 +596,12 @@ class Node(_message.Message):
         manager: Global___ManagerStatus | None = ...,
         index: _builtins.int = ...,
         certificate_serial: _builtins.str = ...,
+        certificates_end_at: _builtins.float = ...,
+        demoted_at: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "manager", b"manager", "meta", b"meta", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_serial", b"certificate_serial", "description", b"description", "id", b"id", "index", b"index", "manager", b"manager", "meta", b"meta", "role", b"role", "spec", b"spec", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_serial", b"certificate_serial", "certificates_end_at", b"certificates_end_at", "demoted_at", b"demoted_at", "description", b"description", "id", b"id", "index", b"index", "manager", b"manager", "meta", b"meta", "role", b"role", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -136,7 +136,7 @@ def test_a_removed_service_keeps_its_address_until_its_tasks_have_ended():
     w.silent.clear()
     w.settle()
     assert w.view.count(Service) == w.view.count(Task) == 0
-    assert not w.view.addresses["id-0"]
+    assert "id-0" not in w.view.addresses
 
 
 def test_nodes_take_the_smallest_number_that_is_free():

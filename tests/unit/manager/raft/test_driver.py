@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from manager.raft.membership import AddMember, Member, RemoveMember
+from manager.raft.membership import AddMember, Member, RemoveMember, UpdateMember
 from pyswarm.errors import DeadlineExceeded, NotFound, NotLeader
 from pyswarm.testing.raft_cluster import SETTINGS, Cluster, eventually
 
@@ -210,5 +210,26 @@ def test_changes_of_the_members_that_do_not_fit_are_refused(tmp_path: Path) -> N
             # A learner that nobody can reach does not count, so writes go on.
             await leader.node.propose(b"a", 30)
             await leader.node.change_membership(RemoveMember(5), 30)
+
+    run(story())
+
+
+def test_two_of_three_that_moved_at_once_are_answered_where_they_are_now(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Cluster(tmp_path) as cluster:
+            await cluster.start(3)
+            await write(cluster, "a")
+            for raft_id in (2, 3):
+                await cluster.stop(raft_id)
+            for raft_id in (2, 3):
+                await cluster.restart(raft_id, moved=True)
+            # 1 knows both by their old ports, 2 and 3 know each other so too: without news of the
+            # new ones nobody would get the votes of two.
+            await write(cluster, "b")
+            leader = await cluster.leader()
+            for raft_id in (2, 3):
+                address = cluster.managers[raft_id].address
+                await leader.node.change_membership(UpdateMember(raft_id, address), 30)
+            await eventually(everyone_has(cluster, ["a", "b"]))
 
     run(story())

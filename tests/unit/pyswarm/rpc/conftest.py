@@ -14,6 +14,7 @@ from pyswarm.testing.trust import Trust
 TABLE = {
     "/test.Echo/Who": Access.NODE,
     "/test.Echo/Admin": Access.MANAGER,
+    "/test.Echo/Peer": Access.PEER,
     "/test.Echo/Fail": Access.NODE,
     "/test.Echo/Count": Access.NODE,
     "/test.Echo/Sum": Access.NODE,
@@ -64,6 +65,7 @@ class Echo:
         methods = {
             "Who": grpc.unary_unary_rpc_method_handler(self.who),
             "Admin": grpc.unary_unary_rpc_method_handler(self.who),
+            "Peer": grpc.unary_unary_rpc_method_handler(self.who),
             "Forgotten": grpc.unary_unary_rpc_method_handler(self.who),
             "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
             "Open": grpc.unary_unary_rpc_method_handler(self.open),
@@ -82,7 +84,13 @@ class Served:
         self.echo = echo
         self.removed = set()
         self.credentials = trust.node("m1", NodeRole.MANAGER)
-        self.authorizer = Authorizer(TABLE, trust.cluster_id, self.removed.__contains__)
+        self.demoted = set()
+        self.authorizer = Authorizer(
+            TABLE,
+            trust.cluster_id,
+            self.removed.__contains__,
+            lambda identity: identity.serial in self.demoted,
+        )
         self.port = 0
 
     @property

@@ -123,6 +123,43 @@ def test_a_removed_node_is_refused_at_its_next_call_on_an_open_connection(serve)
     asyncio.run(main())
 
 
+def test_a_demoted_manager_is_a_worker_whatever_its_certificate_says(serve):
+    async def main():
+        async with serve() as served:
+            old = served.trust.node("m2", NodeRole.MANAGER, serial=0xA)
+            new = served.trust.node("m2", NodeRole.MANAGER, serial=0xB)
+            served.demoted.add("a")
+            async with secure_channel(served.address, old) as channel:
+                with pytest.raises(PermissionDenied, match="node m2 was demoted"):
+                    await call(channel, "Admin")
+                assert await call(channel, "Who")
+                assert await call(channel, "Peer"), "raft looks for itself"
+            async with secure_channel(served.address, new) as channel:
+                assert await call(channel, "Admin"), "promoted again"
+            worker = served.trust.node("w1")
+            async with secure_channel(served.address, worker) as channel:
+                with pytest.raises(PermissionDenied, match="w1 is a worker"):
+                    await call(channel, "Peer")
+
+    asyncio.run(main())
+
+
+def test_a_node_whose_role_changed_calls_again(serve):
+    async def main():
+        async with (
+            serve() as served,
+            secure_channel(served.address, served.trust.node("m2", NodeRole.MANAGER)) as channel,
+        ):
+            cut = channel.unary_stream("/test.Echo/Count")(b"3", timeout=SECONDS)
+            assert [await cut.read() for _ in range(3)] == [b"m2 0", b"m2 1", b"m2 2"]
+            served.authorizer.cut("m2")
+            with pytest.raises(Unavailable, match="role has changed"), swarm_errors():
+                await cut.read()
+            assert await call(channel, "Who")
+
+    asyncio.run(main())
+
+
 def test_the_stream_of_a_removed_node_is_cut_and_others_go_on(serve):
     async def main():
         async with serve() as served:
