@@ -17,10 +17,12 @@ from typing import Any
 from pyswarm.api.v1 import control_pb2
 from pyswarm.cli.connection import Connection, socket_path
 from pyswarm.errors import SwarmError
+from pyswarm.model import Node
 from pyswarm.testing.chaos.faults import MANAGERS, SPARE, Fault, Faults
 from pyswarm.testing.chaos.workload import Client, Journal, read_all
 from pyswarm.testing.lab import LabDriver
 from pyswarm.testing.linearizability import Outcome, Violation, check
+from pyswarm.wire import from_message
 
 Progress = Callable[[str], None]
 RECOVERY_SECONDS = 120.0
@@ -210,9 +212,9 @@ class Drill:
                 async with Connection(self._socket(name)) as connection:
                     request = control_pb2.ListRequest()
                     answer = await connection.call(connection.control.ListNodes(request, timeout=5))
-                for node in answer.nodes:
-                    if node.HasField("manager") and node.manager.leader:
-                        return str(node.hostname)
+                for node in (from_message(Node, each) for each in answer.nodes):
+                    if node.manager is not None and node.manager.leader:
+                        return node.hostname
         return ""
 
     async def _recovery(self, since: float) -> float:

@@ -232,7 +232,7 @@ async def read_all(name: str, socket: Path, journal: Journal, deadline_seconds: 
     """Read every key through one manager, which has this long to come back; a key that is gone is
     put down as a wrong answer."""
     end = time.monotonic() + deadline_seconds
-    answer = None
+    answer, began = None, 0.0
     async with Connection(socket) as connection:
         while answer is None:
             began = time.monotonic()
