@@ -190,7 +190,12 @@ class Manager:
         )
         service = control_pb2.DESCRIPTOR.services_by_name["Control"]
         self.control = LeaderFirst(
-            service, control, self.is_leading, self._leader_channel, lambda: self.raft.trouble
+            service,
+            control,
+            self.is_leading,
+            self._leader_channel,
+            self.raft.read_index,
+            lambda: self.raft.trouble,
         )
         roles = MembershipServer(self.roles, self.raft, caller)
         state = StoredCAState(self.store, self.is_leading, self.leader_address)

@@ -481,7 +481,8 @@ class ControlServer(control_pb2_grpc.ControlServicer):
                 tx.put(new)
             return new
 
-        return await self._store.update(change)
+        # The one that it equals may be in flight: this is no success before that is one.
+        return await self._store.update(change, confirm=True)
 
     async def _remove_payload(
         self, kind: type[Payload], request: control_pb2.Reference
