@@ -230,6 +230,10 @@ class Path(PurePosixPath):
         """The content."""
         return bytes(self._system.directories[str(self.parent)].names[self.name].data)
 
+    def rename(self, target: Path) -> None:
+        """Another name, durable with the directory."""
+        self._system.rename(self, target)
+
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the name, durable with the directory."""
         names = self._system.directories[str(self.parent)].names

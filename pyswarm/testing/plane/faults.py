@@ -45,6 +45,28 @@ STORM = Faults(
     container=4,
     members=12,
 )
+BUSY = Faults(
+    name="busy",
+    change_every=0.3,
+    container=0.5,
+    partition=20,
+    pause=10,
+    kill=0,
+    power_cut=0,
+    members=0,
+)
+"""Many changes meet many failures of containers."""
+ELECTIONS = Faults(
+    name="elections",
+    partition=4,
+    pause=3,
+    kill=8,
+    power_cut=0,
+    full_disk=10,
+    slow_disk=10,
+    members=0,
+)
+"""The leadership moves every few seconds."""
 QUIET = Faults(
     name="quiet",
     weather=CALM,
@@ -60,5 +82,5 @@ QUIET = Faults(
     drift=0,
     skew_seconds=0,
 )
-PRESETS = {faults.name: faults for faults in (USUAL, STORM, QUIET)}
+PRESETS = {faults.name: faults for faults in (USUAL, STORM, BUSY, ELECTIONS, QUIET)}
 """The words of the command line."""

@@ -28,20 +28,22 @@ from manager.state.tables import View
 from pyswarm.errors import NotLeader
 from pyswarm.model import Task, TaskState, is_terminal
 from pyswarm.model.ids import ID_LENGTH, base36
-from pyswarm.testing.plane.faults import STORM
+from pyswarm.testing.plane.faults import BUSY, ELECTIONS, STORM, Faults
 from pyswarm.testing.plane.process import wall
 from pyswarm.testing.plane.world import run_seed
 from pyswarm.testing.planted_bugs import Bug, Seeds, patched
 
-FAULTS = replace(STORM, seconds=40.0)
+SECONDS = 40.0
+"""How long the faults of each seed last."""
 
 
-def storms(first: int) -> Seeds:
-    """Seeds of the storm, from the one that finds the bug at once."""
+def seeds(faults: Faults) -> Seeds:
+    """Seed after seed of these faults."""
+    short = replace(faults, seconds=SECONDS)
     return Seeds(
-        f"python -m pyswarm.testing.plane --faults {FAULTS.name} --seconds {FAULTS.seconds:g}",
-        lambda seed: run_seed(seed, FAULTS),
-        first,
+        f"python -m pyswarm.testing.plane --faults {faults.name} --seconds {SECONDS:g}",
+        lambda seed: run_seed(seed, short),
+        1,
     )
 
 
@@ -175,97 +177,97 @@ def _a_stray_that_runs_on() -> AbstractContextManager[None]:
 
 
 BUGS = [
-    Bug(name, sentence, plant, storms(first))
-    for name, sentence, plant, first in (
+    Bug(name, sentence, plant, seeds(faults))
+    for name, sentence, plant, faults in (
         (
             "address_too_early",
             "An address is given to the next task while the container of the last one still stops.",
             _an_address_too_early,
-            7,
+            STORM,
         ),
         (
             "other_bytes",
             "Each manager writes its own time into a record when it applies an entry.",
             _other_bytes,
-            1,
+            STORM,
         ),
         (
             "acts_without_leading",
             "A manager that is not the leader any more goes on as if its changes had been taken.",
             _acts_without_leading,
-            6,
+            STORM,
         ),
         (
             "stale_head",
             "A leader goes on from proposals of which it does not know that they were lost.",
             _a_stale_head,
-            7,
+            ELECTIONS,
         ),
         (
             "early_answer",
             "A write is acknowledged when it is proposed, not when it is committed.",
             _an_early_answer,
-            1,
+            STORM,
         ),
         (
             "half_a_snapshot",
             "A state that is read from a snapshot has forgotten its place in the chain of changes.",
             _half_a_snapshot,
-            2,
+            STORM,
         ),
         (
             "state_goes_back",
             "A late report of an agent overwrites a newer one.",
             _a_state_that_goes_back,
-            2,
+            STORM,
         ),
         (
             "ids_again",
             "Each leader numbers its tasks from one.",
             _ids_from_the_beginning,
-            2,
+            STORM,
         ),
         (
             "beside_the_old",
             "A stop-first update lets the new task run before the old one has ended.",
             _a_new_task_beside_the_old,
-            2,
+            STORM,
         ),
         (
             "record_that_runs",
             "The record of a task is removed while its container still stops.",
             _a_record_that_still_runs,
-            27,
+            BUSY,
         ),
         (
             "record_that_never_was",
             "A task that is made and given up in one round is deleted, though it was never stored.",
             _a_record_that_never_was,
-            17,
+            BUSY,
         ),
         (
             "wish_not_sent",
             "The dispatcher does not tell an agent that the wish for a task has changed.",
             _a_wish_that_is_not_sent,
-            5,
+            STORM,
         ),
         (
             "dispatcher_stays_open",
             "A manager that no longer leads keeps its agents and tells them what it knows.",
             _a_dispatcher_that_stays_open,
-            46,
+            ELECTIONS,
         ),
         (
             "silence_once",
             "One failed write ends the watch over silent nodes.",
             _silence_heard_once,
-            1,
+            ELECTIONS,
         ),
         (
             "stray_runs_on",
             "An agent that was away goes on with the tasks that the managers have forgotten.",
             _a_stray_that_runs_on,
-            3,
+            STORM,
         ),
     )
 ]

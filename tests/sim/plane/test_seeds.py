@@ -9,20 +9,20 @@ from dataclasses import replace
 
 import pytest
 
-from pyswarm.testing.plane.faults import QUIET, STORM, USUAL
+from pyswarm.testing.plane.faults import BUSY, ELECTIONS, QUIET, STORM, USUAL, Faults
 from pyswarm.testing.plane.world import run_seed
 
 SHORT = replace(STORM, seconds=40.0)
 
 
-@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("seed", range(1, 7))
 def test_in_a_storm(seed: int) -> None:
     run_seed(seed, SHORT)
 
 
-@pytest.mark.parametrize("seed", range(100, 102))
-def test_with_the_usual_faults(seed: int) -> None:
-    run_seed(seed, USUAL)
+@pytest.mark.parametrize("faults", [USUAL, BUSY, ELECTIONS], ids=lambda faults: faults.name)
+def test_with_other_faults(faults: Faults) -> None:
+    run_seed(1, replace(faults, seconds=40.0))
 
 
 def test_without_faults_every_change_is_made() -> None:
