@@ -185,7 +185,7 @@ def _append(key: str, item: int, tx: Transaction) -> None:
 
 async def _story(seed: int) -> None:
     log = Log(random.Random(seed))
-    clients = Clients(log)
+    clients, before = Clients(log), 0
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(clients.run()) for _ in range(CLIENTS)]
         for step in range(STEPS + CALM_STEPS):

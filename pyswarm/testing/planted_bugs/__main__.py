@@ -19,11 +19,11 @@ from pathlib import Path
 
 from pyswarm.testing.planted_bugs import BUDGET_SECONDS, Bug, Outcome, hunt
 
-CATALOGUES = ("raft",)
+CATALOGUES = ("raft", "plane")
 """Modules beside this one that have `BUGS`."""
 STATE = Path("build/planted-bugs.json")
 ROOT = Path(__file__).parents[3]
-SOURCES = ("manager", "pyswarm/testing")
+SOURCES = ("manager", "agent", "pyswarm/testing")
 
 
 def catalogue() -> list[Bug]:
