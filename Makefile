@@ -2,9 +2,10 @@
 # make test    whatever this machine lacks, then all tests (root)
 # make bugs    plant each bug of the catalogue, and see whether the simulations find it
 # make check   the fast loop: lint, types, import floors, house rules, unit tests
+# make chaos   managers under faults, the clients' histories checked: MINUTES=60 OPERATIONS=100000
 # make fuzz    strange bytes for all that reads bytes of strangers: MINUTES=10
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test check fuzz bench bugs gen clean packages venv venv-dev
+.PHONY: help demo demo-down test check chaos fuzz bench bugs gen clean packages venv venv-dev
 
 PYTHON := .venv/bin/python
 
@@ -32,7 +33,12 @@ test: venv-dev
 check: venv-dev
 	$(PYTHON) -m pytest -q -n 4 tests/tidy tests/unit
 
-MINUTES := 10
+OPERATIONS := 100000
+chaos: MINUTES ?= 60
+chaos: venv-dev
+	$(PYTHON) tests/chaos/run.py --minutes $(MINUTES) --operations $(OPERATIONS)
+
+fuzz: MINUTES ?= 10
 fuzz: venv-dev
 	$(PYTHON) tests/fuzz/run.py --minutes $(MINUTES)
 

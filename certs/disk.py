@@ -1,43 +1,59 @@
-"""A node's credentials and data key on disk: a directory of mode 0700 with files of mode 0600.
+"""A node's credentials and data keys on disk: `node.pem` (0600) in a directory of mode 0700.
 
-    node.pem   private key, certificate, the cross-signed root while the root is rotated, and the
-               trusted roots, in this order
-    data.key   32 bytes in hexadecimal, which seal the manager's log and snapshots
-
-Key and certificate share a file because they change together: a crash between two renames would
-leave a pair that does not fit, and a node that cannot prove itself any more.
+`keyfile` says what is in it. Keys and certificates share a file because they change together: a
+crash between two renames would leave a pair that does not fit, and a node that cannot prove itself
+or open its log any more.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
-from itertools import takewhile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from certs import x509
-from certs.seal import KEY_BYTES, SALT_BYTES, Cryptor
+from certs import keyfile, x509
+from certs.keyfile import KeyFile
+from certs.keyring import NO_KEYS, KeyRing
+from certs.seal import KEY_BYTES, RANDOM_BYTES, SALT_BYTES, RingCryptor
+from certs.unlock import OPEN, Lock, Locked, WrongUnlockKey
 from pyswarm.crashpoints import reach
 from pyswarm.errors import DataLoss, FailedPrecondition, SwarmError
+from pyswarm.model.states import NodeRole
 from pyswarm.rpc import Credentials, read_identity
 
 _FILE_BYTES_MOST: Final = 64 * 1024
-_BEGIN: Final = b"-----BEGIN "
+
+
+def new_ring() -> KeyRing:
+    """A first data key."""
+    return NO_KEYS.rotated(os.urandom(KEY_BYTES))
+
+
+def cryptor_of(ring: KeyRing) -> RingCryptor:
+    """A cryptor with the keys of `ring`."""
+    return RingCryptor(ring.keys, os.urandom(RANDOM_BYTES))
 
 
 class CertificateDirectory:
-    """Stores and loads what a node is."""
+    """Stores and loads what a node is. All calls come from one thread.
+
+    Each change is one step: after a crash the file is as before it or as after it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._node = path / "node.pem"
-        self._data_key = path / "data.key"
+        self._held: KeyFile | None = None  # as on disk, once it was read or written
+        self._cryptor: RingCryptor | None = None
 
-    def load(self) -> Credentials | None:
+    def load(self, unlock_key: bytes = b"") -> Credentials | None:
         """The stored credentials, or None before the node has any.
 
+        `Locked` where they are sealed and no key is given, `WrongUnlockKey` where it is another;
         `FailedPrecondition` where others may read the key, `DataLoss` where the file is damaged.
         An expired certificate is loaded: with it the node can ask for the next.
         """
@@ -45,47 +61,105 @@ class CertificateDirectory:
         if content is None:
             return None
         try:
-            key, certificate, root = _split(content)
-            credentials = Credentials(certificate, key, root)
-            x509.check_pair(certificate, key)
-            x509.check_issued_by(certificate, root)
-            read_identity(certificate)
+            held = keyfile.decode(content, unlock_key)
+            x509.check_pair(held.certificate_pem, held.key_pem)
+            x509.check_issued_by(held.certificate_pem, held.root_pem)
+            read_identity(held.certificate_pem)
+        except (Locked, WrongUnlockKey):
+            raise
         except (SwarmError, ValueError) as error:
             raise DataLoss(
                 f"{self._node} is damaged ({error}): remove it and join the swarm again"
             ) from error
-        return credentials
+        self._held = held
+        return Credentials(held.certificate_pem, held.key_pem, held.root_pem)
+
+    def create(self, credentials: Credentials, lock: Lock = OPEN, ring: KeyRing = NO_KEYS) -> None:
+        """Begin anew with these credentials, whatever an earlier try has left here."""
+        self._cryptor = None
+        self._save(_file_of(credentials, ring, lock))
 
     def store(self, credentials: Credentials) -> None:
-        """Replace the stored credentials as one step; on disk when this returns."""
-        parts = (credentials.key_pem, credentials.certificate_pem, credentials.root_pem)
-        self._write(self._node, b"".join(part.strip() + b"\n" for part in parts))
+        """Replace the stored credentials, and keep the data keys; on disk when this returns.
 
-    def cryptor(self) -> Cryptor:
-        """A cryptor with this node's data key, which is made at the first call."""
-        content = _read(self._data_key)
-        if content is None:
-            key = os.urandom(KEY_BYTES)
-            self._write(self._data_key, key.hex().encode() + b"\n")
+        The file of a worker is never sealed, since a worker must come back by itself. Data keys
+        that were sealed are not left in it: what the manager wrote cannot be opened any more.
+        """
+        if self._held is None:
+            self.load()
+        held = self._held
+        if held is None:
+            self._save(_file_of(credentials, NO_KEYS, OPEN))
+        elif held.lock.key and credentials.identity.role != NodeRole.MANAGER:
+            self._cryptor = None
+            self._save(_file_of(credentials, NO_KEYS, OPEN))
         else:
-            try:
-                key = bytes.fromhex(content.decode().strip())
-            except ValueError:
-                key = b""
-            if len(key) != KEY_BYTES:
-                raise DataLoss(
-                    f"{self._data_key} is damaged: put it back from a copy, "
-                    "or remove the node's state and join the swarm again"
-                )
-        return Cryptor(key, os.urandom(SALT_BYTES))
+            self._save(_file_of(credentials, held.ring, held.lock))
+
+    def cryptor(self) -> RingCryptor:
+        """The cryptor with this node's data keys; the first one is made at the first call."""
+        held = self._require()
+        if not held.ring.keys:
+            held = replace(held, ring=new_ring())
+            self._save(held)
+        if self._cryptor is None:
+            self._cryptor = cryptor_of(held.ring)
+        return self._cryptor
+
+    # ---- the lock, and new data keys ----
+
+    @property
+    def lock(self) -> Lock:
+        """What seals the keys now."""
+        return self._require().lock
+
+    @property
+    def rotating(self) -> bool:
+        """Whether files may still need an older data key."""
+        return self._require().ring.rotating
+
+    def relock(self, lock: Lock) -> None:
+        """Seal the keys with another unlock key, or with none.
+
+        With one comes a new data key: the old one has been on disk in the clear, or under a key
+        that somebody may have kept.
+        """
+        held = self._require()
+        ring = held.ring.rotated(os.urandom(KEY_BYTES)) if lock.key else held.ring
+        self._save(replace(held, ring=ring, lock=lock))
+        self._use(ring)
+
+    def retire(self, in_use: Iterable[int]) -> None:
+        """Forget the data keys that no file needs any more: all but the newest and `in_use`."""
+        held = self._require()
+        ring = held.ring.keeping(in_use)
+        self._save(replace(held, ring=ring))
+        self._use(ring)
+
+    def _use(self, ring: KeyRing) -> None:
+        # Behind the write: a record whose key is not on disk would be lost with the process.
+        if self._cryptor is not None and ring.keys:
+            self._cryptor.use(ring.keys, os.urandom(RANDOM_BYTES))
+
+    # ---- the file ----
 
     def remove(self) -> None:
         """Forget everything: the node has left the swarm."""
-        for path in (self._node, self._data_key):
-            path.unlink(missing_ok=True)
-            reach("identity.file-removed")
+        self._held = self._cryptor = None
+        self._node.unlink(missing_ok=True)
+        reach("identity.file-removed")
         if self.path.exists():
             _sync_directory(self.path)
+
+    def _require(self) -> KeyFile:
+        if self._held is None:
+            self.load()
+        assert self._held is not None, f"{self._node} is there before the node is a manager"
+        return self._held
+
+    def _save(self, file: KeyFile) -> None:
+        self._write(self._node, keyfile.encode(file, os.urandom(SALT_BYTES)))
+        self._held = file
 
     def _write(self, path: Path, content: bytes) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,12 +209,14 @@ def _read(path: Path) -> bytes | None:
     return content
 
 
-def _split(content: bytes) -> tuple[bytes, bytes, bytes]:
-    key, *certificates = [_BEGIN + part for part in content.split(_BEGIN)[1:]] or [b""]
-    if len(certificates) < 2:
-        raise ValueError("it is too short")
-    chain = list(takewhile(lambda each: not x509.is_root(each), certificates))
-    return key, b"".join(chain), b"".join(certificates[len(chain) :])
+def _file_of(credentials: Credentials, ring: KeyRing, lock: Lock) -> KeyFile:
+    return KeyFile(
+        key_pem=credentials.key_pem,
+        certificate_pem=credentials.certificate_pem,
+        root_pem=credentials.root_pem,
+        ring=ring,
+        lock=lock,
+    )
 
 
 def _sync_directory(path: Path) -> None:

@@ -62,6 +62,14 @@ class Keeper:
         """Call `callback(credentials)` in the loop after each renewal, once they are on disk."""
         self._callbacks.append(callback)
 
+    def trouble(self) -> str:
+        """Why the certificate is not valid or was not renewed; empty where all is well."""
+        try:
+            self._credentials.check_time(self._clock())
+        except SwarmError as error:
+            return error.message
+        return self.problem
+
     def demand(self) -> None:
         """Renew now: the node's role has changed."""
         self._demand(renewal.Demanded())

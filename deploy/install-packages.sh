@@ -30,8 +30,9 @@ missing=
 for pair in $programs; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
-# These two have no program to look for.
+# These have no program to look for.
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 [ -n "$missing" ] || exit 0
 

@@ -23,6 +23,7 @@ import manager.ca.driver
 import manager.orchestrator.driver
 import manager.scheduler.driver
 from certs.disk import CertificateDirectory
+from certs.seal import KEY_BYTES
 from certs.tokens import new_token
 from manager.ca.client import ExternalSigner
 from manager.ca.driver import RootKeeper, StoredCAState
@@ -178,6 +179,7 @@ class Manager:
                 logs=lambda: self.dispatcher.logs,
                 new_id=new_id,
                 new_token=lambda digest: new_token(digest, os.urandom(ID_BYTES)),
+                new_key=lambda: os.urandom(KEY_BYTES),
                 clock=time.time,
                 with_raft_status=self.with_raft_status,
                 manager_address=lambda: self.config.address,
@@ -188,7 +190,12 @@ class Manager:
         )
         service = control_pb2.DESCRIPTOR.services_by_name["Control"]
         self.control = LeaderFirst(
-            service, control, self.is_leading, self._leader_channel, lambda: self.raft.trouble
+            service,
+            control,
+            self.is_leading,
+            self._leader_channel,
+            self.raft.read_index,
+            lambda: self.raft.trouble,
         )
         roles = MembershipServer(self.roles, self.raft, caller)
         state = StoredCAState(self.store, self.is_leading, self.leader_address)

@@ -40,6 +40,8 @@ POINTS: Final[Mapping[str, str]] = {
     "segment.due": "the next record goes to a new file, which is not there yet",
     "segment.created": "a new file of the log is there, and empty",
     "segment.begun": "a new file has its first record, but its name is not durable",
+    "segment.refilled": "a file under its temporary name holds some of the entries again",
+    "segment.named": "a new file has its name, not yet for good",
     "segment.ready": "a new file is durable, and the old one still open",
     "segment.removed": "one old file was removed, not yet for good",
     "segment.removal-synced": "old files were removed for good",

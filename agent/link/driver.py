@@ -84,7 +84,7 @@ class Link:
         self._wake = asyncio.Event()
         self._client: DispatcherClient | None = None
         self._beats: Beats | None = None
-        self._work: set[asyncio.Task[Any]] = set()
+        self._work: dict[asyncio.Task[Any], None] = {}
         """What belongs to the session that is open or being opened."""
 
     @property
@@ -171,8 +171,8 @@ class Link:
 
     def _begin(self, work: Any, name: str) -> None:
         task = self._supervisor.start(work, name)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
+        self._work[task] = None
+        task.add_done_callback(lambda done: self._work.pop(done, None))
 
     def _close(self, reason: str) -> None:
         log.info("session with a manager over: %s", reason)
@@ -180,7 +180,7 @@ class Link:
         for task in self._work:
             if task is not current:
                 task.cancel()
-        self._work = set()
+        self._work = {}
         was_open, self._client, self._beats = self._beats is not None, None, None
         self._report(reporter.SessionClosed())
         if was_open:

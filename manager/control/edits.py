@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pyswarm.errors import InvalidArgument, NotFound, Unimplemented
+from pyswarm.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from pyswarm.model import (
+    Cluster,
     Config,
     FileReference,
     NetworkAttachmentConfig,
@@ -101,3 +102,19 @@ def update_labels(old: Payload, spec: PayloadSpec, now: float) -> Payload:
         spec=replace(old.spec, labels=spec.labels),
         meta=replace(old.meta, updated_at=now),
     )
+
+
+def set_unlock_key(cluster: Cluster, fresh: bytes, *, rotate: bool) -> Cluster:
+    """The cluster with the unlock key that its settings ask for: none, the old one, or `fresh`."""
+    if not cluster.spec.autolock:
+        if rotate:
+            raise FailedPrecondition("cannot rotate because autolock is not turned on")
+        return replace(cluster, unlock_key=b"")
+    return replace(cluster, unlock_key=fresh) if rotate or not cluster.unlock_key else cluster
+
+
+def is_at(record: Any, committed: Any, version: int) -> bool:
+    """Whether a record is as its committed form was at `version`."""
+    if committed is None or committed.meta.version != version:
+        return False
+    return bool(replace(record, meta=committed.meta) == committed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pyswarm.api.v1 import control_pb2
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Config, Network, Node, NodeRole, Secret, Service, Task, TaskState
 
@@ -111,3 +112,11 @@ def has_labels(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
         if key not in labels or (equals and labels[key] != value):
             return False
     return True
+
+
+def filters_of(request: control_pb2.ListRequest) -> Filters:
+    """The filters of a request; raises InvalidArgument."""
+    fields = {name: tuple(getattr(request.filters, name)) for name in Filters.__slots__}
+    filters = Filters(**fields)
+    filters.check()
+    return filters

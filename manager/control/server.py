@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import grpc.aio
 
 from certs.authority import remembered_until
+from certs.unlock import format_unlock_key
 from manager.control import checks, edits, view_of
-from manager.control.filters import Filters
+from manager.control.filters import filters_of
 from manager.control.roots import Roots, rotate_root
 from manager.control.watch.driver import watch
 from manager.logs.driver import LogBroker
@@ -52,6 +53,8 @@ class ControlContext:
     new_id: Callable[[], str]
     new_token: Callable[[str], str]
     """A fresh join token for this root digest."""
+    new_key: Callable[[], bytes]
+    """A fresh unlock key."""
     clock: Callable[[], float]
     with_raft_status: Callable[[Node], Node]
     manager_address: Callable[[], str]
@@ -75,7 +78,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.NodeList:
         """All nodes that match, managers with their state as raft sees it now."""
-        wanted = _filters(request)
+        wanted = filters_of(request)
         nodes = [self._context.with_raft_status(n) for n in self._store.view.list(Node)]
         return control_pb2.NodeList(nodes=[to_message(n) for n in nodes if wanted.node(n)])
 
@@ -128,7 +131,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.ServiceList:
         """All services that match, with how many tasks run and should run."""
-        wanted, view = _filters(request), self._store.view
+        wanted, view = filters_of(request), self._store.view
         found = [s for s in view.list(Service) if wanted.service(s) and not s.pending_delete]
         return control_pb2.ServiceList(services=[view_of.counted(view, s) for s in found])
 
@@ -191,7 +194,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.TaskList:
         """All tasks that match, ended ones included."""
-        wanted = _filters(request)
+        wanted = filters_of(request)
         tasks = [to_message(t) for t in self._store.view.list(Task) if wanted.task(t)]
         return control_pb2.TaskList(tasks=tasks)
 
@@ -207,7 +210,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.NetworkList:
         """All networks that match."""
-        wanted = _filters(request)
+        wanted = filters_of(request)
         networks = [to_message(n) for n in self._store.view.list(Network) if wanted.network(n)]
         return control_pb2.NetworkList(networks=networks)
 
@@ -254,7 +257,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.SecretList:
         """All secrets that match, without their content."""
-        wanted = _filters(request)
+        wanted = filters_of(request)
         found = [s for s in self._store.view.list(Secret) if wanted.payload(s)]
         return control_pb2.SecretList(secrets=[to_message(view_of.veiled(s)) for s in found])
 
@@ -288,7 +291,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.ConfigList:
         """All configs that match."""
-        wanted = _filters(request)
+        wanted = filters_of(request)
         configs = [to_message(c) for c in self._store.view.list(Config) if wanted.payload(c)]
         return control_pb2.ConfigList(configs=configs)
 
@@ -328,7 +331,8 @@ class ControlServer(control_pb2_grpc.ControlServicer):
     async def UpdateCluster(
         self, request: control_pb2.UpdateClusterRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Cluster:
-        """New settings, new join tokens."""
+        """New settings, new join tokens, a new unlock key."""
+        fresh = self._context.new_key()
         spec = from_message(ClusterSpec, request.spec) if request.HasField("spec") else None
         if spec is not None:
             view_of.check_cluster(spec)
@@ -345,6 +349,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
             meta = replace(cluster.meta, updated_at=self._now())
             settled = self._context.roots.settle(cluster, spec) if spec else cluster.spec
             changed = replace(cluster, root_ca=root, spec=settled, meta=meta)
+            changed = edits.set_unlock_key(changed, fresh, rotate=request.rotate_unlock_key)
             tx.put(changed)
             return changed
 
@@ -368,6 +373,14 @@ class ControlServer(control_pb2_grpc.ControlServicer):
             manager=cluster.root_ca.manager_token,
             manager_address=self._context.manager_address(),
         )
+
+    async def GetUnlockKey(
+        self, request: control_pb2.Empty, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> control_pb2.UnlockKey:
+        """What a manager that restarts must be shown; empty without autolock."""
+        [cluster] = self._store.view.list(Cluster)
+        key = format_unlock_key(cluster.unlock_key)
+        return control_pb2.UnlockKey(key=key, version=cluster.meta.version)
 
     # ---- streams ----
 
@@ -424,7 +437,7 @@ class ControlServer(control_pb2_grpc.ControlServicer):
         """
         record: Stored = tx.view.resolve(kind, ref)
         committed: Stored | None = self._store.view.get(kind, record.id)
-        if version and not _is_at(record, committed, version):
+        if version and not edits.is_at(record, committed, version):
             raise SequenceConflict(
                 "update out of sequence: it changed since it was read, try again"
             )
@@ -468,7 +481,8 @@ class ControlServer(control_pb2_grpc.ControlServicer):
                 tx.put(new)
             return new
 
-        return await self._store.update(change)
+        # The one that it equals may be in flight: this is no success before that is one.
+        return await self._store.update(change, confirm=True)
 
     async def _remove_payload(
         self, kind: type[Payload], request: control_pb2.Reference
@@ -480,16 +494,3 @@ class ControlServer(control_pb2_grpc.ControlServicer):
 
         await self._store.update(change)
         return control_pb2.Empty()
-
-
-def _filters(request: control_pb2.ListRequest) -> Filters:
-    fields = {name: tuple(getattr(request.filters, name)) for name in Filters.__slots__}
-    filters = Filters(**fields)
-    filters.check()
-    return filters
-
-
-def _is_at(record: Stored, committed: Stored | None, version: int) -> bool:
-    if committed is None or committed.meta.version != version:
-        return False
-    return replace(record, meta=committed.meta) == committed

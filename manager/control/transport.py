@@ -1,18 +1,26 @@
-"""Calls go to the leader: served here when this manager leads, passed on when another does."""
+"""Writes and streams go to the leader, here or by another manager; reads are answered here."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from pyswarm.errors import AlreadyExists, NotLeader, SwarmError, Unavailable
+from pyswarm.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    NotLeader,
+    ResourceExhausted,
+    SequenceConflict,
+    SwarmError,
+    Unavailable,
+)
 from pyswarm.rpc import swarm_errors
 
 FORWARDED = "pyswarm-forwarded"
@@ -21,16 +29,26 @@ LEADER_WAIT_SECONDS = 15.0
 ELECTION_SECONDS = 4.0
 """How long it waits where this manager knows why it cannot lead itself: others would by then."""
 RETRY_SECONDS = 0.1
+READ_SECONDS = 2.0
+"""How long a manager tries to be sure of its state before the leader is asked instead."""
+
+READS: Final = ("Get", "List")
+LEADER_SEES: Final = frozenset(("GetNode", "ListNodes"))
+"""Reads whose answer tells which managers are reachable: only the leader hears from all of them."""
 
 Context = grpc.aio.ServicerContext
 
 
 class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
-    """The handlers of one service, unary or server-streaming, that need the leader.
+    """The handlers of one service, unary or server-streaming.
 
     `servicer` answers here while `is_leader()`; else `leader()` gives a channel to the leader, or
     None where none is known; then `trouble()` may say why it is not this one. A call that came
     from another manager is not passed on again: its sender is told who leads, and tries there.
+
+    A read is answered here after `confirm(seconds)`, which waits until the state holds everything
+    that was committed before, and raises where that cannot be known in time. The leader needs it
+    too: another may have taken its place, and it may not have heard of it.
     """
 
     def __init__(
@@ -39,11 +57,13 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
         servicer: Any,
         is_leader: Callable[[], bool],
         leader: Callable[[], grpc.aio.Channel | None],
+        confirm: Callable[[float], Awaitable[object]],
         trouble: Callable[[], SwarmError | None] = lambda: None,
     ) -> None:
         self._servicer = servicer
         self._is_leader = is_leader
         self._leader = leader
+        self._confirm = confirm
         self._trouble = trouble
         self._handlers = {
             f"/{service.full_name}/{method.name}": self._handler(service, method)
@@ -66,7 +86,10 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
         answer: Callable[..., Any] = self._stream(path, here, response)
         if not method.server_streaming:
             kind = grpc.unary_unary_rpc_method_handler
-            answer = self._unary(path, here, response)
+            if method.name.startswith(READS):
+                answer = self._read(path, here, response, method.name in LEADER_SEES)
+            else:
+                answer = self._unary(path, here, response)
         return kind(
             answer,
             request_deserializer=request.FromString,
@@ -96,6 +119,27 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                 )
             await asyncio.sleep(RETRY_SECONDS)
 
+    def _read(
+        self, path: str, here: Callable[..., Awaitable[Any]], response: Any, leader_sees: bool
+    ) -> Any:
+        async def confirmed(request: Any, context: Any) -> Any:
+            await self._confirm(READ_SECONDS)
+            return await here(request, context)
+
+        at_leader = self._unary(path, confirmed, response)
+
+        async def answer(request: Any, context: Any) -> Any:
+            if leader_sees:
+                return await at_leader(request, context)
+            try:
+                await self._confirm(READ_SECONDS)
+            except (Unavailable, DeadlineExceeded, ResourceExhausted):
+                # This manager may be far behind, or its disk may be full; the leader is not.
+                return await at_leader(request, context)
+            return await here(request, context)
+
+        return answer
+
     def _unary(self, path: str, here: Callable[..., Awaitable[Any]], response: Any) -> Any:
         async def answer(request: Any, context: Any) -> Any:
             deadline = time.monotonic() + LEADER_WAIT_SECONDS
@@ -117,9 +161,10 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                     # It no longer leads, hands over, or is gone. The call is made again: a new
                     # leader serves only once everything that the old one committed is applied,
                     # updates name the version that they change, and names are unique.
-                    if time.monotonic() > deadline:
+                    known = isinstance(error, NotLeader)
+                    if time.monotonic() > deadline or not (known or _may_repeat(request)):
                         raise
-                    if not isinstance(error, NotLeader):
+                    if not known:
                         lost = error
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -153,9 +198,15 @@ async def _asked(call: Awaitable[Any]) -> Any:
         return await call
 
 
+def _may_repeat(request: Any) -> bool:
+    """Whether the call changes nothing more where it took effect before. An update that names no
+    version would, if another one came between."""
+    return bool(getattr(request, "version", 1))
+
+
 async def _again(call: Awaitable[Any], lost: Unavailable | None) -> Any:
-    """The answer; an object that is there already may be this caller's own, where an earlier
-    leader was lost before it could say so."""
+    """The answer; where an earlier leader was lost before it could give one, what is refused now
+    may be so because it took effect then."""
     try:
         return await call
     except AlreadyExists as error:
@@ -163,6 +214,13 @@ async def _again(call: Awaitable[Any], lost: Unavailable | None) -> Any:
             raise
         raise AlreadyExists(
             f"{error.message} (the leader was lost during this call, so it may be yours)"
+        ) from error
+    except SequenceConflict as error:
+        if lost is None:
+            raise
+        raise DeadlineExceeded(
+            "the leader was lost during this call: whether the change took effect is not known, "
+            "so read it again"
         ) from error
 
 

@@ -137,11 +137,11 @@ def veiled(secret: Secret) -> Secret:
 
 
 def public(cluster: Cluster) -> Cluster:
-    """The cluster without the roots' keys and the tokens."""
+    """The cluster without the roots' keys, the tokens and the unlock key."""
     root = replace(cluster.root_ca, key_pem=b"", worker_token="", manager_token="")
     if root.rotation is not None:
         root = replace(root, rotation=replace(root.rotation, key_pem=b""))
-    return replace(cluster, root_ca=root)
+    return replace(cluster, root_ca=root, unlock_key=b"")
 
 
 def check_cluster(spec: ClusterSpec) -> None:

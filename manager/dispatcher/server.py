@@ -338,8 +338,14 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
     async def _watch_silence(self) -> None:
         while True:
             down = self._sessions.tick(self._context.monotonic())
-            if down:
-                await self._down({event.node_id: event.message for event in down})
+            try:
+                if down:
+                    await self._down({event.node_id: event.message for event in down})
+            except SwarmError as error:
+                # Silence is told once, so who could not be marked now is listened for once more.
+                log.warning("silent nodes could not be marked: %s; trying again", error.message)
+                for event in down:
+                    self._sessions.expect(event.node_id, self._context.monotonic())
             wait = self._sessions.deadline() - self._context.monotonic()
             await asyncio.sleep(min(max(wait, 0.02), 0.25))
 

@@ -72,13 +72,15 @@ def settle(draft: Draft, slot: Slot, *, replace_lost: bool) -> None:
         if slot.wanted:
             # The replacement was made a moment ago, for the other of two tasks.
             continue
+        # A task that waits until its predecessor has stopped is replaced by one that waits, too.
+        desired = task.desired_state
         if leaves:
             if replace_lost and policy.condition != RestartCondition.NONE:
-                draft.create(slot.key)
+                draft.create(slot.key, desired_state=desired)
         else:
             found = decide(policy, task, slot.history)
             if found is not None:
-                draft.create(slot.key, start_after=found.start_after)
+                draft.create(slot.key, start_after=found.start_after, desired_state=desired)
 
 
 def is_done(draft: Draft, slot: Slot) -> bool:

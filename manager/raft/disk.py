@@ -3,6 +3,7 @@
     <directory>/lock                      held while a daemon runs
     <directory>/0000000000000003.wal      segments in the order of their numbers
     <directory>/00000000000004d2.snap     the newest snapshot, named by its index
+    <directory>/*.tmp                     a file that is not complete: removed at the start
 
 A file grows in steps of zeros, so most syncs change no metadata. A failed write leaves nothing
 behind that counts: the next one goes to the same place.
@@ -14,13 +15,13 @@ import errno
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from manager.raft import snapshots, wal
 from manager.raft.core import Saved, Write
-from manager.raft.messages import SnapshotMeta
+from manager.raft.messages import Entry, SnapshotMeta
 from manager.raft.settings import RaftSettings
 from manager.raft.wal import Cryptor, Frames, Record, Replay
 from pyswarm.crashpoints import reach
@@ -159,7 +160,7 @@ class RaftDisk:
         frames = Frames(segment.path.read_bytes(), where, may_be_torn=last)
         before, self._record = self._record, 0
         for record in wal.read_records(frames, segment.number, self._open_body, where):
-            if record.owner and len(self._segments) > 1:
+            if record.owner and segment is not self._segments[0]:
                 wal.check_sequel(before, record, where)
             yield record
             self._record += 1
@@ -226,25 +227,37 @@ class RaftDisk:
         self._offset = end
         self._record += 1
 
-    def _begin_segment(self) -> None:
-        """Go on in a new file, which begins with the state that the others have built."""
+    def _begin_segment(self, entries: Sequence[Entry] = ()) -> None:
+        """Go on in a new file, which begins with the state that the others have built.
+
+        With `entries` it has its name only when it holds all of them: the first of them makes
+        those of the older files void.
+        """
         number = self._segments[-1].number + 1 if self._segments else 1
         segment = _Segment(number, self._directory / f"{number:016x}.wal")
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         old = (self._file, self._offset, self._size, self._record)
+        path = segment.path.with_suffix(".wal.tmp") if entries else segment.path
         reach("segment.due")
-        self._file = os.open(segment.path, flags, 0o600)
+        self._file = os.open(path, flags, 0o600)
         reach("segment.created")
         self._offset = self._size = self._record = 0
         self._segments.append(segment)
         try:
             self._append(wal.encode_owner(self._owner, *self._state, old[3]))
             reach("segment.begun")
+            for batch in _batches(entries, self._settings.append_bytes):
+                self._append(wal.encode_write(Write(*self._state, batch)))
+                segment.last_index = batch[-1].index
+                reach("segment.refilled")
+            path.rename(segment.path)
+            reach("segment.named")
             _sync_directory(self._directory)
             reach("segment.ready")
         except OSError:
             os.close(self._file)
             self._file, self._offset, self._size, self._record = old
+            path.unlink(missing_ok=True)
             self._drop(self._segments.pop())
             raise
         if old[0] is not None:
@@ -263,6 +276,35 @@ class RaftDisk:
         if removed:
             _sync_directory(self._directory)
             reach("segment.removal-synced")
+
+    def reseal(self, base_index: int) -> frozenset[int]:
+        """Write the log behind `base_index` again, and remove the files that held it.
+
+        So everything is sealed with the cryptor's newest key, if the snapshot is. The numbers of
+        the keys that are in use afterwards. Raises DiskFull, and may be repeated.
+        """
+        try:
+            replay, last = Replay(), self._segments[-1]
+            for segment in self._segments:
+                # The last file is read to the place where it goes on, so that place stays.
+                for record in self._records(segment, last=segment is last):
+                    replay.feed(record, str(segment.path))
+            older = list(self._segments)
+            self._begin_segment(replay.behind(base_index))
+            for segment in older:
+                segment.last_index = 0
+            self.remove_segments(base_index)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise self._full() from error
+            raise
+        return frozenset(self._keys_in_use())
+
+    def _keys_in_use(self) -> Iterator[int]:
+        for pattern in ("*.wal", "*.snap"):
+            for path in self._directory.glob(pattern):
+                for body in Frames(path.read_bytes(), str(path), may_be_torn=True):
+                    yield self._cryptor.key_of(body)
 
     # -- snapshots --------------------------------------------------------------------------
 
@@ -331,6 +373,20 @@ def _sync_directory(path: Path) -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _batches(entries: Iterable[Entry], limit_bytes: int) -> Iterator[tuple[Entry, ...]]:
+    """The entries in records of about `limit_bytes` at most."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if batch and size + len(entry.data) > limit_bytes:
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(entry)
+        size += len(entry.data)
+    if batch:
+        yield tuple(batch)
 
 
 def _write_at(file: int, data: bytes, offset: int) -> None:

@@ -126,6 +126,17 @@ class RaftNode(Runtime):
         if not self._running:
             raise Unavailable("the consensus of this manager does not run")
 
+    async def reseal(self) -> frozenset[int]:
+        """Write what is on the disk again, sealed with the cryptor's newest key.
+
+        The numbers of the keys that the files need afterwards. Raises Unavailable where it did
+        not come to an end: a full disk, or the end of this manager; it may be repeated.
+        """
+        self._check_running()
+        self._resealing = asyncio.get_running_loop().create_future()
+        self._schedule()
+        return await self._resealing
+
     async def change_membership(self, change: Change, timeout: float) -> int:
         """Add, promote, move or remove a member; the index once it is applied here.
 

@@ -22,7 +22,7 @@ from manager.raft.messages import (
 )
 from manager.raft.progress import Progress, ProgressState
 from manager.raft.reads import Reads
-from pyswarm.errors import FailedPrecondition, NotFound, Unavailable
+from pyswarm.errors import FailedPrecondition, NotFound, NotLeader, Unavailable
 
 if TYPE_CHECKING:
     from manager.raft.core import Raft
@@ -57,7 +57,7 @@ class Leader:
     def propose(self, payloads: Sequence[bytes]) -> int:
         """Append payloads; the index of the first."""
         if self.transferee:
-            raise Unavailable("the leadership is being handed over: try again in a second")
+            raise NotLeader("the leadership is being handed over: try again in a second")
         return self._append(EntryKind.NORMAL, payloads)
 
     def propose_change(self, change: Change) -> int:

@@ -84,6 +84,7 @@ class Runtime:
         self._told: tuple[bool, int] = (False, 0)
         self._known_members: Membership | None = None
         self._snapshotting = False
+        self._resealing: asyncio.Future[frozenset[int]] | None = None  # waits for a snapshot
         self._bytes_since_snapshot = 0
 
     # -- life ------------------------------------------------------------------------------
@@ -150,6 +151,7 @@ class Runtime:
             if not future.done():
                 future.set_exception(error)
         self._reads.clear()
+        _refuse(self._resealing, error)
 
     # -- what can be seen ------------------------------------------------------------------
 
@@ -413,7 +415,8 @@ class Runtime:
 
     def _maybe_snapshot(self) -> None:
         due = (
-            self.last_applied - self._raft.log.snapshot.index
+            (self._resealing is not None and self.last_applied > 0)
+            or self.last_applied - self._raft.log.snapshot.index
             >= self.settings.snapshot_interval_entries
             or self._bytes_since_snapshot >= self.settings.snapshot_interval_bytes
         )
@@ -426,9 +429,17 @@ class Runtime:
         self._snapshotting = True
         self._bytes_since_snapshot = 0
         meta = SnapshotMeta(index, term, self.membership)
-        self._supervisor.start(self._snapshot(meta, self._machine.capture()), "snapshot")
+        # Only a snapshot that begins now has nothing in it that an older key has sealed.
+        resealing, self._resealing = self._resealing, None
+        work = self._snapshot(meta, self._machine.capture(), resealing)
+        self._supervisor.start(work, "snapshot")
 
-    async def _snapshot(self, meta: SnapshotMeta, encode: Callable[[], bytes]) -> None:
+    async def _snapshot(
+        self,
+        meta: SnapshotMeta,
+        encode: Callable[[], bytes],
+        resealing: asyncio.Future[frozenset[int]] | None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(
@@ -438,7 +449,12 @@ class Runtime:
             self._raft.compact(meta)
             reach("raft.compacted")
             base = self._raft.log.base_index
-            await loop.run_in_executor(self._writer, self._disk.remove_segments, base)
+            if resealing is None:
+                await loop.run_in_executor(self._writer, self._disk.remove_segments, base)
+            else:
+                keys = await loop.run_in_executor(self._writer, self._disk.reseal, base)
+                if not resealing.done():
+                    resealing.set_result(keys)
         except DiskFull as error:
             log.error("no snapshot was taken: %s", error.message)
             await asyncio.sleep(self.settings.disk_retry_seconds)
@@ -446,6 +462,7 @@ class Runtime:
             self._fail(error)
         finally:
             self._snapshotting = False
+            _refuse(resealing, Unavailable("the log was not written again: try it again later"))
 
     async def _send_snapshot(self, message: InstallSnapshot) -> None:
         loop = asyncio.get_running_loop()
@@ -464,3 +481,8 @@ class Runtime:
         self._raft.snapshot_reported(peer, arrived=arrived)
         if self._running:
             self._schedule()
+
+
+def _refuse(future: asyncio.Future[frozenset[int]] | None, error: SwarmError) -> None:
+    if future is not None and not future.done():
+        future.set_exception(error)

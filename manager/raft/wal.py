@@ -49,6 +49,10 @@ class Cryptor(Protocol):
         """The reverse."""
         ...
 
+    def key_of(self, data: bytes) -> int:
+        """The number of the key that `data` is sealed with."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -255,6 +259,10 @@ class Replay:
                 raise damaged(where, f"the entries between {last} and {first} are missing")
             del self._entries[max(keep, 0) :]
         self._entries.extend(record.entries)
+
+    def behind(self, index: int) -> list[Entry]:
+        """The entries that come after `index`."""
+        return [entry for entry in self._entries if entry.index > index]
 
     def saved(self, snapshot: SnapshotMeta, keep: int, where: str) -> Saved:
         """The state, with at most `keep` entries that the snapshot has replaced."""

@@ -177,28 +177,31 @@ class RoleManager:
         for step in outcome.steps:
             try:
                 async with self._one_at_a_time:
-                    await self._do(step)
+                    if await self._do(step):
+                        return True
             except NotLeader:
                 return False
             except SwarmError as error:
                 log.warning("%s did not succeed, a later try follows: %s", step, error.message)
-            else:
-                return True
         return False
 
-    async def _do(self, step: Step) -> None:
+    async def _do(self, step: Step) -> bool:
+        """Take a step; False where the record says so already, or will as soon as a change that is
+        under way is committed. Nothing was waited for then, so another look would see the same."""
         log.info("managers: %s", step)
         match step:
             case Grant(node_id):
-                await self._change(node_id, lambda node: replace(node, role=NodeRole.MANAGER))
+                return await self._change(
+                    node_id, lambda node: replace(node, role=NodeRole.MANAGER)
+                )
             case Revoke(node_id):
                 now = self._context.clock()
-                await self._change(
+                return await self._change(
                     node_id,
                     lambda node: replace(node, role=NodeRole.WORKER, manager=None, demoted_at=now),
                 )
             case Note(node_id, status):
-                await self._note(node_id, status)
+                return await self._note(node_id, status)
             case Drop(raft_id):
                 await self._remove(raft_id)
             case GiveVote(member):
@@ -206,17 +209,22 @@ class RoleManager:
                 await self._raft.change_membership(voter, CHANGE_SECONDS)
             case HandOver(to):
                 await self._raft.transfer_leadership(to)
+        return True
 
-    async def _note(self, node_id: str, status: ManagerStatus | None) -> None:
-        await self._change(node_id, lambda node: replace(node, manager=status))
+    async def _note(self, node_id: str, status: ManagerStatus | None) -> bool:
+        return await self._change(node_id, lambda node: replace(node, manager=status))
 
-    async def _change(self, node_id: str, change: Callable[[Node], Node]) -> None:
-        def write(tx: Transaction) -> None:
+    async def _change(self, node_id: str, change: Callable[[Node], Node]) -> bool:
+        """Change a node's record; whether there was something to write."""
+
+        def write(tx: Transaction) -> bool:
             node = tx.get(Node, node_id)
-            if node is not None and change(node) != node:
-                tx.put(change(node))
+            if node is None or change(node) == node:
+                return False
+            tx.put(change(node))
+            return True
 
-        await self._store.update(write)
+        return await self._store.update(write)
 
 
 def _patience(outcome: Outcome) -> float:

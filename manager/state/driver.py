@@ -148,8 +148,13 @@ class Store:
         """Forget what is in flight; called when leadership begins or ends, or a proposal fails."""
         self._head = None
 
-    async def update(self, fn: Callable[[Transaction], T], timeout: float = 10.0) -> T:
+    async def update(
+        self, fn: Callable[[Transaction], T], timeout: float = 10.0, *, confirm: bool = False
+    ) -> T:
         """Run `fn` on the head, and answer its result once its writes are committed here.
+
+        Where it wrote nothing, its result may rest on what is in flight and gets lost, unless
+        `confirm` says that this is to be committed like a write.
 
         `fn` is a plain function without effects of its own: it runs again where the proposals
         before it were lost. What it raises reaches the caller, and nothing is written. Records
@@ -159,7 +164,7 @@ class Store:
         for _ in range(ATTEMPTS_MAX):
             tx = Transaction(await self._current_head(), self.clock())
             result = fn(tx)
-            if not tx.changes or await self._propose(tx, timeout):
+            if not (tx.changes or confirm) or await self._propose(tx, timeout):
                 return result
         raise SequenceConflict("the state keeps changing under this change: try again")
 

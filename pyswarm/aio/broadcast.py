@@ -18,7 +18,8 @@ class Broadcast(Generic[Item]):
     """Sends each item to every subscription; never waits for a reader."""
 
     def __init__(self) -> None:
-        self._subscriptions: set[Subscription[Item]] = set()
+        # In their order: a set of objects has another one in each run.
+        self._subscriptions: dict[Subscription[Item], None] = {}
 
     def publish(self, item: Item) -> None:
         """Hand `item` to every reader that is there now."""
@@ -33,11 +34,11 @@ class Broadcast(Generic[Item]):
     def subscribe(self, limit: int = 1024) -> Subscription[Item]:
         """A reader that may fall at most `limit` items behind."""
         subscription = Subscription(self, limit)
-        self._subscriptions.add(subscription)
+        self._subscriptions[subscription] = None
         return subscription
 
     def _drop(self, subscription: Subscription[Item]) -> None:
-        self._subscriptions.discard(subscription)
+        self._subscriptions.pop(subscription, None)
 
 
 class Subscription(Generic[Item]):

@@ -48,9 +48,17 @@ def _typed(read: Callable[[str], Any], what: str) -> Callable[[str], Any]:
     return parse
 
 
+def _boolean(text: str) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError(text)
+    return words[text.lower()]
+
+
 DURATION = _typed(duration_seconds, "duration")
 SIZE = _typed(size_bytes, "size")
 CPUS = _typed(nano_cpus, "cpus")
+SWITCH = _typed(_boolean, "true/false")
 
 _SINGLE: tuple[tuple[str, Callable[[str], Any] | None, str], ...] = (
     ("replicas", int, "Number of tasks"),
@@ -153,16 +161,9 @@ def _add_single(parser: ArgumentParser) -> None:
             f"--{name}",
             nargs="?",
             const=True,
-            type=_typed(_boolean, "true/false"),
+            type=SWITCH,
             help=text,
         )
-
-
-def _boolean(text: str) -> bool:
-    words = {"true": True, "1": True, "false": False, "0": False}
-    if text.lower() not in words:
-        raise ValueError(text)
-    return words[text.lower()]
 
 
 def _choice(kind: type[Any], text: str, flag: str) -> Any:

@@ -1,4 +1,4 @@
-"""`pyswarm swarm`: init, join, join-token, leave, update; `ca` and recovery have modules."""
+"""`pyswarm swarm`: init, join, join-token, leave, update; the others have modules of their own."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2, local_pb2
-from pyswarm.cli import ca, recovery
+from pyswarm.cli import ca, recovery, unlock
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.service_flags import DURATION
+from pyswarm.cli.unlock import add_autolock, how_to_unlock, unlock_key
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Cluster, ClusterSpec
 from pyswarm.wire import from_message, to_message
@@ -53,6 +54,7 @@ def register(parsers: Parsers) -> None:
     _add_settings(update)
     ca.add_external_ca(update)
     ca.register(swarm)
+    unlock.register(swarm)
     recovery.register(swarm)
 
 
@@ -66,6 +68,7 @@ def _add_settings(parser: Any) -> None:
     )
     parser.add_argument("--task-history-limit", type=int, help="Task history retention limit (5)")
     parser.add_argument("--snapshot-interval", type=int, help="Log entries between snapshots")
+    add_autolock(parser)
 
 
 def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
@@ -76,6 +79,7 @@ def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
         "heartbeat_misses": args.dispatcher_heartbeat_misses,
         "task_history_limit": args.task_history_limit,
         "snapshot_interval_entries": args.snapshot_interval,
+        "autolock": args.autolock,
     }
     return replace(old, **{key: value for key, value in given.items() if value is not None})
 
@@ -104,6 +108,8 @@ async def _init(args: Namespace, connection: Connection) -> int:
         "To add a manager to this swarm, run 'pyswarm swarm join-token manager' and follow the "
         "instructions."
     )
+    if args.autolock:
+        print("\n" + how_to_unlock(await unlock_key(connection)))
     return 0
 
 
@@ -161,4 +167,6 @@ async def _update(args: Namespace, connection: Connection) -> int:
     request = control_pb2.UpdateClusterRequest(version=cluster.meta.version, spec=to_message(spec))
     await connection.call(connection.control.UpdateCluster(request))
     print("Swarm updated.")
+    if spec.autolock and not cluster.spec.autolock:
+        print(how_to_unlock(await unlock_key(connection)))
     return 0

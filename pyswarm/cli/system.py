@@ -51,7 +51,7 @@ def info_text(info: Any) -> str:
             f" Is Manager: {str(info.manager).lower()}",
             f" Node Address: {info.address}",
         ]
-    if info.manager:
+    if info.manager and info.state != "locked":
         lines += [
             f" ClusterID: {info.cluster_id}",
             f" Managers: {info.managers}",

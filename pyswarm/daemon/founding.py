@@ -8,6 +8,7 @@ import time
 
 from certs import x509
 from certs.authority import new_authority
+from certs.seal import KEY_BYTES
 from manager.control import view_of
 from manager.driver import new_id
 from manager.roles.quorum import raft_id_of
@@ -57,6 +58,7 @@ def first_records(
         id=cluster_id,
         spec=spec,
         root_ca=root,
+        unlock_key=os.urandom(KEY_BYTES) if spec.autolock else b"",
         address_pools=tuple(request.address_pools) or DEFAULT_POOLS,
         subnet_bits=request.subnet_bits or DEFAULT_SUBNET_BITS,
         vxlan_port=request.vxlan_port or Cluster().vxlan_port,

@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from certs.unlock import OPEN, Lock, parse_unlock_key
 from pyswarm.aio import Backoff
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc
 from pyswarm.errors import NotLeader, SwarmError, Unavailable
+from pyswarm.model import NodeRole
 from pyswarm.rpc import MANAGER, ChannelPool, Credentials, swarm_errors
 
 CALL_SECONDS = 10.0
@@ -35,8 +37,9 @@ async def at_leader(
             await asyncio.sleep(backoff.next())
 
 
-async def data_path_port(addresses: Sequence[str], credentials: Credentials) -> int:
-    """The swarm's UDP port of VXLAN, asked of the first manager that answers."""
+async def learn(addresses: Sequence[str], credentials: Credentials) -> tuple[int, Lock]:
+    """What a node must know before it stores anything: the swarm's UDP port of VXLAN, and what a
+    manager seals its keys with. Asked of the first manager that answers."""
     pool = ChannelPool(lambda: credentials)
     try:
         problem: SwarmError = Unavailable("no manager answers")
@@ -45,9 +48,17 @@ async def data_path_port(addresses: Sequence[str], credentials: Credentials) -> 
             try:
                 with swarm_errors(address):
                     cluster = await stub.GetCluster(control_pb2.Empty(), timeout=CALL_SECONDS)
-                return int(cluster.vxlan_port)
+                    lock = OPEN
+                    if credentials.identity.role is NodeRole.MANAGER:
+                        ask = stub.GetUnlockKey(control_pb2.Empty(), timeout=CALL_SECONDS)
+                        lock = _lock_of(await ask)
+                return int(cluster.vxlan_port), lock
             except SwarmError as error:
                 problem = error
         raise problem
     finally:
         await pool.close()
+
+
+def _lock_of(answer: control_pb2.UnlockKey) -> Lock:
+    return Lock(parse_unlock_key(answer.key) if answer.key else b"", answer.version)

@@ -12,9 +12,12 @@ from collections.abc import Iterable
 
 from pyroute2 import IPRoute
 
+from certs import x509
+from certs.authority import digest_of
 from pyswarm import __version__
 from pyswarm.errors import FailedPrecondition, InvalidArgument, SwarmError
 from pyswarm.model import NodeDescription, Platform, Resources
+from pyswarm.rpc import Credentials
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +35,18 @@ def architecture() -> str:
     return _ARCHITECTURES.get(machine, machine)
 
 
-def describe(hostname: str, runtime: str, labels: Iterable[str], mtu_bytes: int) -> NodeDescription:
+def describe(
+    hostname: str,
+    runtime: str,
+    labels: Iterable[str],
+    mtu_bytes: int,
+    credentials: Credentials | None,
+) -> NodeDescription:
     """The description that the node sends to the managers."""
+    issuer, roots = None, list[bytes]()
+    if credentials is not None:
+        issuer = x509.issuing_root(credentials.certificate_pem, credentials.root_pem)
+        roots = x509.split(credentials.root_pem)
     pairs = (label.partition("=") for label in labels)
     return NodeDescription(
         hostname=hostname,
@@ -45,6 +58,8 @@ def describe(hostname: str, runtime: str, labels: Iterable[str], mtu_bytes: int)
         engine_labels={key: value for key, _, value in pairs},
         runtime=runtime,
         mtu_bytes=mtu_bytes,
+        certificate_root=digest_of(issuer) if issuer else "",
+        trusted_roots=tuple(digest_of(each) for each in roots),
     )
 
 

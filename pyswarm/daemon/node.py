@@ -11,7 +11,6 @@ import asyncio
 import logging
 import secrets
 import shutil
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +19,10 @@ import grpc.aio
 import certs.client as ca_client
 from agent.driver import Agent
 from agent.executor.containers import Containers
-from certs import x509
-from certs.authority import digest_of
 from certs.disk import CertificateDirectory
 from certs.driver import Keeper
+from certs.keyring import NO_KEYS, KeyRing
+from certs.unlock import Lock, Locked, parse_unlock_key
 from manager.control import view_of
 from manager.driver import Manager, ManagerConfig
 from manager.raft.disk import has_state
@@ -31,33 +30,22 @@ from manager.raft.settings import RaftSettings
 from manager.roles.quorum import raft_id_of
 from overlay.driver import Overlay
 from pyswarm.aio import Supervisor
-from pyswarm.api.v1 import control_pb2, local_pb2
+from pyswarm.api.v1 import local_pb2
 from pyswarm.crashpoints import reach
-from pyswarm.daemon import machine
+from pyswarm.daemon import lock, machine
 from pyswarm.daemon.founding import availability_of, first_records
-from pyswarm.daemon.leader import at_leader, data_path_port
+from pyswarm.daemon.leader import learn
+from pyswarm.daemon.leaving import check_leave, say_goodbye
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
 from pyswarm.daemon.roles import JOIN_SECONDS, RoleFollower, join_raft
 from pyswarm.daemon.settings import Settings
-from pyswarm.errors import (
-    FailedPrecondition,
-    InvalidArgument,
-    SwarmError,
-    Unavailable,
-)
-from pyswarm.model import (
-    Cluster,
-    ClusterSpec,
-    Node,
-    NodeDescription,
-    NodeRole,
-)
+from pyswarm.errors import FailedPrecondition, InvalidArgument
+from pyswarm.model import Cluster, ClusterSpec, Node, NodeDescription, NodeRole
 from pyswarm.rpc import ChannelPool, Credentials
 from pyswarm.wire import from_message
 
 log = logging.getLogger(__name__)
 
-LEAVE_SECONDS = 20.0
 RAFT_ID_MOST = (1 << 63) - 1
 ALREADY = (
     'This node is already part of a swarm. Use "pyswarm swarm leave" to leave this swarm and join '
@@ -77,6 +65,7 @@ class SwarmNode:
         self._supervisor = Supervisor("node")
         self._keeper: Keeper | None = None
         self._follower: RoleFollower | None = None
+        self._locking: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._pool: ChannelPool | None = None
         self.membership: SwarmMembership | None = None
@@ -84,6 +73,8 @@ class SwarmNode:
         self.manager: Manager | None = None
         self.problem = ""
         self.removed = False
+        self.locked = False
+        """Whether this manager waits for the unlock key, and does nothing else."""
         self.fatal = asyncio.Event()
         """Set when the process should end: its consensus failed, and a restart may mend it."""
         self._mtu_bytes = 0
@@ -100,12 +91,21 @@ class SwarmNode:
             self.agent = self._new_agent()
             await self._abandon()
             return
-        credentials = self._certificates.load()
+        try:
+            credentials = self._certificates.load()
+        except Locked as error:
+            self.locked = True
+            log.warning(error.message)
+            return
         if credentials is None:
             raise FailedPrecondition(
                 f"{self.settings.state_directory} names a swarm, but its certificate is missing: "
                 "restore the directory, or remove it and join again"
             )
+        await self._go_on(credentials)
+
+    async def _go_on(self, credentials: Credentials) -> None:
+        assert self.membership is not None, "a node goes on in the swarm that it is in"
         manager = credentials.identity.role is NodeRole.MANAGER
         if manager is not self.membership.manager:
             self._become(manager=manager)
@@ -118,6 +118,22 @@ class SwarmNode:
         await self._serve(credentials)
         if self.manager is not None and self._follower is not None:
             self._follower.keep_joined(self.manager)
+
+    async def unlock(self, key: str) -> None:
+        """Open a locked manager's keys and go on; `key` is what the user typed."""
+        async with self._lock:
+            if not self.locked:
+                raise FailedPrecondition(lock.NOT_LOCKED)
+            credentials = self._certificates.load(parse_unlock_key(key))
+            assert credentials is not None, "a locked manager has its file"
+            self.locked = False
+            try:
+                await self._go_on(credentials)
+            except BaseException as error:
+                # Half of it may run by now. The process ends, as it does where a start fails.
+                self.problem = f"the unlocked manager could not start: {error}"
+                self.fatal.set()
+                raise
 
     async def stop(self) -> None:
         """Stop serving; containers go on running."""
@@ -218,6 +234,8 @@ class SwarmNode:
         await self.manager.start()
         keeper.issue_alone = self.manager.issue_alone
         self._supervisor.start(self._watch_consensus(self.manager), "consensus")
+        work = lock.follow(self.manager, self._certificates, keeper)
+        self._locking = self._supervisor.start(work, "lock")
         assert self._follower is not None, "it is made before the manager"
         self._follower.watch(self.manager)
 
@@ -229,6 +247,10 @@ class SwarmNode:
     async def begin_manager(self) -> None:
         """Start the manager that this node's certificate asks for."""
         assert self._keeper is not None, "a node of a swarm has a certificate"
+        _, sealed_with = await learn(self.manager_addresses(), self._keeper.current())
+        if lock.is_news(sealed_with, self._certificates.lock):
+            self._certificates.relock(sealed_with)
+            self._keeper.demand()  # the key that it has was a worker's, in the clear
         try:
             await self._start_manager(self._keeper, None)
         except BaseException:
@@ -243,6 +265,8 @@ class SwarmNode:
         await self._wipe_manager()
 
     async def _stop_manager(self, transfer: bool = True) -> None:
+        if self._locking is not None:
+            self._locking.cancel()
         manager, self.manager = self.manager, None
         if manager is not None:
             await manager.stop(transfer)
@@ -255,32 +279,18 @@ class SwarmNode:
 
     def describe(self) -> NodeDescription:
         """What the node says of itself."""
-        described = machine.describe(
+        return machine.describe(
             self.settings.hostname,
             self.runtime_name,
             self.settings.engine_labels,
             self._mtu_bytes,
-        )
-        if self._keeper is None:
-            return described
-        shown = self._keeper.current()
-        root = x509.issuing_root(shown.certificate_pem, shown.root_pem)
-        return replace(
-            described,
-            certificate_root=digest_of(root) if root else "",
-            trusted_roots=tuple(digest_of(each) for each in x509.split(shown.root_pem)),
+            self._keeper.current() if self._keeper is not None else None,
         )
 
     @property
     def certificate_problem(self) -> str:
         """Why the node's certificate is not valid or was not renewed; empty where all is well."""
-        if self._keeper is None:
-            return ""
-        try:
-            self._keeper.current().check_time(time.time())
-        except SwarmError as error:
-            return error.message
-        return self._keeper.problem
+        return self._keeper.trouble() if self._keeper is not None else ""
 
     def manager_addresses(self) -> list[str]:
         """The managers that this node knows, its own included where it is one."""
@@ -345,6 +355,7 @@ class SwarmNode:
                     interface=machine.interface_of(request.advertise_address),
                 ),
                 credentials,
+                lock.lock_of(cluster),
                 (cluster, node),
             )
             return local_pb2.InitResponse(
@@ -357,10 +368,15 @@ class SwarmNode:
         self,
         membership: SwarmMembership,
         credentials: Credentials,
+        sealed_with: Lock,
         first: tuple[Cluster, Node] | None = None,
+        ring: KeyRing = NO_KEYS,
     ) -> None:
-        """Become part of a swarm; a failure leaves the node outside, as it was."""
-        self._certificates.store(credentials)
+        """Become part of a swarm; a failure leaves the node outside, as it was.
+
+        `ring` has the data keys of a state that is on disk already.
+        """
+        self._certificates.create(credentials, sealed_with, ring)
         reach("join.credentials-stored")
         # Who joins goes on after a crash, since the managers know him. Who founds a swarm does not:
         # its first records would be lost, and nobody knows of it.
@@ -377,6 +393,8 @@ class SwarmNode:
             self._become(passing=False)
 
     async def _abandon(self) -> None:
+        if self.locked:
+            self.agent = self._new_agent()  # for what it has left here when it last worked
         agent, self.agent = self.agent, None
         if agent is not None:
             await agent.stop()
@@ -388,6 +406,7 @@ class SwarmNode:
             await self._pool.close()
             self._pool = None
         self._keeper = None
+        self.locked = False
         self._certificates.remove()
         reach("leave.disarmed")
         for name in ("manager", "worker", "overlay"):
@@ -418,16 +437,17 @@ class SwarmNode:
             )
             reach("join.certified")
             identity = credentials.identity
+            vxlan_port, sealed_with = await learn(addresses, credentials)
             membership = SwarmMembership(
                 node_id=identity.node_id,
                 cluster_id=identity.cluster_id,
                 address=address,
                 manager=identity.role == NodeRole.MANAGER,
-                vxlan_port=await data_path_port(addresses, credentials),
+                vxlan_port=vxlan_port,
                 managers=tuple(addresses),
                 interface=machine.interface_of(request.advertise_address),
             )
-            await self._enter(membership, credentials)
+            await self._enter(membership, credentials, sealed_with)
             if membership.manager:
                 try:
                     assert self.manager is not None, "it was started with the rest"
@@ -445,20 +465,15 @@ class SwarmNode:
         async with self._lock:
             if self.membership is None:
                 raise FailedPrecondition("This node is not part of a swarm")
-            if self.membership.manager and not force:
-                raise FailedPrecondition(
-                    "You are attempting to leave the swarm on a node that is participating as a "
-                    "manager. Removing the last manager erases all current state of the swarm. "
-                    "Use `--force` to ignore this message."
-                )
+            manager, locked = self.membership.manager, self.locked
+            check_leave(manager=manager, locked=locked, force=force)
             await self._say_goodbye()
-            self.membership = replace(self.membership, passing=True)
-            self._file.save(self.membership)
+            self._become(passing=True)
             reach("leave.said-goodbye")
             await self._abandon()
 
     async def _say_goodbye(self) -> None:
-        if self.removed:
+        if self.removed or self.locked:
             return
         if self.manager is not None:
             others = [a for a in self.manager_addresses() if a != self._own_address()]
@@ -469,12 +484,8 @@ class SwarmNode:
             others = self.manager_addresses()
         if self.agent is not None:
             await self.agent.stop(goodbye=True)
-        try:
-            assert self._pool is not None, "a node of a swarm has a pool"
-            request = control_pb2.RemoveSelfRequest()
-            await at_leader(self._pool, others, "Leave", request, LEAVE_SECONDS)
-        except Unavailable as error:
-            log.warning("left without a word, since no manager answers: %s", error)
+        assert self._pool is not None, "a node of a swarm has a pool"
+        await say_goodbye(self._pool, others)
 
     def _own_address(self) -> str:
         return self.membership.address if self.membership else ""

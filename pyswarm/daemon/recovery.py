@@ -13,7 +13,9 @@ from typing import Any
 
 from certs import x509
 from certs.authority import issuer_of
-from certs.seal import Cryptor
+from certs.disk import cryptor_of, new_ring
+from certs.seal import RingCryptor
+from certs.unlock import Lock
 from manager.driver import Manager, new_id
 from manager.raft.membership import Member
 from manager.raft.settings import RaftSettings
@@ -24,9 +26,10 @@ from manager.state.snapshot import decode_snapshot, encode_snapshot
 from manager.state.tables import View
 from pyswarm.api.v1 import control_pb2, recovery_pb2, recovery_pb2_grpc
 from pyswarm.daemon import machine
+from pyswarm.daemon.lock import lock_of
 from pyswarm.daemon.membership import SwarmMembership
 from pyswarm.daemon.node import ALREADY, SwarmNode
-from pyswarm.daemon.server import NOT_IN_SWARM, NOT_MANAGER
+from pyswarm.daemon.server import why_no_manager
 from pyswarm.errors import (
     DataLoss,
     DeadlineExceeded,
@@ -58,30 +61,33 @@ class RecoverableNode(SwarmNode):
     async def adopt(
         self,
         advertise_address: str,
-        prepare: Callable[[str, Cryptor], tuple[SwarmMembership, Credentials]],
+        prepare: Callable[[str, RingCryptor], tuple[SwarmMembership, Credentials, Lock]],
     ) -> None:
         """Become the manager of a swarm whose state `prepare` writes, in a thread; it is given the
         own address and what seals the files. A failure leaves the node outside."""
         async with self._lock:
             self._require_outside()
             address = await self._advertised(advertise_address)
-            cryptor = self._certificates.cryptor()
+            ring = new_ring()
             try:
-                membership, credentials = await asyncio.to_thread(prepare, address, cryptor)
+                membership, credentials, lock = await asyncio.to_thread(
+                    prepare, address, cryptor_of(ring)
+                )
             except BaseException:
                 await self._abandon()
                 raise
-            await self._enter(membership, credentials)
+            await self._enter(membership, credentials, lock, ring=ring)
 
     async def rewrite(
         self,
         advertise_address: str,
-        change: Callable[[SwarmMembership, Cryptor], SwarmMembership],
+        change: Callable[[SwarmMembership, RingCryptor], SwarmMembership],
     ) -> None:
         """Stop serving, let `change` write to the node's files, in a thread, and serve again;
         after a failure too, since then the files are as they were."""
         async with self._lock:
-            before, credentials = self.membership, self._certificates.load()
+            before = self.membership
+            credentials = self._certificates.load(self._certificates.lock.key)
             assert before is not None, "only a node in a swarm has files to change"
             assert credentials is not None, "a node in a swarm has credentials"
             wanted = before
@@ -119,7 +125,7 @@ class RecoveryServer(recovery_pb2_grpc.RecoveryServicer):
 
     def _manager(self) -> Manager:
         if self._node.manager is None:
-            raise FailedPrecondition(NOT_MANAGER if self._node.membership else NOT_IN_SWARM)
+            raise FailedPrecondition(why_no_manager(self._node))
         return self._node.manager
 
     def _raft_directory(self) -> Path:
@@ -168,7 +174,9 @@ class RecoveryServer(recovery_pb2_grpc.RecoveryServicer):
         recovery = alone.Recovery(now=now, epoch=secrets.randbits(63))
         availability = Availability[first.availability.upper() or "ACTIVE"]
 
-        def prepare(address: str, cryptor: Cryptor) -> tuple[SwarmMembership, Credentials]:
+        def prepare(
+            address: str, cryptor: RingCryptor
+        ) -> tuple[SwarmMembership, Credentials, Lock]:
             credentials, serial = _manager_credentials(cluster, node_id, now)
             member = Member(raft_id_of(node_id), node_id, address)
             fresh = Node(
@@ -192,7 +200,7 @@ class RecoveryServer(recovery_pb2_grpc.RecoveryServicer):
                 vxlan_port=cluster.vxlan_port,
                 managers=(address,),
             )
-            return membership, credentials
+            return membership, credentials, lock_of(cluster)
 
         await self._node.adopt(first.advertise_address, prepare)
         address = await self._leads()
@@ -228,7 +236,7 @@ class RecoveryServer(recovery_pb2_grpc.RecoveryServicer):
         recovery = alone.Recovery(now=time.time(), epoch=secrets.randbits(63))
         raft_id = manager.raft.raft_id
 
-        def change(membership: SwarmMembership, cryptor: Cryptor) -> SwarmMembership:
+        def change(membership: SwarmMembership, cryptor: RingCryptor) -> SwarmMembership:
             member = Member(raft_id, membership.node_id, membership.address)
             disk.rewrite(
                 self._raft_directory(),

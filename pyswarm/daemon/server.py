@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from certs.keyfile import LOCKED
 from pyswarm import __version__
 from pyswarm.api.v1 import control_pb2, local_pb2, local_pb2_grpc
 from pyswarm.daemon import machine
@@ -25,6 +26,13 @@ NOT_MANAGER = (
 )
 
 Context = grpc.aio.ServicerContext
+
+
+def why_no_manager(node: SwarmNode) -> str:
+    """The sentence for calls that only a manager answers, where the node is none."""
+    if node.locked:
+        return LOCKED
+    return NOT_MANAGER if node.membership else NOT_IN_SWARM
 
 
 class LocalServer(local_pb2_grpc.LocalServicer):
@@ -46,6 +54,11 @@ class LocalServer(local_pb2_grpc.LocalServicer):
         await self._node.leave(request.force)
         return control_pb2.Empty()
 
+    async def Unlock(self, request: local_pb2.UnlockRequest, context: Any) -> control_pb2.Empty:
+        """Open a locked manager's keys."""
+        await self._node.unlock(request.key)
+        return control_pb2.Empty()
+
     async def Info(self, request: control_pb2.Empty, context: Any) -> local_pb2.InfoResponse:
         """What this machine is and does."""
         node = self._node
@@ -53,7 +66,7 @@ class LocalServer(local_pb2_grpc.LocalServicer):
         info = local_pb2.InfoResponse(
             version=__version__,
             hostname=node.settings.hostname,
-            state="active" if node.membership else "inactive",
+            state="locked" if node.locked else "active" if node.membership else "inactive",
             error=node.problem or node.certificate_problem or (status.problem if status else ""),
             runtime=node.runtime_name,
             cpus=os.cpu_count() or 1,
@@ -104,7 +117,7 @@ class ControlHere(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
             return None
         if self._node.manager is not None:
             return self._node.manager.control.service(handler_call_details)
-        text = NOT_MANAGER if self._node.membership else NOT_IN_SWARM
+        text = why_no_manager(self._node)
 
         async def refuse(request: Any, context: Any) -> Any:
             raise FailedPrecondition(text)

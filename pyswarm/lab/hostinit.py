@@ -50,7 +50,7 @@ class Program:
 class Init:
     """The loop of PID 1."""
 
-    state: Path  # the host's directory: log/, programs.json, hold-NAME
+    state: Path  # the host's directory: log/, programs.json, hold-NAME, environment-NAME.json
     programs: list[Program]
     environment: dict[str, str] = field(default_factory=dict)
     born: float = field(default_factory=time.monotonic)
@@ -85,7 +85,7 @@ class Init:
         program.pid = os.posix_spawnp(
             program.argv[0],
             program.argv,
-            self.environment,
+            self._environment(program),
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, log, flags, 0o600),
@@ -96,6 +96,15 @@ class Init:
         )
         program.started = time.monotonic()
         self._publish()
+
+    def _environment(self, program: Program) -> dict[str, str]:
+        """Variables of the program alone are read at each start."""
+        try:
+            text = (self.state / f"environment-{program.name}.json").read_text()
+        except FileNotFoundError:
+            return self.environment
+        own: dict[str, str] = json.loads(text)
+        return self.environment | own
 
     def _publish(self) -> None:
         """Write which process, by its id inside the host, runs each program; 0 for none."""
@@ -176,7 +185,7 @@ def _mount_cgroups(hierarchies: list[cgroups.Hierarchy]) -> None:
 
 
 def _mount_files(spec: dict[str, str]) -> None:
-    """A private /run, /proc, /sys and name service files over the machine's own root."""
+    """A private /run, /proc, /sys, /dev/shm and name service files over the machine's own root."""
     hierarchies = cgroups.hierarchies()
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
@@ -184,6 +193,8 @@ def _mount_files(spec: dict[str, str]) -> None:
     syscalls.mount("sysfs", "/sys", "sysfs", flags | syscalls.MS_NOEXEC)
     _mount_cgroups(hierarchies)
     syscalls.mount("tmpfs", "/run", "tmpfs", flags, "mode=755")
+    if os.path.isdir("/dev/shm"):
+        syscalls.mount("tmpfs", "/dev/shm", "tmpfs", flags, "mode=1777")
     for name in ("hosts", "resolv.conf", "hostname"):
         target = Path("/etc", name)
         if target.is_symlink():  # resolv.conf mostly points into /run, which is empty now

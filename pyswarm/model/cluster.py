@@ -34,6 +34,8 @@ class ClusterSpec:
     heartbeat_misses: int = 3
     certificate_life_seconds: float = 90 * 24 * 3600.0
     snapshot_interval_entries: int = 10_000
+    autolock: bool = False
+    """Managers' keys are sealed with the unlock key, and a restarted manager asks for it."""
     external_cas: tuple[ExternalCA, ...] = ()
 
 
@@ -79,3 +81,5 @@ class Cluster:
     address_pools: tuple[str, ...] = DEFAULT_POOLS
     subnet_bits: int = DEFAULT_SUBNET_BITS
     vxlan_port: int = 4789
+    unlock_key: bytes = field(default=b"", repr=False)
+    """32 bytes that seal the managers' keys on disk; empty without autolock."""

@@ -16,6 +16,7 @@ from manager.raft.driver import RaftNode
 from manager.raft.membership import AddMember, Member, Membership
 from manager.raft.settings import RaftSettings
 from manager.raft.transport import PeerTransport
+from manager.raft.wal import Cryptor
 
 NODE_KEY = "node-id"
 CHANNEL_OPTIONS = [
@@ -43,6 +44,10 @@ class TestCryptor:
     def decrypt(self, data: bytes, aad: bytes) -> bytes:
         """Open."""
         return self._aead.decrypt(data[:12], data[12:], aad)
+
+    def key_of(self, data: bytes) -> int:
+        """It has one key."""
+        return 1
 
 
 class ListMachine:
@@ -90,6 +95,7 @@ class Manager:
         )
         self._transport.add_to(self._server)
         self._settings = settings
+        self.cryptor: Cryptor = TestCryptor()
         self.node: RaftNode
 
     @property
@@ -107,7 +113,7 @@ class Manager:
         self.node = RaftNode(
             self.raft_id,
             self.directory,
-            TestCryptor(),
+            self.cryptor,
             self._transport,
             self.machine,
             self._settings,

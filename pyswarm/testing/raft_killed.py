@@ -71,6 +71,7 @@ async def _live(directory: Path, writes: int, tell: Callable[[str, Any], None]) 
     for number in range(first, first + writes):
         await node.propose(str(number).encode(), 30)
         tell("acked", number)
+    await node.reseal()
     await node.stop()
 
 

@@ -135,38 +135,64 @@ class Readers:
         written = self._layout.get(kind.__name__)
         if written is None:
             raise DataLoss(f"no layout of {kind.__name__} was written")
-        names: dict[str, Any] = {"make": kind, "share": sys.intern, "mapping": self._mapping}
-        cells = []
+        names: dict[str, Any] = {"share": sys.intern, "mapping": self._mapping}
+        cells = {}
         for name, hint in _hints(kind).items():
-            if name not in written:
-                continue
-            shape, inner = _parts(hint)
-            value = f"r[{written.index(name)}]"
-            if (kind, name) in self._instead:
-                names[f"r_{name}"] = self._instead[kind, name]
-                value = f"r_{name}({value})"
-            elif dataclasses.is_dataclass(inner):
-                names[f"r_{name}"] = self.of(typing.cast("type", inner))
-                if shape == "many":
-                    value = f"{value} and tuple([r_{name}(v) for v in {value}])"
-                else:
-                    value = f"None if {value} is None else r_{name}({value})"
-            elif shape == "map":
-                value = f"mapping({value})"
-            elif isinstance(inner, type) and issubclass(inner, IntEnum):
-                names[f"e_{name}"] = {int(member): member for member in inner}
-                many = f"tuple([e_{name}[v] for v in {value}])"
-                value = many if shape == "many" else f"e_{name}[{value}]"
-            elif shape == "one" and name in REPEATED:
-                value = f"share({value})"
-            cells.append(f"{name}={value}")
-        return _compiled(f"lambda r: make({', '.join(cells)})", names)
+            if name in written:
+                value = f"r[{written.index(name)}]"
+                cells[name] = self._cell(kind, name, hint, value, names)
+            else:
+                cells[name] = _default(kind, name, names)
+        return _maker(kind, cells, names)
+
+    def _cell(self, kind: type, name: str, hint: Any, value: str, names: dict[str, Any]) -> str:
+        shape, inner = _parts(hint)
+        if (kind, name) in self._instead:
+            names[f"r_{name}"] = self._instead[kind, name]
+            return f"r_{name}({value})"
+        if dataclasses.is_dataclass(inner):
+            names[f"r_{name}"] = self.of(typing.cast("type", inner))
+            if shape == "many":
+                return f"{value} and tuple([r_{name}(v) for v in {value}])"
+            return f"None if {value} is None else r_{name}({value})"
+        if shape == "map":
+            return f"mapping({value})"
+        if isinstance(inner, type) and issubclass(inner, IntEnum):
+            names[f"e_{name}"] = {int(member): member for member in inner}
+            many = f"tuple([e_{name}[v] for v in {value}])"
+            return many if shape == "many" else f"e_{name}[{value}]"
+        return f"share({value})" if shape == "one" and name in REPEATED else value
 
     def _mapping(self, pairs: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
         found = self._maps.get(pairs)
         if found is None:
             found = self._maps[pairs] = dict(pairs)
         return found
+
+
+def _default(kind: type, name: str, names: dict[str, Any]) -> str:
+    [found] = [f for f in dataclasses.fields(kind) if f.name == name]
+    if found.default_factory is not dataclasses.MISSING:
+        names[f"d_{name}"] = found.default_factory
+        return f"d_{name}()"
+    names[f"d_{name}"] = found.default
+    return f"d_{name}"
+
+
+def _maker(kind: type, cells: Mapping[str, str], names: dict[str, Any]) -> Callable[[Row], Any]:
+    """row -> a record with these values.
+
+    The constructor of a frozen record sets each field by a call, which is most of the time that
+    reading takes. So it is filled as an object of a class with the same slots that is not frozen,
+    and becomes the record at the end.
+    """
+    draft = type(f"{kind.__name__}Draft", (), {"__slots__": kind.__slots__})  # type: ignore[attr-defined]
+    lines = [f"    o.{name} = {value}" for name, value in cells.items()]
+    source = "\n".join(["def read(r):", "    o = draft()", *lines, "    o.__class__ = kind"])
+    scope = {"__builtins__": _BUILTINS, "draft": draft, "kind": kind, **names}
+    exec(f"{source}\n    return o", scope)
+    made: Callable[[Row], Any] = scope["read"]
+    return made
 
 
 def _compiled(source: str, names: dict[str, Any]) -> Callable[[Any], Any]:

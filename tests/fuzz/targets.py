@@ -20,10 +20,12 @@ from google.protobuf.message import DecodeError
 
 import pyswarm  # noqa: F401  it goes before grpc
 from agent.disk import WorkerState
-from certs import x509
+from certs import keyfile, x509
 from certs.disk import CertificateDirectory
+from certs.keyring import KeyRing
 from certs.seal import Cryptor
 from certs.tokens import new_token, parse_token
+from certs.unlock import Lock, WrongUnlockKey, parse_unlock_key
 from manager.raft import codec, messages, snapshots, wal
 from manager.raft.core import Write
 from manager.raft.membership import (
@@ -223,9 +225,9 @@ def read_node_pem(folder: Path) -> object:
     return CertificateDirectory(folder).load()
 
 
-def read_data_key(folder: Path) -> object:
-    (folder / "it").rename(folder / "data.key")
-    return CertificateDirectory(folder).cryptor()
+def read_sealed_pem(folder: Path) -> object:
+    (folder / "it").rename(folder / "node.pem")
+    return CertificateDirectory(folder).load(UNLOCK_KEY)
 
 
 def read_swarm_json(folder: Path) -> object:
@@ -271,6 +273,11 @@ CERTIFICATE = x509.issue(
     now=1e9,
     life_seconds=1e6,
 )
+UNLOCK_KEY = b"u" * 32
+OPENED = keyfile.KeyFile(
+    key_pem=KEY, certificate_pem=CERTIFICATE, root_pem=ROOT, ring=KeyRing({1: b"k" * 32})
+)
+SEALED = replace(OPENED, lock=Lock(UNLOCK_KEY, 3))
 
 
 def _der(pem: bytes) -> bytes:
@@ -424,7 +431,20 @@ TARGETS = (
         (KEY + CERTIFICATE + ROOT,),
         (b"-----BEGIN ", b"-----"),
     ),
-    Target("data.key", in_folder(read_data_key), (DataLoss,), (b"ab" * 32 + b"\n",)),
+    Target(
+        "node.pem-sealed",
+        in_folder(read_sealed_pem),
+        (DataLoss, FailedPrecondition, WrongUnlockKey),
+        (keyfile.encode(SEALED, bytes(16)), keyfile.encode(OPENED, bytes(16))),
+        (
+            b"-----BEGIN ",
+            b"-----",
+            b"PYSWARM DATA KEYS",
+            b"PYSWARM SEALED KEYS",
+            b"1 " + b"ab" * 32,
+        ),
+    ),
+    Target("unlock-key", text(parse_unlock_key), (WrongUnlockKey,), (b"SWMKEY-1-" + b"A" * 43,)),
     Target(
         "swarm.json",
         in_folder(read_swarm_json),

@@ -483,9 +483,11 @@ class UpdateClusterRequest(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     ROTATE_WORKER_TOKEN_FIELD_NUMBER: _builtins.int
     ROTATE_MANAGER_TOKEN_FIELD_NUMBER: _builtins.int
+    ROTATE_UNLOCK_KEY_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     rotate_worker_token: _builtins.bool
     rotate_manager_token: _builtins.bool
+    rotate_unlock_key: _builtins.bool
     @_builtins.property
     def spec(self) -> _objects_pb2.ClusterSpec: ...
     def __init__(
@@ -495,14 +497,39 @@ class UpdateClusterRequest(_message.Message):
         spec: _objects_pb2.ClusterSpec | None = ...,
         rotate_worker_token: _builtins.bool = ...,
         rotate_manager_token: _builtins.bool = ...,
+        rotate_unlock_key: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rotate_manager_token", b"rotate_manager_token", "rotate_worker_token", b"rotate_worker_token", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rotate_manager_token", b"rotate_manager_token", "rotate_unlock_key", b"rotate_unlock_key", "rotate_worker_token", b"rotate_worker_token", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateClusterRequest: _TypeAlias = UpdateClusterRequest  # noqa: Y015
+
+@_typing.final
+class UnlockKey(_message.Message):
+    """`key` is SWMKEY-1-..., empty without autolock; `version` that of the cluster record that has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlockKey: _TypeAlias = UnlockKey  # noqa: Y015
 
 @_typing.final
 class RotateRootRequest(_message.Message):

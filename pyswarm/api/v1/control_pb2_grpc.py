@@ -180,6 +180,11 @@ class ControlStub:
                 request_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.SerializeToString,
                 response_deserializer=pyswarm_dot_api_dot_v1_dot_control__pb2.JoinTokens.FromString,
                 _registered_method=True)
+        self.GetUnlockKey = channel.unary_unary(
+                '/pyswarm.api.v1.Control/GetUnlockKey',
+                request_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.SerializeToString,
+                response_deserializer=pyswarm_dot_api_dot_v1_dot_control__pb2.UnlockKey.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/pyswarm.api.v1.Control/Watch',
                 request_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.WatchRequest.SerializeToString,
@@ -371,6 +376,12 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUnlockKey(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -530,6 +541,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.GetJoinTokens,
                     request_deserializer=pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.FromString,
                     response_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.JoinTokens.SerializeToString,
+            ),
+            'GetUnlockKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUnlockKey,
+                    request_deserializer=pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.FromString,
+                    response_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.UnlockKey.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -1325,6 +1341,33 @@ class Control:
             '/pyswarm.api.v1.Control/GetJoinTokens',
             pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.SerializeToString,
             pyswarm_dot_api_dot_v1_dot_control__pb2.JoinTokens.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUnlockKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pyswarm.api.v1.Control/GetUnlockKey',
+            pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.SerializeToString,
+            pyswarm_dot_api_dot_v1_dot_control__pb2.UnlockKey.FromString,
             options,
             channel_credentials,
             insecure,

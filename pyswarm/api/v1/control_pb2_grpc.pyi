@@ -65,6 +65,7 @@ class ControlStub:
     RotateRoot: _grpc.UnaryUnaryMultiCallable[_control_pb2.RotateRootRequest, _objects_pb2.Cluster]
     """Begins the rotation; it has ended when `root_ca.rotation` has gone from the cluster."""
     GetJoinTokens: _grpc.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.JoinTokens]
+    GetUnlockKey: _grpc.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.UnlockKey]
     Watch: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchEvent]
     Logs: _grpc.UnaryStreamMultiCallable[_control_pb2.LogsRequest, _control_pb2.LogChunk]
 
@@ -102,6 +103,7 @@ class ControlAsyncStub(ControlStub):
     RotateRoot: _aio.UnaryUnaryMultiCallable[_control_pb2.RotateRootRequest, _objects_pb2.Cluster]  # type: ignore[assignment]
     """Begins the rotation; it has ended when `root_ca.rotation` has gone from the cluster."""
     GetJoinTokens: _aio.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.JoinTokens]  # type: ignore[assignment]
+    GetUnlockKey: _aio.UnaryUnaryMultiCallable[_control_pb2.Empty, _control_pb2.UnlockKey]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchEvent]  # type: ignore[assignment]
     Logs: _aio.UnaryStreamMultiCallable[_control_pb2.LogsRequest, _control_pb2.LogChunk]  # type: ignore[assignment]
 
@@ -310,6 +312,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.Empty,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.JoinTokens, _abc.Awaitable[_control_pb2.JoinTokens]]: ...
+
+    @_abc_1.abstractmethod
+    def GetUnlockKey(
+        self,
+        request: _control_pb2.Empty,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.UnlockKey, _abc.Awaitable[_control_pb2.UnlockKey]]: ...
 
     @_abc_1.abstractmethod
     def Watch(

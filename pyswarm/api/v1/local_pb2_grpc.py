@@ -50,6 +50,11 @@ class LocalStub:
                 request_serializer=pyswarm_dot_api_dot_v1_dot_local__pb2.LeaveRequest.SerializeToString,
                 response_deserializer=pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.FromString,
                 _registered_method=True)
+        self.Unlock = channel.unary_unary(
+                '/pyswarm.api.v1.Local/Unlock',
+                request_serializer=pyswarm_dot_api_dot_v1_dot_local__pb2.UnlockRequest.SerializeToString,
+                response_deserializer=pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.FromString,
+                _registered_method=True)
         self.Info = channel.unary_unary(
                 '/pyswarm.api.v1.Local/Info',
                 request_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.SerializeToString,
@@ -78,6 +83,13 @@ class LocalServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Unlock(self, request, context):
+        """Opens a locked manager's keys; the node goes on as after any other restart.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Info(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -100,6 +112,11 @@ def add_LocalServicer_to_server(servicer, server):
             'Leave': grpc.unary_unary_rpc_method_handler(
                     servicer.Leave,
                     request_deserializer=pyswarm_dot_api_dot_v1_dot_local__pb2.LeaveRequest.FromString,
+                    response_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.SerializeToString,
+            ),
+            'Unlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unlock,
+                    request_deserializer=pyswarm_dot_api_dot_v1_dot_local__pb2.UnlockRequest.FromString,
                     response_serializer=pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.SerializeToString,
             ),
             'Info': grpc.unary_unary_rpc_method_handler(
@@ -188,6 +205,33 @@ class Local:
             target,
             '/pyswarm.api.v1.Local/Leave',
             pyswarm_dot_api_dot_v1_dot_local__pb2.LeaveRequest.SerializeToString,
+            pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pyswarm.api.v1.Local/Unlock',
+            pyswarm_dot_api_dot_v1_dot_local__pb2.UnlockRequest.SerializeToString,
             pyswarm_dot_api_dot_v1_dot_control__pb2.Empty.FromString,
             options,
             channel_credentials,

@@ -35,6 +35,8 @@ class LocalStub:
     Init: _grpc.UnaryUnaryMultiCallable[_local_pb2.InitRequest, _local_pb2.InitResponse]
     Join: _grpc.UnaryUnaryMultiCallable[_local_pb2.JoinRequest, _local_pb2.JoinResponse]
     Leave: _grpc.UnaryUnaryMultiCallable[_local_pb2.LeaveRequest, _control_pb2.Empty]
+    Unlock: _grpc.UnaryUnaryMultiCallable[_local_pb2.UnlockRequest, _control_pb2.Empty]
+    """Opens a locked manager's keys; the node goes on as after any other restart."""
     Info: _grpc.UnaryUnaryMultiCallable[_control_pb2.Empty, _local_pb2.InfoResponse]
 
 @_typing.type_check_only
@@ -43,6 +45,8 @@ class LocalAsyncStub(LocalStub):
     Init: _aio.UnaryUnaryMultiCallable[_local_pb2.InitRequest, _local_pb2.InitResponse]  # type: ignore[assignment]
     Join: _aio.UnaryUnaryMultiCallable[_local_pb2.JoinRequest, _local_pb2.JoinResponse]  # type: ignore[assignment]
     Leave: _aio.UnaryUnaryMultiCallable[_local_pb2.LeaveRequest, _control_pb2.Empty]  # type: ignore[assignment]
+    Unlock: _aio.UnaryUnaryMultiCallable[_local_pb2.UnlockRequest, _control_pb2.Empty]  # type: ignore[assignment]
+    """Opens a locked manager's keys; the node goes on as after any other restart."""
     Info: _aio.UnaryUnaryMultiCallable[_control_pb2.Empty, _local_pb2.InfoResponse]  # type: ignore[assignment]
 
 class LocalServicer(metaclass=_abc_1.ABCMeta):
@@ -66,6 +70,14 @@ class LocalServicer(metaclass=_abc_1.ABCMeta):
         request: _local_pb2.LeaveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.Empty, _abc.Awaitable[_control_pb2.Empty]]: ...
+
+    @_abc_1.abstractmethod
+    def Unlock(
+        self,
+        request: _local_pb2.UnlockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.Empty, _abc.Awaitable[_control_pb2.Empty]]:
+        """Opens a locked manager's keys; the node goes on as after any other restart."""
 
     @_abc_1.abstractmethod
     def Info(

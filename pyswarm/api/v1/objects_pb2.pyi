@@ -1826,12 +1826,14 @@ class ClusterSpec(_message.Message):
     HEARTBEAT_MISSES_FIELD_NUMBER: _builtins.int
     CERTIFICATE_LIFE_SECONDS_FIELD_NUMBER: _builtins.int
     SNAPSHOT_INTERVAL_ENTRIES_FIELD_NUMBER: _builtins.int
+    AUTOLOCK_FIELD_NUMBER: _builtins.int
     EXTERNAL_CAS_FIELD_NUMBER: _builtins.int
     task_history_limit: _builtins.int
     heartbeat_period_seconds: _builtins.float
     heartbeat_misses: _builtins.int
     certificate_life_seconds: _builtins.float
     snapshot_interval_entries: _builtins.int
+    autolock: _builtins.bool
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1845,11 +1847,12 @@ class ClusterSpec(_message.Message):
         heartbeat_misses: _builtins.int = ...,
         certificate_life_seconds: _builtins.float = ...,
         snapshot_interval_entries: _builtins.int = ...,
+        autolock: _builtins.bool = ...,
         external_cas: _abc.Iterable[Global___ExternalCA] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["autolock", b"autolock", "certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1982,9 +1985,11 @@ class Cluster(_message.Message):
     ADDRESS_POOLS_FIELD_NUMBER: _builtins.int
     SUBNET_BITS_FIELD_NUMBER: _builtins.int
     VXLAN_PORT_FIELD_NUMBER: _builtins.int
+    UNLOCK_KEY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     subnet_bits: _builtins.int
     vxlan_port: _builtins.int
+    unlock_key: _builtins.bytes
     @_builtins.property
     def meta(self) -> Global___Meta: ...
     @_builtins.property
@@ -2006,10 +2011,11 @@ class Cluster(_message.Message):
         address_pools: _abc.Iterable[_builtins.str] | None = ...,
         subnet_bits: _builtins.int = ...,
         vxlan_port: _builtins.int = ...,
+        unlock_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "root_ca", b"root_ca", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_pools", b"address_pools", "id", b"id", "meta", b"meta", "removed_nodes", b"removed_nodes", "root_ca", b"root_ca", "spec", b"spec", "subnet_bits", b"subnet_bits", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_pools", b"address_pools", "id", b"id", "meta", b"meta", "removed_nodes", b"removed_nodes", "root_ca", b"root_ca", "spec", b"spec", "subnet_bits", b"subnet_bits", "unlock_key", b"unlock_key", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

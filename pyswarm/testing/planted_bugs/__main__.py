@@ -12,28 +12,23 @@ import argparse
 import dataclasses
 import importlib
 import json
-import pkgutil
 import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from pyswarm.testing import planted_bugs
 from pyswarm.testing.planted_bugs import BUDGET_SECONDS, Bug, Outcome, hunt
 
+CATALOGUES = ("raft", "plane")
+"""Modules beside this one that have `BUGS`."""
 STATE = Path("build/planted-bugs.json")
 ROOT = Path(__file__).parents[3]
-SOURCES = ("manager", "pyswarm/testing")
+SOURCES = ("manager", "agent", "pyswarm/testing")
 
 
 def catalogue() -> list[Bug]:
-    """The bugs of all modules beside this one that have some."""
-    names = sorted(found.name for found in pkgutil.iter_modules(planted_bugs.__path__))
-    modules = [
-        importlib.import_module(f"{planted_bugs.__name__}.{name}")
-        for name in names
-        if name != "__main__"
-    ]
+    """All bugs."""
+    modules = (importlib.import_module(f"pyswarm.testing.planted_bugs.{n}") for n in CATALOGUES)
     return [bug for module in modules for bug in module.BUGS]
 
 

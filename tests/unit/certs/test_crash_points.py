@@ -9,6 +9,7 @@ import pytest
 
 from certs import x509
 from certs.disk import CertificateDirectory
+from certs.unlock import Lock, WrongUnlockKey
 from pyswarm.crashpoints import POINTS
 from pyswarm.model import NodeRole
 from pyswarm.rpc import Credentials
@@ -75,7 +76,8 @@ def test_the_first_certificate_is_there_or_not(tmp_path: Path, certificates) -> 
         assert kept == certificates[0] or (kept is None and point != "identity.stored"), point
 
 
-def test_a_data_key_that_sealed_anything_is_never_lost(tmp_path: Path) -> None:
+def test_a_data_key_that_sealed_anything_is_never_lost(tmp_path: Path, certificates) -> None:
+    CertificateDirectory(tmp_path / "a").store(certificates[0])
     sealed = b""
 
     def work(directory: CertificateDirectory) -> None:
@@ -86,6 +88,32 @@ def test_a_data_key_that_sealed_anything_is_never_lost(tmp_path: Path) -> None:
         kept = opened(tmp_path / "b", wreck).cryptor()
         if point in ("identity.stored", "the end"):
             assert kept.decrypt(sealed) == b"a record"
+
+
+def test_one_unlock_key_opens_everything_wherever_a_rotation_is_cut_short(
+    tmp_path: Path, certificates
+) -> None:
+    old, new = Lock(b"o" * 32, 1), Lock(b"n" * 32, 2)
+    first = CertificateDirectory(tmp_path / "a")
+    first.create(certificates[0], old)
+    records = [first.cryptor().encrypt(b"before")]
+
+    def work(directory: CertificateDirectory) -> None:
+        directory.load(old.key)
+        cryptor = directory.cryptor()
+        directory.relock(new)
+        records.append(cryptor.encrypt(b"after"))
+
+    for point, wreck in wrecks_of(tmp_path / "a", work):
+        kept = opened(tmp_path / "b", wreck)
+        try:
+            assert kept.load(new.key) == certificates[0]
+        except WrongUnlockKey:
+            assert point not in ("identity.stored", "the end"), point
+            assert kept.load(old.key) == certificates[0]
+        assert kept.cryptor().decrypt(records[0]) == b"before"
+        if kept.rotating:
+            assert kept.cryptor().decrypt(records[1]) == b"after"
 
 
 def test_a_removal_may_be_repeated(tmp_path: Path, certificates) -> None:

@@ -2,11 +2,13 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from certs import x509
 from certs.disk import CertificateDirectory
+from certs.unlock import Lock, Locked, WrongUnlockKey
 from pyswarm.errors import DataLoss, FailedPrecondition
 from pyswarm.model.states import NodeRole
 from pyswarm.rpc import Credentials
@@ -46,19 +48,14 @@ def test_only_the_owner_reads_whatever_the_umask(directory):
     finally:
         os.umask(before)
     assert mode(directory.path) == 0o700
-    assert {path.name: mode(path) for path in directory.path.iterdir()} == {
-        "node.pem": 0o600,
-        "data.key": 0o600,
-    }
+    assert {path.name: mode(path) for path in directory.path.iterdir()} == {"node.pem": 0o600}
 
 
-@pytest.mark.parametrize("name", ["node.pem", "data.key"])
-def test_a_file_that_others_may_read_is_refused(directory, name):
+def test_a_file_that_others_may_read_is_refused(directory):
     directory.store(TRUST.node("n1"))
-    directory.cryptor()
-    (directory.path / name).chmod(0o640)
+    (directory.path / "node.pem").chmod(0o640)
     with pytest.raises(FailedPrecondition, match=r"mode 0640.*0600"):
-        directory.load() if name == "node.pem" else directory.cryptor()
+        directory.load()
 
 
 def test_a_symbolic_link_is_refused(directory, tmp_path):
@@ -104,12 +101,12 @@ def test_damage_is_named_with_the_way_out(directory):
             directory.load()
 
 
-def test_the_data_key_is_made_once(directory):
+def test_the_data_key_is_made_once_and_outlives_renewals(directory):
+    directory.store(TRUST.node("n1", NodeRole.MANAGER))
     sealed = directory.cryptor().encrypt(b"secret", b"")
-    assert directory.cryptor().decrypt(sealed, b"") == b"secret"
-    (directory.path / "data.key").write_text("short")
-    with pytest.raises(DataLoss, match=r"data\.key is damaged"):
-        directory.cryptor()
+    later = again(directory)
+    later.store(TRUST.node("n1", NodeRole.MANAGER))
+    assert again(directory).cryptor().decrypt(sealed, b"") == b"secret"
 
 
 def test_removal_leaves_no_key_behind(directory):
@@ -148,3 +145,100 @@ def test_a_chain_and_several_roots_are_loaded_as_they_were_stored(directory):
     loaded = directory.load()
     assert x509.split(loaded.certificate_pem) == [certificate, crossed]
     assert x509.split(loaded.root_pem) == [old.certificate_pem, new]
+
+
+# ---- autolock ----
+
+LOCK, NEXT = Lock(bytes([1]) * 32, 5), Lock(bytes([2]) * 32, 9)
+
+
+def again(directory):
+    """As after a restart of the process."""
+    return CertificateDirectory(directory.path)
+
+
+def unlocked(directory, lock):
+    later = again(directory)
+    assert later.load(lock.key) is not None
+    return later
+
+
+@pytest.fixture
+def manager(directory):
+    directory.create(TRUST.node("n1", NodeRole.MANAGER), LOCK)
+    directory.cryptor()
+    return directory
+
+
+def test_a_locked_manager_is_opened_by_the_unlock_key_alone(manager):
+    with pytest.raises(Locked):
+        again(manager).load()
+    with pytest.raises(WrongUnlockKey):
+        again(manager).load(NEXT.key)
+    later = unlocked(manager, LOCK)
+    assert later.lock == LOCK
+    assert b"PRIVATE" not in (manager.path / "node.pem").read_bytes()
+
+
+def test_a_renewed_certificate_is_sealed_as_the_old_one(manager):
+    manager.store(TRUST.node("n1", NodeRole.MANAGER))
+    with pytest.raises(Locked):
+        again(manager).load()
+
+
+def test_another_unlock_key_brings_another_data_key(manager):
+    cryptor = manager.cryptor()
+    old = cryptor.encrypt(b"old", b"")
+    manager.relock(NEXT)
+    new = cryptor.encrypt(b"new", b"")
+    assert [cryptor.key_of(old), cryptor.key_of(new)] == [1, 2]
+    later = unlocked(manager, NEXT)
+    assert later.rotating
+    assert [later.cryptor().decrypt(r, b"") for r in (old, new)] == [b"old", b"new"]
+    later.retire(frozenset([2]))
+    assert not later.rotating
+    assert later.cryptor().decrypt(new, b"") == b"new"
+    with pytest.raises(DataLoss, match="data key 1, which this node lacks"):
+        unlocked(manager, NEXT).cryptor().decrypt(old, b"")
+
+
+def test_the_lock_comes_off_without_a_new_data_key(manager):
+    sealed = manager.cryptor().encrypt(b"data", b"")
+    manager.relock(Lock(b"", 11))
+    later = again(manager)
+    assert later.load() is not None
+    assert later.lock == Lock(b"", 11)
+    assert not later.rotating
+    assert later.cryptor().decrypt(sealed, b"") == b"data"
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_a_crash_while_the_lock_changes_leaves_the_old_key_good(manager, monkeypatch, call):
+    old = manager.cryptor().encrypt(b"data", b"")
+
+    def crash(*arguments):
+        raise OSError("no power")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((os, "fsync") if call == "fsync" else (Path, "rename")), crash)
+        with pytest.raises(OSError, match="no power"):
+            manager.relock(NEXT)
+    # Neither does the process that lives on seal with a key that is not on disk.
+    assert manager.cryptor().key_of(manager.cryptor().encrypt(b"", b"")) == 1
+    assert unlocked(manager, LOCK).cryptor().decrypt(old, b"") == b"data"
+
+
+def test_a_manager_that_becomes_a_worker_opens_by_itself_and_keeps_no_data_key(manager):
+    sealed = manager.cryptor().encrypt(b"data", b"")
+    manager.store(TRUST.node("n1", NodeRole.WORKER))
+    later = again(manager)
+    assert later.load() is not None
+    later.store(TRUST.node("n1", NodeRole.MANAGER))
+    with pytest.raises(DataLoss):
+        later.cryptor().decrypt(sealed, b"")
+
+
+def test_a_join_begins_anew_whatever_an_earlier_one_left(manager):
+    fresh = again(manager)
+    fresh.create(TRUST.node("n2", NodeRole.MANAGER))
+    assert again(manager).load().identity.node_id == "n2"

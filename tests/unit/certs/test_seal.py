@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.seal import OVERHEAD_BYTES, Cryptor
+from certs.seal import OVERHEAD_BYTES, Cryptor, RingCryptor
 from pyswarm.errors import DataLoss
 
 KEY = bytes(range(32))
@@ -45,3 +45,32 @@ def test_no_nonce_comes_twice_also_from_several_threads():
     with ThreadPoolExecutor(4) as threads:
         records = list(threads.map(lambda _: cryptor.encrypt(b""), range(2000)))
     assert len({record[:28] for record in records}) == 2000
+
+
+def test_a_ring_seals_with_the_newest_key_and_opens_with_each():
+    ring = RingCryptor({1: KEY}, b"a" * 12)
+    old = ring.encrypt(b"old", b"x")
+    ring.use({1: KEY, 2: KEY[::-1]}, b"b" * 12)
+    new = ring.encrypt(b"new", b"x")
+    assert (ring.key_of(old), ring.key_of(new)) == (1, 2)
+    assert (ring.decrypt(old, b"x"), ring.decrypt(new, b"x")) == (b"old", b"new")
+    ring.use({2: KEY[::-1]}, b"c" * 12)
+    assert ring.decrypt(new, b"x") == b"new"
+    with pytest.raises(DataLoss, match="data key 1"):
+        ring.decrypt(old, b"x")
+
+
+def test_a_key_that_stays_goes_on_counting():
+    ring = RingCryptor({1: KEY}, b"a" * 12)
+    records = [ring.encrypt(b"")]
+    ring.use({1: KEY}, b"b" * 12)
+    records.append(ring.encrypt(b""))
+    assert len({record[:28] for record in records}) == 2
+
+
+def test_a_record_does_not_open_under_another_number():
+    ring = RingCryptor({1: KEY, 2: KEY}, b"a" * 12)
+    sealed = bytearray(ring.encrypt(b"data"))
+    sealed[3] = 1
+    with pytest.raises(DataLoss):
+        ring.decrypt(bytes(sealed))

@@ -20,7 +20,12 @@ from manager.raft.settings import RaftSettings
 from manager.server import ACCESS
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc, raft_pb2, raft_pb2_grpc
 from pyswarm.daemon.leader import at_leader
-from pyswarm.errors import FailedPrecondition, PermissionDenied, Unavailable
+from pyswarm.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    PermissionDenied,
+    Unavailable,
+)
 from pyswarm.model import (
     Availability,
     Cluster,
@@ -61,13 +66,15 @@ class Swarm:
         if name not in self.credentials:
             self.credentials[name] = TRUST.node(name, NodeRole.MANAGER, age_seconds=60)
         pool = self.pools[name] = ChannelPool(lambda: self.credentials[name])
+        certificates = CertificateDirectory(self._root / name / "certificates")
+        certificates.store(self.credentials[name])
         config = ManagerConfig(
             node_id=name,
             cluster_id=TRUST.cluster_id,
             raft_id=raft_id,
             address=f"127.0.0.1:{free_port_pair()}",
             directory=self._root / name / str(raft_id),
-            certificates=CertificateDirectory(self._root / name / "certificates"),
+            certificates=certificates,
             raft=SETTINGS,
         )
         cluster = Cluster(id=TRUST.cluster_id, root_ca=TRUST.root)
@@ -167,6 +174,41 @@ def test_managers_join_as_learners_and_get_their_votes(tmp_path: Path) -> None:
         assert (noted.raft_id, noted.address) == (77, second.config.address)
         await made.ask(second)  # an answer that was lost is asked for again
         assert len(made.leader.raft.membership.members) == 2
+
+    swarm(tmp_path, story)
+
+
+def test_every_manager_answers_reads_and_knows_what_was_acknowledged(tmp_path: Path) -> None:
+    async def story(made: Swarm) -> None:
+        await made.join("m2", 2)
+        await made.join("m3", 3)
+        stubs = [
+            control_pb2_grpc.ControlStub(made.pools[name].get(each.config.address))
+            for name, each in made.managers.items()
+        ]
+        for number in range(10):
+            request = control_pb2.CreatePayloadRequest()
+            request.spec.name, request.spec.data = f"c{number}", b"x"
+            with swarm_errors():
+                await stubs[number % 3].CreateConfig(request, timeout=SECONDS)
+                for stub in stubs:
+                    listed = await stub.ListConfigs(control_pb2.ListRequest(), timeout=SECONDS)
+                    assert len(listed.configs) == number + 1
+
+    swarm(tmp_path, story)
+
+
+def test_without_the_others_a_leader_answers_no_read(tmp_path: Path) -> None:
+    async def story(made: Swarm) -> None:
+        await made.join("m2", 2)
+        first = made.leader
+        await made.stop("m1" if first is not made.managers["m1"] else "m2")
+        assert first.is_leading(), "it has not noticed"
+        pool = made.pools[first.config.node_id]
+        stub = control_pb2_grpc.ControlStub(pool.get(first.config.address))
+        for read in (stub.ListNodes, stub.ListConfigs):
+            with pytest.raises(DeadlineExceeded), swarm_errors():
+                await read(control_pb2.ListRequest(), timeout=0.3)
 
     swarm(tmp_path, story)
 

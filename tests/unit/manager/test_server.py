@@ -45,6 +45,7 @@ Control.GetCluster            closed   served   served   refused  closed   refus
 Control.UpdateCluster         closed   refused  served   refused  closed   refused
 Control.RotateRoot            closed   refused  served   refused  closed   refused
 Control.GetJoinTokens         closed   refused  served   refused  closed   refused
+Control.GetUnlockKey          closed   refused  served   refused  closed   refused
 Control.ListNodes             closed   refused  served   refused  closed   refused
 Control.GetNode               closed   refused  served   refused  closed   refused
 Control.UpdateNode            closed   refused  served   refused  closed   refused
@@ -82,6 +83,7 @@ Local.Init                    closed   absent   absent   absent   closed   absen
 Local.Join                    closed   absent   absent   absent   closed   absent
 Local.Leave                   closed   absent   absent   absent   closed   absent
 Local.Info                    closed   absent   absent   absent   closed   absent
+Local.Unlock                  closed   absent   absent   absent   closed   absent
 """
 HEAD, *ROWS = (line.split() for line in TABLE.strip().splitlines())
 EXPECTED = {row[0]: dict(zip(HEAD, row[1:], strict=True)) for row in ROWS}
@@ -118,13 +120,15 @@ def callers():
 async def running_manager(tmp_path):
     own = TRUST.node("m1", NodeRole.MANAGER)
     address = f"127.0.0.1:{free_port_pair()}"
+    certificates = CertificateDirectory(tmp_path / "certificates")
+    certificates.store(own)
     config = ManagerConfig(
         node_id="m1",
         cluster_id=TRUST.cluster_id,
         raft_id=1,
         address=address,
         directory=tmp_path,
-        certificates=CertificateDirectory(tmp_path / "certificates"),
+        certificates=certificates,
     )
     removed = {"gone": TRUST.now + 3600}
     cluster = Cluster(id=TRUST.cluster_id, root_ca=TRUST.root, removed_nodes=removed)

@@ -6,7 +6,8 @@ from functools import partial
 
 from pyswarm.testing import raft_scenarios
 from pyswarm.testing.planted_bugs import Scenario, Seeds
-from pyswarm.testing.raft_sim import DISK, STORM, USUAL, Faults, run_seed
+from pyswarm.testing.raft_sim import DISK, STORM, USUAL, run_seed
+from pyswarm.testing.raft_world import Faults
 
 
 def _world(name: str, faults: Faults) -> Seeds:

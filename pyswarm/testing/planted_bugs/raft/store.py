@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from manager.state import driver, store
-from manager.state.changes import Chain, Change, Put
+from manager.state.changes import Chain, Change, Put, follows
 from manager.state.driver import Store
+from manager.state.snapshot import decode_snapshot
 from manager.state.store import Transaction
 from manager.state.tables import View
 from pyswarm.testing import store_sim
@@ -30,7 +31,6 @@ def chain_not_checked() -> Planted:
 @BUGS.add("The first entry of a chain is applied whatever came before.", stores)
 def chain_base_not_checked() -> Planted:
     """A leader's first write undoes its predecessor's last."""
-    follows = store.follows
 
     def loose(view: View, chain: Chain) -> bool:
         return chain.sequence == 1 or follows(view, chain)
@@ -41,7 +41,6 @@ def chain_base_not_checked() -> Planted:
 @BUGS.add("An entry of a chain is applied although the one before it was lost.", stores)
 def chain_with_a_gap() -> Planted:
     """It carries the lost write along."""
-    follows = store.follows
 
     def loose(view: View, chain: Chain) -> bool:
         return (chain.sequence > 1 and view.epoch == chain.epoch) or follows(view, chain)
@@ -52,7 +51,7 @@ def chain_with_a_gap() -> Planted:
 @BUGS.add("A snapshot does not say where the chain stood.", stores)
 def snapshot_forgets_the_chain() -> Planted:
     """Who starts from it skips what others apply."""
-    decode = driver.decode_snapshot
+    decode = decode_snapshot
 
     def forgetful(data: bytes) -> View:
         view = decode(data)

@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 
 from manager.control import edits
-from pyswarm.errors import InvalidArgument, NotFound, Unimplemented
+from manager.control.view_of import public
+from pyswarm.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from pyswarm.model import (
+    Cluster,
+    ClusterSpec,
     ContainerSpec,
     FileReference,
     NetworkAttachmentConfig,
@@ -84,3 +87,28 @@ def test_the_content_of_a_secret_never_changes():
         edits.update_labels(secret, PayloadSpec(name="s", data=b"2"), now=1.0)
     labelled = edits.update_labels(secret, PayloadSpec(name="s", labels={"a": "b"}), now=1.0)
     assert (labelled.spec.data, labelled.spec.labels) == (b"1", {"a": "b"})
+
+
+OPEN, AUTOLOCK = Cluster(), Cluster(spec=ClusterSpec(autolock=True))
+KEY, FRESH = b"k" * 32, b"f" * 32
+
+
+def test_autolock_brings_an_unlock_key_that_stays_until_it_is_rotated_or_turned_off():
+    on = edits.set_unlock_key(AUTOLOCK, KEY, rotate=False)
+    assert on.unlock_key == KEY
+    assert edits.set_unlock_key(on, FRESH, rotate=False) == on
+    assert edits.set_unlock_key(on, FRESH, rotate=True).unlock_key == FRESH
+    off = edits.set_unlock_key(replace(on, spec=OPEN.spec), FRESH, rotate=False)
+    assert off.unlock_key == b""
+
+
+def test_without_autolock_there_is_no_key_to_rotate():
+    assert edits.set_unlock_key(OPEN, KEY, rotate=False) == OPEN
+    with pytest.raises(FailedPrecondition, match="cannot rotate because autolock is not turned on"):
+        edits.set_unlock_key(OPEN, KEY, rotate=True)
+
+
+def test_the_unlock_key_is_no_public_part_of_the_cluster_and_not_in_a_log():
+    on = edits.set_unlock_key(AUTOLOCK, KEY, rotate=False)
+    assert public(on).unlock_key == b""
+    assert "kkk" not in repr(on)

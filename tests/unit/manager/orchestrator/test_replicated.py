@@ -83,6 +83,19 @@ def test_a_removed_slot_leaves_no_record():
     assert w.view.tasks_of_service(s) == []
 
 
+def test_a_slot_that_is_lost_and_given_up_in_one_round_leaves_nothing():
+    w = World(3)
+    s = w.create(spec(3))
+    w.settle()
+    w.set_node("node-2", NodeState.DOWN)
+    w.change(s, spec(2))
+    w.settle()
+    assert len(slots(w, s)) == 2
+    w.set_node("node-2", NodeState.READY)
+    w.settle()
+    assert w.view.count(Task) == 2
+
+
 def test_a_lost_node_is_replaced_at_once_and_stopped_when_it_returns():
     w = World(3)
     s = w.create(spec(6))

@@ -1,8 +1,10 @@
 from dataclasses import replace
 
 from pyswarm.model import (
+    Availability,
     EndpointSpec,
     FailureAction,
+    NodeState,
     PortConfig,
     PublishMode,
     RestartPolicy,
@@ -66,6 +68,23 @@ def test_stop_first_runs_the_new_one_only_when_the_old_one_has_stopped():
     w.silent.clear()
     w.settle()
     assert versions(w, s) == [1]
+
+
+def test_a_task_that_waits_for_the_old_one_and_is_lost_is_replaced_by_one_that_waits():
+    w, s = settled(spec(replicas=1))
+    [old] = w.running(s)
+    w.silent.add(old.node_id)
+    w.set_node(old.node_id, availability=Availability.PAUSE)  # the new one goes elsewhere
+    w.change(s, spec(1, replicas=1))
+    w.run(5)
+    [lost] = [t for t in living(w, s) if t.id != old.id]
+    w.set_node(lost.node_id, NodeState.DOWN)
+    w.run(5)
+    [new] = [t for t in living(w, s) if t.id not in (old.id, lost.id)]
+    assert new.desired_state == TaskState.READY
+    w.silent.discard(old.node_id)
+    w.run(5)
+    assert [t.id for t in w.running(s)] == [new.id]
 
 
 def test_an_old_task_that_will_not_stop_holds_up_its_slot_for_a_minute_only():

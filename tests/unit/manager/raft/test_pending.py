@@ -56,7 +56,9 @@ def test_another_entry_in_its_place_means_that_it_never_happens() -> None:
     assert proposals.bytes == 0
 
 
-def test_a_new_proposal_at_the_same_place_settles_the_old_one() -> None:
+def test_a_new_proposal_at_the_same_place_leaves_the_outcome_of_the_old_one_open() -> None:
+    # Of five managers two may have the old one: they win an election while only this one has the
+    # new one, and commit it (Figure 8 of the Raft paper).
     proposals = Proposals()
     old = in_flight(proposals, 5, 2)
     new = in_flight(proposals, 5, 4)

@@ -139,6 +139,11 @@ class History:
         self.disk.remove_segments(index - SETTINGS.entries_for_slow_followers)
         self._done()
 
+    def reseal(self) -> None:
+        self._step(self.state)
+        self.disk.reseal(self.state.snapshot.index - SETTINGS.entries_for_slow_followers)
+        self._done()
+
     def reopen(self) -> None:
         self.disk.close()
         self.disk, state = opened(self._directory)
@@ -161,6 +166,7 @@ def a_life(directory: Path, crashes: Crashes) -> None:
     history.reopen()
     history.compact(12)
     history.write(Write(4, 2, 13, entries(14, 19, 4)))
+    history.reseal()
     history.write(Write(5, 0, 30, entries(31, 33, 5), install(30, 5)))
     history.write(Write(5, 0, 33, entries(34, 34, 5)))
     history.compact(33)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from certs.seal import RingCryptor
 from manager.raft import disk as disk_module
 from manager.raft.disk import RaftDisk
-from manager.raft.membership import RemoveMember
+from manager.raft.membership import Membership, RemoveMember
 from pyswarm.errors import (
     DataLoss,
     FailedPrecondition,
@@ -223,5 +224,55 @@ def test_a_failing_state_machine_stops_the_member_and_says_so(tmp_path: Path) ->
             await asyncio.wait_for(leader.node.failed.wait(), 30)
             with pytest.raises(Unavailable):
                 await leader.node.propose(b"x", 30)
+
+    run(story())
+
+
+def test_the_data_key_changes_under_a_log_that_is_written(tmp_path: Path) -> None:
+    keys = {1: bytes([1]) * 32, 2: bytes([2]) * 32}
+
+    async def story() -> None:
+        async with Cluster(tmp_path, QUICK) as cluster:
+            alone = cluster.managers[1] = cluster.make(1)
+            cryptor = alone.cryptor = RingCryptor({1: keys[1]}, os.urandom(12))
+            await alone.start(Membership.of([alone.member]))
+            await cluster.leader()
+
+            written: list[str] = []
+            changed = asyncio.Event()
+
+            async def write_on() -> None:
+                while not changed.is_set():
+                    value = str(len(written))
+                    await alone.node.propose(value.encode(), 30)
+                    written.append(value)
+
+            writes = asyncio.ensure_future(write_on())
+            await eventually(lambda: len(written) > 20)
+            assert await alone.node.reseal() == {1}
+            cryptor.use(keys, os.urandom(12))
+            assert await alone.node.reseal() == {2}
+            changed.set()
+            await writes
+            await cluster.stop(1)
+            again = cluster.managers[1] = cluster.make(1)
+            again.cryptor = RingCryptor({2: keys[2]}, os.urandom(12))
+            await again.start()
+            await cluster.leader()
+            assert again.machine.values == written
+
+    run(story())
+
+
+def test_a_manager_that_stops_tells_who_waits_for_its_keys(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Cluster(tmp_path, QUICK) as cluster:
+            member = cluster.managers[1] = cluster.make(1)
+            await member.start()  # it has nothing applied, so there is no snapshot to take
+            waiting = asyncio.ensure_future(member.node.reseal())
+            await asyncio.sleep(0)
+            await cluster.stop(1)
+            with pytest.raises(Unavailable, match="is stopping"):
+                await waiting
 
     run(story())

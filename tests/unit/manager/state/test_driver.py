@@ -66,6 +66,49 @@ def test_concurrent_updates_never_lose_each_other():
     asyncio.run(story())
 
 
+class HeldLog(InstantLog):
+    """Loses what it is given, when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.lose = asyncio.Event()
+
+    async def propose(self, data, timeout):
+        await self.lose.wait()
+        raise Unavailable("lost")
+
+
+def test_what_equals_a_write_in_flight_succeeds_only_as_that_one_does():
+    async def story():
+        journal = HeldLog()
+        store = journal.store = Store(journal, lambda: 1.0)
+        write = asyncio.ensure_future(store.update(put(config("a"))))
+        await asyncio.sleep(0)
+        look = asyncio.ensure_future(store.update(lambda tx: tx.require(Config, "a"), confirm=True))
+        await asyncio.sleep(0)
+        assert not look.done()
+        journal.lose.set()
+        for each in (write, look):
+            with pytest.raises(Unavailable):
+                await each
+
+    asyncio.run(story())
+
+
+def test_a_confirmed_look_is_a_commit_without_changes():
+    async def story():
+        store = instant_store(lambda: 1.0)
+        await store.update(put(config("a")))
+        before = store.view.version
+        with store.watch() as commits:
+            found = await store.update(lambda tx: tx.require(Config, "a"), confirm=True)
+            assert (await commits.get()).changes == ()
+        assert found.id == "a"
+        assert store.view.version == before + 1
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_is_lost_each_update_that_succeeded_counts_exactly_once(seed):
     async def story():

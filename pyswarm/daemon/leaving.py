@@ -1,0 +1,40 @@
+"""How a node leaves its swarm: when it may, and the word that it leaves behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from pyswarm.api.v1 import control_pb2
+from pyswarm.daemon.leader import at_leader
+from pyswarm.errors import FailedPrecondition, Unavailable
+from pyswarm.rpc import ChannelPool
+
+log = logging.getLogger(__name__)
+
+LEAVE_SECONDS: Final = 20.0
+
+
+def check_leave(*, manager: bool, locked: bool, force: bool) -> None:
+    """Refuse what a user may not have meant; `force` says that it was."""
+    if locked and not force:
+        raise FailedPrecondition(
+            "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this "
+            "message."
+        )
+    if manager and not force:
+        raise FailedPrecondition(
+            "You are attempting to leave the swarm on a node that is participating as a "
+            "manager. Removing the last manager erases all current state of the swarm. "
+            "Use `--force` to ignore this message."
+        )
+
+
+async def say_goodbye(pool: ChannelPool, managers: Sequence[str]) -> None:
+    """Let the managers take this node out, if any answers."""
+    try:
+        request = control_pb2.RemoveSelfRequest()
+        await at_leader(pool, managers, "Leave", request, LEAVE_SECONDS)
+    except Unavailable as error:
+        log.warning("left without a word, since no manager answers: %s", error)

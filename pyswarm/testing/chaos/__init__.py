@@ -1,0 +1,1 @@
+"""Real managers under faults, with clients whose histories are checked for linearizability."""

@@ -1,0 +1,204 @@
+"""Where a call is answered: each case with two managers that are only as much as the call sees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from manager.control.transport import LeaderFirst
+from pyswarm.api.v1 import control_pb2, control_pb2_grpc, objects_pb2
+from pyswarm.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    NotLeader,
+    SequenceConflict,
+    SwarmError,
+    Unavailable,
+)
+from pyswarm.rpc import ErrorMapper, local_channel, swarm_errors
+
+SERVICE = control_pb2.DESCRIPTOR.services_by_name["Control"]
+
+
+class Node(control_pb2_grpc.ControlServicer):
+    """A manager: it answers with its name, or raises what `refusals` has for it first."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name, self.path = name, path
+        self.leading = False
+        self.leader: Node | None = None
+        self.confirmed: list[SwarmError | None] = []
+        self.refusals: list[SwarmError] = []
+        self.calls: list[str] = []
+        self.channel = local_channel(str(path))
+        self.server = grpc.aio.server(interceptors=[ErrorMapper()])
+        self.server.add_generic_rpc_handlers((self.handler(),))
+        self.server.add_insecure_port(f"unix:{path}")
+
+    def handler(self) -> LeaderFirst:
+        return LeaderFirst(
+            SERVICE,
+            self,
+            lambda: self.leading,
+            lambda: self.leader.channel if self.leader is not None else None,
+            self.confirm,
+        )
+
+    async def confirm(self, timeout: float) -> None:
+        self.calls.append("confirm")
+        if self.confirmed and (error := self.confirmed.pop(0)) is not None:
+            raise error
+
+    def _answer(self, call: str) -> str:
+        self.calls.append(call)
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return self.name
+
+    async def GetConfig(self, request, context):
+        return objects_pb2.Config(id=self._answer("read"))
+
+    async def ListNodes(self, request, context):
+        return control_pb2.NodeList(nodes=[objects_pb2.Node(id=self._answer("read"))])
+
+    async def UpdateConfig(self, request, context):
+        return objects_pb2.Config(id=self._answer("write"))
+
+    async def CreateConfig(self, request, context):
+        return control_pb2.Created(id=self._answer("write"))
+
+
+@asynccontextmanager
+async def two(tmp_path: Path):
+    """A manager that leads, and one that knows it."""
+    first, second = Node("leader", tmp_path / "1"), Node("follower", tmp_path / "2")
+    first.leading, second.leader = True, first
+    for each in (first, second):
+        await each.server.start()
+    try:
+        yield first, second
+    finally:
+        for each in (first, second):
+            await each.channel.close()
+            await each.server.stop(None)
+
+
+def story(tmp_path: Path, told: Callable[[Node, Node], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with two(tmp_path) as (first, second):
+            await told(first, second)
+
+    asyncio.run(main())
+
+
+async def read(node: Node) -> str:
+    with swarm_errors():
+        stub = control_pb2_grpc.ControlStub(node.channel)
+        return (await stub.GetConfig(control_pb2.Reference(ref="x"))).id
+
+
+async def update(node: Node, version: int) -> str:
+    request = control_pb2.UpdatePayloadRequest(id="x", version=version)
+    with swarm_errors():
+        return (await control_pb2_grpc.ControlStub(node.channel).UpdateConfig(request)).id
+
+
+def test_a_read_is_answered_by_the_manager_that_is_asked(tmp_path: Path) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        assert await read(follower) == "follower"
+        assert await read(leader) == "leader"
+        assert follower.calls == leader.calls == ["confirm", "read"]
+
+    story(tmp_path, told)
+
+
+@pytest.mark.parametrize("error", [Unavailable("cut off"), DeadlineExceeded("far behind")])
+def test_a_manager_that_cannot_be_sure_asks_the_leader(tmp_path: Path, error: SwarmError) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        follower.confirmed = [error]
+        assert await read(follower) == "leader"
+        assert leader.calls == ["confirm", "read"]
+
+    story(tmp_path, told)
+
+
+def test_a_deposed_leader_does_not_answer_from_what_it_remembers(tmp_path: Path) -> None:
+    async def told(new: Node, old: Node) -> None:
+        old.leading = True  # it has not heard of the new one yet
+        old.confirmed = [Unavailable("no majority"), Unavailable("no majority")]
+        asking = asyncio.ensure_future(read(old))
+        while len(old.calls) < 2:
+            await asyncio.sleep(0)
+        old.leading = False
+        assert await asking == "leader"
+        assert "read" not in old.calls
+        assert "read" in new.calls
+
+    story(tmp_path, told)
+
+
+def test_who_is_reachable_is_asked_of_the_leader(tmp_path: Path) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        with swarm_errors():
+            stub = control_pb2_grpc.ControlStub(follower.channel)
+            nodes = (await stub.ListNodes(control_pb2.ListRequest())).nodes
+        assert [node.id for node in nodes] == ["leader"]
+        assert leader.calls == ["confirm", "read"]
+
+    story(tmp_path, told)
+
+
+def test_a_write_goes_to_the_leader(tmp_path: Path) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        assert await update(follower, 1) == "leader"
+        assert (leader.calls, follower.calls) == (["write"], [])
+
+    story(tmp_path, told)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_what_did_not_take_effect_is_sent_again(tmp_path: Path, version: int) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        leader.refusals = [NotLeader()]
+        assert await update(follower, version) == "leader"
+        leader.refusals = [NotLeader(), SequenceConflict("changed")]
+        with pytest.raises(SequenceConflict):
+            await update(follower, version)
+
+    story(tmp_path, told)
+
+
+def test_an_update_that_may_have_taken_effect_is_not_refused_as_one_that_did_not(
+    tmp_path: Path,
+) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        leader.refusals = [Unavailable("gone"), SequenceConflict("changed")]
+        with pytest.raises(DeadlineExceeded, match="whether the change took effect is not known"):
+            await update(follower, 1)
+
+    story(tmp_path, told)
+
+
+def test_an_update_that_names_no_version_is_not_sent_twice(tmp_path: Path) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        leader.refusals = [Unavailable("gone")]
+        with pytest.raises(Unavailable, match="gone"):
+            await update(follower, 0)
+        assert leader.calls == ["write"]
+
+    story(tmp_path, told)
+
+
+def test_what_is_there_already_may_be_ones_own(tmp_path: Path) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        leader.refusals = [Unavailable("gone"), AlreadyExists("x exists")]
+        stub = control_pb2_grpc.ControlStub(follower.channel)
+        with pytest.raises(AlreadyExists, match="so it may be yours"), swarm_errors():
+            await stub.CreateConfig(control_pb2.CreatePayloadRequest())
+
+    story(tmp_path, told)
