@@ -139,7 +139,8 @@ class Drill:
         return socket_path(self._driver.socket(name))
 
     def _clients(self) -> list[Client]:
-        """In turn on each manager, and one on the host that is a manager at times."""
+        """One that only reads on each manager, others in turn on each, and one on the host that is
+        a manager at times."""
         hosts = [MANAGERS[number % 3] for number in range(self._settings.clients - 1)] + [SPARE]
         return [
             Client(
@@ -148,6 +149,7 @@ class Drill:
                 journal=self._journal,
                 dice=Random(self._dice.random()),
                 pace_seconds=self._settings.pace_seconds,
+                reads_only=number < len(MANAGERS),
             )
             for number, name in enumerate(hosts)
         ]

@@ -28,7 +28,10 @@ from pyswarm.errors import (
 )
 from pyswarm.testing.linearizability import Kind, Operation, Outcome
 
-CALL_SECONDS = 5.0
+CALL_SECONDS = (0.3, 4.0)
+"""Patience, drawn anew for each call. Patient callers hang on a leader that was cut off, impatient
+ones are with the next one while the old one still believes in itself."""
+
 REGISTERS = 3
 LISTS = 2
 USES = 150
@@ -100,13 +103,15 @@ class Journal:
 
 @dataclass(slots=True)
 class Client:
-    """One caller with a connection to one manager."""
+    """One caller with a connection to one manager. One that only reads is never held up by a write,
+    so it still asks a leader that was deposed and does not know it."""
 
     name: str
     socket: Path
     journal: Journal
     dice: Random
     pace_seconds: float
+    reads_only: bool = False
     _connection: Connection = field(init=False)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -117,10 +122,15 @@ class Client:
                 if not await self._operate(self.journal.pick()):
                     await asyncio.sleep(ABSENT_SECONDS)
 
+    def _patience(self) -> float:
+        return self.dice.uniform(*CALL_SECONDS)
+
     async def _operate(self, key: Key) -> bool:
         """Do one thing; whether the manager answered."""
         if not key.there:
             return await self._create(key)
+        if self.reads_only:
+            return await self._read(key) is not None
         choice = self.dice.random()
         if key.lists:
             found = await self._read(key)
@@ -147,11 +157,11 @@ class Client:
         control = self._connection.control
         try:
             try:
-                await self._connection.call(control.CreateConfig(request, timeout=CALL_SECONDS))
+                await self._connection.call(control.CreateConfig(request, timeout=self._patience()))
             except AlreadyExists:
                 # That may be said of a creation which is under way and gets lost.
                 reference = control_pb2.Reference(ref=key.name)
-                await self._connection.call(control.GetConfig(reference, timeout=CALL_SECONDS))
+                await self._connection.call(control.GetConfig(reference, timeout=self._patience()))
         except NotFound:
             return True
         except SwarmError as error:
@@ -164,7 +174,7 @@ class Client:
         request = control_pb2.Reference(ref=key.name)
         began = time.monotonic()
         try:
-            call = self._connection.control.GetConfig(request, timeout=CALL_SECONDS)
+            call = self._connection.control.GetConfig(request, timeout=self._patience())
             found = await self._connection.call(call)
         except SwarmError as error:
             self.journal.failed(self.name, f"read {key.name}", error)
@@ -184,7 +194,7 @@ class Client:
         outcome = Outcome.OK
         began = time.monotonic()
         try:
-            call = self._connection.control.UpdateConfig(request, timeout=CALL_SECONDS)
+            call = self._connection.control.UpdateConfig(request, timeout=self._patience())
             await self._connection.call(call)
         except SequenceConflict:
             outcome = Outcome.FAILED
