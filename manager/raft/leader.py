@@ -245,11 +245,13 @@ class Leader:
         A new commit index alone is no reason for a message: it travels with the next append or
         heartbeat, which halves the messages of a lone writer.
         """
-        if self.has_committed and self._reads.begin(self._raft.log.commit):
+        log = self._raft.log
+        if self._reads.waiting and self.has_committed:
+            self._reads.begin(log.commit)
             self._beat()
         if self._reads.open:
             self._serve_reads()
-        last = self._raft.log.last_index
+        last = log.last_index
         for peer, progress in self.progress.items():
             if progress.nudged or progress.next <= last:
                 while self._send_if_due(peer, progress):

@@ -28,7 +28,7 @@ class Reads:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._waiting: list[Read] = []
+        self.waiting: list[Read] = []  # for the next round
         self._open: deque[tuple[int, Read]] = deque()
         self._heard: dict[int, int] = {}
         self.round = 0
@@ -40,19 +40,16 @@ class Reads:
 
     def ask(self, origin: int, request: int) -> None:
         """A read arrives; beyond the limit it is dropped, and asked again."""
-        if len(self._waiting) + len(self._open) < self._limit:
-            self._waiting.append(Read(origin, request))
+        if len(self.waiting) + len(self._open) < self._limit:
+            self.waiting.append(Read(origin, request))
 
-    def begin(self, commit: int) -> bool:
-        """Start a round for what waits; whether there is one to send."""
-        if not self._waiting:
-            return False
+    def begin(self, commit: int) -> None:
+        """Start a round for what waits."""
         self.round += 1
         self._open.extend(
-            (self.round, Read(read.origin, read.request, commit)) for read in self._waiting
+            (self.round, Read(read.origin, read.request, commit)) for read in self.waiting
         )
-        self._waiting.clear()
-        return True
+        self.waiting.clear()
 
     def heard(self, sender: int, context: int) -> None:
         """A member answered the heartbeat of round `context`."""

@@ -70,6 +70,7 @@ class Network:
         self._line = line
         self._faults = faults
         self._chance = chance
+        self._random = chance.random
         self._deliver = deliver
 
     def partition(self, ids: Sequence[int]) -> None:
@@ -96,7 +97,7 @@ class Network:
 
     def send(self, message: Message) -> bool:
         """On its way, once or twice; False where it is lost."""
-        faults, random_ = self._faults, self._chance.random
+        faults, random_, at = self._faults, self._random, self._line.at
         if self.blocked and (message.sender, message.to) in self.blocked:
             return False
         fate = 1.0 if self.calm else random_() - faults.drop
@@ -104,7 +105,7 @@ class Network:
             return False
         most = faults.late_delay if fate < faults.late else faults.delay
         delay = 1 + int(random_() * most) if most > 1 else 1
-        self._line.at(delay, partial(self._deliver, message))
+        at(delay, partial(self._deliver, message))
         if fate > 1 - faults.drop - faults.duplicate and not self.calm:
-            self._line.at(1 + int(random_() * faults.delay), partial(self._deliver, message))
+            at(1 + int(random_() * faults.delay), partial(self._deliver, message))
         return True

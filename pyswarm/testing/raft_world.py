@@ -478,4 +478,5 @@ class Simulation:
             self._paused[node.id].append(partial(self._deliver, message))
             return
         node.raft.step(message)
-        self._schedule(node)
+        if not node.due:
+            self._schedule(node)

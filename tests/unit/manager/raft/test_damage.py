@@ -191,3 +191,19 @@ def test_an_exchanged_or_repeated_piece_of_a_snapshot_is_refused(
         frames = Frames(b"".join(bad), "a.snap", may_be_torn=False)
         with pytest.raises(DataLoss):
             snapshots.assemble(frames, "a.snap", unseal)
+
+
+def test_a_sector_that_never_arrived_is_a_torn_write_however_little_of_the_frame_lies_in_it() -> (
+    None
+):
+    first = wal.frame(b"\x01" * 420)
+    for length in range(1, 200):
+        data = first + wal.frame(b"\x02" * length)
+        for start in range(0, len(data), wal.SECTOR_BYTES):
+            stop = start + wal.SECTOR_BYTES
+            begin = max(start, len(first))
+            torn = data[:begin] + bytes(len(data[begin:stop])) + data[stop:]
+            frames = Frames(torn, "here", may_be_torn=True)
+            if torn != data:
+                assert len(list(frames)) == 1, (length, start)
+                assert frames.end == len(first)
