@@ -166,7 +166,7 @@ class Drill:
             for each in faults:
                 await self._do(f"begin {each.name}", each.begin)
             await asyncio.sleep(self._dice.uniform(*settings.fault_seconds))
-            for each in reversed(faults):
+            for each in sorted(faults, key=lambda fault: fault.needs_majority):
                 await self._do(f"end {each.name}", each.end)
             healed, meanwhile = time.monotonic(), journal.acknowledged - before
             recovered = await self._recovery(healed)

@@ -36,6 +36,8 @@ class Fault:
     begin: Callable[[], object]
     end: Callable[[], object] = lambda: None
     on_wires: bool = False
+    needs_majority: bool = False
+    """Its end is something that the swarm must carry out: other faults end first."""
 
 
 def library() -> str:
@@ -259,13 +261,23 @@ class Faults:
 
     def _member(self, leader: str, other: str) -> Fault:
         """One more manager joins, and leaves."""
-        return Fault("member", (SPARE,), lambda: self._change("promote"), self._leave)
+        return Fault(
+            "member",
+            (SPARE,),
+            lambda: self._change("promote"),
+            self._leave,
+            needs_majority=True,
+        )
 
     def _change(self, verb: str) -> None:
-        """Ask each manager in turn: some do not answer while another fault goes on."""
+        """Ask each manager in turn: some are off, or do not answer, while another fault goes on."""
         said = ""
         for name in MANAGERS:
-            result = self._driver.pyswarm("node", verb, SPARE, host=name)
+            try:
+                result = self._driver.pyswarm("node", verb, SPARE, host=name)
+            except SwarmError as error:
+                said = error.message
+                continue
             if result.returncode == 0:
                 return
             said = result.stderr.strip()
