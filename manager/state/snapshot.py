@@ -7,8 +7,8 @@
 
 Rows and their layout are those of `pyswarm.wire.rows`. A task spec is written once, and
 read back as one object, however many services and tasks have it; in its place they have its number,
-in the order of first use. Nothing here works longer than a few milliseconds at a time without the
-interpreter being able to turn to another thread: the event loop goes on beside it.
+in the order of first use. It is made in small pieces, so that
+the event loop goes on beside the thread that makes it; only the pieces' join is one longer call.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ Instead = Mapping[tuple[type, str], Callable[[Any], Any]]
 Layout = dict[str, tuple[str, ...]]
 """Class name -> names of its fields, in the order of a row."""
 
-REPEATED = frozenset({"service_id", "service_name", "node_id", "network_id", "message", "key"})
+REPEATED = frozenset({"service_id", "service_name", "node_id", "network_id", "message"})
 """Fields whose strings many records share: they are read as one object."""
 
 
