@@ -28,6 +28,7 @@ from certs.tokens import new_token
 from manager.ca.client import ExternalSigner
 from manager.ca.driver import RootKeeper, StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
+from manager.control.api import CONTROL
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
 from manager.dispatcher.server import Dispatcher, DispatcherContext
@@ -188,10 +189,8 @@ class Manager:
                 roots=RootKeeper(self.store, self._signer),
             )
         )
-        service = control_pb2.DESCRIPTOR.services_by_name["Control"]
         self.control = LeaderFirst(
-            service,
-            control,
+            [(CONTROL, control)],
             self.is_leading,
             self._leader_channel,
             self.raft.read_index,

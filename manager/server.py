@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pyswarm.api.v1 import ca_pb2, control_pb2, dispatcher_pb2, raft_pb2, recovery_pb2
+from manager.control.api import SERVICES
+from pyswarm.api.v1 import ca_pb2, dispatcher_pb2, raft_pb2, recovery_pb2
 from pyswarm.rpc import Access, Table, methods
 
 
@@ -17,7 +18,7 @@ def _all(descriptor: object, service: str, access: Access) -> Iterable[tuple[str
 ACCESS: Final[Table] = {
     **dict(_all(raft_pb2.DESCRIPTOR, "RaftTransport", Access.PEER)),
     **dict(_all(recovery_pb2.DESCRIPTOR, "Health", Access.MANAGER)),
-    **dict(_all(control_pb2.DESCRIPTOR, "Control", Access.MANAGER)),
+    **dict.fromkeys(methods(SERVICES), Access.MANAGER),
     # The cluster's settings without keys and tokens: a joining node needs the port of VXLAN.
     "/pyswarm.api.v1.Control/GetCluster": Access.NODE,
     **dict(_all(dispatcher_pb2.DESCRIPTOR, "Dispatcher", Access.NODE)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import grpc
@@ -40,9 +40,9 @@ Context = grpc.aio.ServicerContext
 
 
 class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
-    """The handlers of one service, unary or server-streaming.
+    """The handlers of services, unary or server-streaming.
 
-    `servicer` answers here while `is_leader()`; else `leader()` gives a channel to the leader, or
+    A servicer answers here while `is_leader()`; else `leader()` gives a channel to the leader, or
     None where none is known; then `trouble()` may say why it is not this one. A call that came
     from another manager is not passed on again: its sender is told who leads, and tries there.
 
@@ -53,35 +53,34 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
 
     def __init__(
         self,
-        service: ServiceDescriptor,
-        servicer: Any,
+        servicers: Iterable[tuple[ServiceDescriptor, Any]],
         is_leader: Callable[[], bool],
         leader: Callable[[], grpc.aio.Channel | None],
         confirm: Callable[[float], Awaitable[object]],
         trouble: Callable[[], SwarmError | None] = lambda: None,
     ) -> None:
-        self._servicer = servicer
         self._is_leader = is_leader
         self._leader = leader
         self._confirm = confirm
         self._trouble = trouble
         self._handlers = {
-            f"/{service.full_name}/{method.name}": self._handler(service, method)
+            f"/{service.full_name}/{method.name}": self._handler(service, method, servicer)
+            for service, servicer in servicers
             for method in service.methods
         }
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """The handler of a method, or None where it is not of this service."""
+        """The handler of a method, or None where it is of no service here."""
         return self._handlers.get(handler_call_details.method)
 
     def _handler(
-        self, service: ServiceDescriptor, method: MethodDescriptor
+        self, service: ServiceDescriptor, method: MethodDescriptor, servicer: Any
     ) -> grpc.RpcMethodHandler[Any, Any]:
         path = f"/{service.full_name}/{method.name}"
         request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-        here = getattr(self._servicer, method.name)
+        here = getattr(servicer, method.name)
         kind = grpc.unary_stream_rpc_method_handler
         answer: Callable[..., Any] = self._stream(path, here, response)
         if not method.server_streaming:

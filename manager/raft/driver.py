@@ -100,8 +100,9 @@ class RaftNode(Runtime):
             or self._proposals.bytes >= self.settings.proposal_bytes
         ):
             raise ResourceExhausted("too many changes are under way: try again in a moment")
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._proposals.add(data, future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[int] = loop.create_future()
+        self._proposals.add(data, future, loop.time())
         self._schedule()
         return await self._outcome(future, timeout)
 

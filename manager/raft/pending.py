@@ -45,10 +45,14 @@ BATCHES_MOST = 1
 """Batches of proposals on their way at once. With more, busy callers would be sent one by one,
 each with messages and writes of its own; while one batch is on its way, the next one gathers."""
 
-GATHER_SECONDS = 0.008
+GATHER_SECONDS = 0.06
 """How long after the start of a batch the next one waits for as many callers. Those of an API come
 back one by one, and each batch has a price of its own (two messages to each peer, a write, a
 wake-up of each watcher), so small batches would be most of the work of a busy leader."""
+
+GAP_SECONDS = 0.02
+"""Nobody came for this long: those who are missing will not come now. A leader with much to do
+takes in a caller each millisecond."""
 
 CROWD_FADES = 0.9
 """The part of the expected callers that is left after a batch with fewer."""
@@ -65,6 +69,7 @@ class Proposals:
         self._queue: deque[tuple[bytes, Waiter]] = deque()
         self._flights: dict[int, tuple[int, Waiter, int]] = {}
         self._begun = 0.0
+        self._arrived = 0.0
         self._crowd = 1.0  # callers that share a batch, as far as the last ones tell
         self.bytes = 0
 
@@ -87,7 +92,8 @@ class Proposals:
             return math.inf
         if len(self._queue) >= int(self._crowd):
             return 0.0
-        return max(0.0, self._begun + GATHER_SECONDS - now)
+        end = min(self._begun + GATHER_SECONDS, self._arrived + GAP_SECONDS)
+        return max(0.0, end - now)
 
     def begin(self, now: float) -> list[tuple[bytes, Waiter]]:
         """Take all that is queued as the next batch."""
@@ -96,9 +102,10 @@ class Proposals:
         self._crowd = max(float(len(batch)), CROWD_FADES * self._crowd)
         return batch
 
-    def add(self, data: bytes, waiter: Waiter) -> None:
+    def add(self, data: bytes, waiter: Waiter, now: float) -> None:
         """Queue a payload."""
         self._queue.append((data, waiter))
+        self._arrived = now
         self.bytes += len(data)
 
     def take(self) -> list[tuple[bytes, Waiter]]:

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from certs.keyfile import LOCKED
+from manager.control.api import SERVICES
 from pyswarm import __version__
 from pyswarm.api.v1 import control_pb2, local_pb2, local_pb2_grpc
 from pyswarm.daemon import machine
@@ -103,12 +104,11 @@ def _describe_manager(info: local_pb2.InfoResponse, node: SwarmNode) -> None:
 
 
 class ControlHere(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
-    """The control API on the socket: the manager's, or a sentence why there is none."""
+    """The API for users on the socket: the manager's, or a sentence why there is none."""
 
     def __init__(self, node: SwarmNode) -> None:
         self._node = node
-        service = control_pb2.DESCRIPTOR.services_by_name["Control"]
-        self._methods = {f"/{service.full_name}/{m.name}": m for m in service.methods}
+        self._methods = {f"/{s.full_name}/{m.name}": m for s in SERVICES for m in s.methods}
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler of a call."""

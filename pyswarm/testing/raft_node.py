@@ -166,7 +166,7 @@ class SimNode:
 
     def propose(self, data: bytes, waiter: Waiter) -> None:
         """A client's write, on its way or refused; as in `manager.raft.runtime`."""
-        self.proposals.add(data, waiter)
+        self.proposals.add(data, waiter, 0.0)
         batch = self.proposals.take()
         try:
             first = self.raft.propose([data])

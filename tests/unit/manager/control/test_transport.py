@@ -42,8 +42,7 @@ class Node(control_pb2_grpc.ControlServicer):
 
     def handler(self) -> LeaderFirst:
         return LeaderFirst(
-            SERVICE,
-            self,
+            [(SERVICE, self)],
             lambda: self.leading,
             lambda: self.leader.channel if self.leader is not None else None,
             self.confirm,

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from manager.raft.messages import Entry, EntryKind
-from manager.raft.pending import GATHER_SECONDS, Proposals, Waiting
+from manager.raft.pending import GAP_SECONDS, GATHER_SECONDS, Proposals, Waiting
 from pyswarm.errors import NotLeader, Unavailable
 
 
@@ -33,7 +33,7 @@ def entry(index: int, term: int) -> Entry:
 
 def in_flight(proposals: Proposals, index: int, term: int) -> Answer:
     answer = Answer()
-    proposals.add(b"1234", answer)
+    proposals.add(b"1234", answer, 10.0)
     proposals.appended(index, term, proposals.take())
     return answer
 
@@ -76,9 +76,9 @@ def test_a_snapshot_in_its_place_leaves_the_outcome_open() -> None:
     assert proposals.bytes == 4
 
 
-def queue(proposals: Proposals, count: int) -> None:
+def queue(proposals: Proposals, count: int, now: float = 10.0) -> None:
     for _ in range(count):
-        proposals.add(b"1234", Answer())
+        proposals.add(b"1234", Answer(), now)
 
 
 def batch(proposals: Proposals, count: int, now: float, first: int) -> None:
@@ -109,11 +109,19 @@ def test_a_batch_on_its_way_lets_the_next_one_gather() -> None:
 def test_a_batch_waits_a_moment_for_as_many_as_the_last_one_had() -> None:
     proposals = Proposals()
     batch(proposals, 16, 10.0, first=1)
-    queue(proposals, 15)
-    assert proposals.wait_seconds(2, 10.002) == pytest.approx(GATHER_SECONDS - 0.002)
+    queue(proposals, 15, now=10.055)
+    assert proposals.wait_seconds(2, 10.055) == pytest.approx(GATHER_SECONDS - 0.055)
     assert proposals.wait_seconds(2, 10.1) == 0
     queue(proposals, 1)
     assert proposals.wait_seconds(2, 10.002) == 0
+
+
+def test_a_batch_waits_for_nobody_once_they_stop_coming() -> None:
+    proposals = Proposals()
+    batch(proposals, 16, 10.0, first=1)
+    queue(proposals, 3, now=10.01)
+    assert proposals.wait_seconds(2, 10.015) == pytest.approx(GAP_SECONDS - 0.005)
+    assert proposals.wait_seconds(2, 10.01 + GAP_SECONDS) == 0
 
 
 def test_a_crowd_that_has_left_is_soon_forgotten() -> None:
@@ -128,7 +136,7 @@ def test_a_crowd_that_has_left_is_soon_forgotten() -> None:
 def test_who_gave_up_in_the_queue_is_not_proposed() -> None:
     proposals = Proposals()
     answer = Answer()
-    proposals.add(b"1234", answer)
+    proposals.add(b"1234", answer, 10.0)
     answer.given_up = True
     assert proposals.take() == []
     assert proposals.bytes == 0

@@ -1,0 +1,14 @@
+"""The services that make up the API for users: reached over the unix socket of any manager."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from pyswarm.api.v1 import control_pb2
+
+CONTROL: Final[ServiceDescriptor] = control_pb2.DESCRIPTOR.services_by_name["Control"]
+
+SERVICES: Final = (CONTROL,)
+"""Each is served by the leader, and passed on to it by the others."""

@@ -1,0 +1,105 @@
+"""Calls about services and their tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import grpc.aio
+
+from manager.control import checks, edits, view_of
+from manager.control.calls.server import Calls
+from manager.control.filters import filters_of
+from manager.state.store import Transaction
+from pyswarm.api.v1 import control_pb2, objects_pb2
+from pyswarm.model import Config, Meta, Network, Secret, Service, ServiceSpec, Task
+from pyswarm.wire import from_message, to_message
+
+
+class ServiceCalls(Calls):
+    """Services and tasks: list, create, change, remove."""
+
+    async def ListServices(
+        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> control_pb2.ServiceList:
+        """All services that match, with how many tasks run and should run."""
+        wanted, view = filters_of(request), self._store.view
+        found = [s for s in view.list(Service) if wanted.service(s) and not s.pending_delete]
+        return control_pb2.ServiceList(services=[view_of.counted(view, s) for s in found])
+
+    async def GetService(
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> objects_pb2.Service:
+        """One service by id, name or id prefix."""
+        return self._get(Service, request.ref)  # type: ignore[no-any-return]
+
+    async def CreateService(
+        self, request: control_pb2.CreateServiceRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> control_pb2.Created:
+        """A new service; it is stored when this returns, and its tasks follow."""
+        spec = from_message(ServiceSpec, request.spec)
+        checks.service(spec)
+        service_id = self._context.new_id()
+
+        def change(tx: Transaction) -> None:
+            view_of.require_free_name(tx.view, Service, spec.name)
+            resolved = self._resolved(tx, spec)
+            view_of.require_free_ports(tx.view, resolved, service_id)
+            now = self._now()
+            meta = Meta(created_at=now, updated_at=now)
+            tx.put(Service(id=service_id, meta=meta, spec=resolved, spec_version=1))
+
+        await self._store.update(change)
+        return control_pb2.Created(id=service_id)
+
+    async def UpdateService(
+        self, request: control_pb2.UpdateServiceRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> objects_pb2.Service:
+        """A new spec, or with `rollback` the one before."""
+        spec = from_message(ServiceSpec, request.spec)
+        if not request.rollback:
+            checks.service(spec)
+
+        def change(tx: Transaction) -> Service:
+            service = self._current(tx, Service, request.id, request.version)
+            if request.rollback:
+                return edits.roll_back_service(service, self._now())
+            resolved = self._resolved(tx, spec)
+            view_of.require_free_ports(tx.view, resolved, service.id)
+            return edits.update_service(service, resolved, self._now())
+
+        return await self._changed(change)  # type: ignore[no-any-return]
+
+    async def RemoveService(
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> control_pb2.Empty:
+        """Stop the service's tasks; the record and its addresses go when they have ended."""
+
+        def change(tx: Transaction) -> None:
+            service = tx.view.resolve(Service, request.ref)
+            tx.put(replace(service, pending_delete=True))
+
+        await self._store.update(change)
+        return control_pb2.Empty()
+
+    async def ListTasks(
+        self, request: control_pb2.ListRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> control_pb2.TaskList:
+        """All tasks that match, ended ones included."""
+        wanted = filters_of(request)
+        tasks = [to_message(t) for t in self._store.view.list(Task) if wanted.task(t)]
+        return control_pb2.TaskList(tasks=tasks)
+
+    async def GetTask(
+        self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> objects_pb2.Task:
+        """One task by id, name or id prefix."""
+        return self._get(Task, request.ref)  # type: ignore[no-any-return]
+
+    def _resolved(self, tx: Transaction, spec: ServiceSpec) -> ServiceSpec:
+        return edits.resolve_references(
+            spec,
+            lambda ref: tx.view.resolve(Network, ref).id,
+            lambda ref: tx.view.resolve(Secret, ref).id,
+            lambda ref: tx.view.resolve(Config, ref).id,
+        )
