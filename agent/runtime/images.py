@@ -18,14 +18,16 @@ from dataclasses import dataclass
 from typing import Final
 from weakref import WeakValueDictionary
 
-from agent.runtime import documents, schema
+from agent.runtime import schema
 from agent.runtime.client import Containerd
 from agent.runtime.content import ContentStore
-from agent.runtime.documents import Descriptor, ImageConfig, Manifest
 from agent.runtime.locks import to_the_end
-from agent.runtime.reference import Reference, parse
-from agent.runtime.registry import MANIFEST_BYTES_MAX, Registry
 from pyswarm.errors import AlreadyExists, InvalidArgument, NotFound, SwarmError, Unavailable
+from pyswarm.registry import documents
+from pyswarm.registry.client import MANIFEST_BYTES_MAX, Access, Registry
+from pyswarm.registry.documents import Descriptor, ImageConfig, Manifest
+from pyswarm.registry.logins import Login
+from pyswarm.registry.reference import Reference, parse
 
 __all__ = ["Image", "ImageConfig", "Images"]
 
@@ -59,6 +61,7 @@ class _Pull:
 
     reference: Reference
     lease: str
+    access: Access
 
     @property
     def name(self) -> str:
@@ -83,17 +86,18 @@ class Images:
         # By reference and by chain id; a lock lives as long as somebody holds it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def pull(self, reference: str) -> Image:
-        """Have the image here, unpacked.
+    async def pull(self, reference: str, login: Login | None = None) -> Image:
+        """Have the image here, unpacked; the registry is shown the login.
 
         A tag is asked for at its registry each time, for it may have moved; when the registry is
         away, the image that is here serves. A digest that is here needs no registry.
         """
         parsed = parse(reference)
-        async with self._lock(str(parsed)):
+        async with self._lock(parsed.digest or str(parsed)):
             try:
                 async with self._lease() as lease:
-                    return await self._pull(_Pull(reference=parsed, lease=lease))
+                    access = Access(login)
+                    return await self._pull(_Pull(reference=parsed, lease=lease, access=access))
             except Unavailable as failure:
                 here = await self.get(reference)
                 if here is None:
@@ -160,7 +164,7 @@ class Images:
             data = await self._content.read(target, limit=MANIFEST_BYTES_MAX)
             digest, sent_as = target, ""
         else:
-            document = await self._registry.manifest(pull.reference, target)
+            document = await self._registry.manifest(pull.reference, target, pull.access)
             data, digest, sent_as = document.data, document.digest, document.media_type
             if not await self._content.has(digest, lease=pull.lease):
                 await self._content.write(digest, len(data), _once(data), lease=pull.lease)
@@ -170,7 +174,7 @@ class Images:
     async def _fetch(self, pull: _Pull, blob: Descriptor) -> None:
         if await self._content.has(blob.digest, lease=pull.lease):
             return
-        source = self._registry.blob(pull.reference, blob.digest, blob.size)
+        source = self._registry.blob(pull.reference, blob.digest, blob.size, pull.access)
         async with aclosing(source) as chunks:
             await self._content.write(blob.digest, blob.size, chunks, lease=pull.lease)
 

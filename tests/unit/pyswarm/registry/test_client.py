@@ -1,7 +1,9 @@
 """What a registry may make this client do, and what not: against small servers on loopback."""
 
 import asyncio
+import base64
 import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from agent.runtime.reference import Reference, parse
-from agent.runtime.registry import MANIFEST_BYTES_MAX, Registry
 from pyswarm.errors import InvalidArgument, NotFound, PermissionDenied, SwarmError, Unavailable
+from pyswarm.model import Platform
+from pyswarm.registry.client import MANIFEST_BYTES_MAX, Access, Registry
+from pyswarm.registry.logins import Login
+from pyswarm.registry.reference import Reference, parse
 
 Answer = tuple[int, dict[str, str], bytes]
 DATA = b"0123456789" * 1000
@@ -56,11 +60,11 @@ def serving(answer: Callable[[str, str, str], Answer]) -> Iterator[Server]:
         server.server_close()
 
 
-def manifest(server: Server, target: str = "1") -> bytes:
+def manifest(server: Server, target: str = "1", login: Login | None = None) -> bytes:
     async def main() -> bytes:
         registry = Registry(())
         try:
-            return (await registry.manifest(server.reference, target)).data
+            return (await registry.manifest(server.reference, target, Access(login))).data
         finally:
             registry.close()
 
@@ -71,7 +75,9 @@ def blob(server: Server, size: int = len(DATA)) -> bytes:
     async def main() -> bytes:
         registry = Registry(())
         try:
-            return b"".join([part async for part in registry.blob(server.reference, DIGEST, size)])
+            return b"".join(
+                [part async for part in registry.blob(server.reference, DIGEST, size, Access())]
+            )
         finally:
             registry.close()
 
@@ -178,3 +184,106 @@ def test_a_registry_in_trouble_or_away_can_be_tried_again() -> None:
         manifest(server)
     with pytest.raises(Unavailable, match=f"the registry {server.address} does not answer"):
         manifest(server)
+
+
+PAIR = Login(user="ann", password="s3cret:word")
+BASIC = "Basic " + base64.b64encode(b"ann:s3cret:word").decode()
+
+
+def login(server: Server, who: Login = PAIR) -> None:
+    async def main() -> None:
+        registry = Registry(())
+        try:
+            await registry.login(server.address, who)
+        finally:
+            registry.close()
+
+    asyncio.run(main())
+
+
+def basic(path: str, authorization: str, host: str) -> Answer:
+    """A registry with htpasswd: everything needs the one login."""
+    if authorization == BASIC:
+        return 200, {}, b"{}"
+    return 401, {"WWW-Authenticate": 'Basic realm="here"'}, b""
+
+
+def token_server(path: str, authorization: str, host: str) -> Answer:
+    """A registry that sends everybody to its token server, which knows one login."""
+    if path.startswith("/token?"):
+        return (200, {}, b'{"access_token": "abc"}') if authorization == BASIC else (401, {}, b"")
+    if authorization == "Bearer abc":
+        return 200, {}, b"{}"
+    challenge = f'Bearer realm="http://{host}/token",service="shop registry"'
+    return 401, {"WWW-Authenticate": challenge}, b""
+
+
+@pytest.mark.parametrize("registry", [basic, token_server])
+def test_a_login_opens_what_is_closed_to_others(registry: Callable[..., Answer]) -> None:
+    with serving(registry) as server:
+        assert manifest(server, login=PAIR) == b"{}"
+        with pytest.raises(PermissionDenied, match="without a login"):
+            manifest(server)
+        with pytest.raises(PermissionDenied, match="does not let bob") as caught:
+            manifest(server, login=Login(user="bob", password="hush"))
+    assert "hush" not in caught.value.message
+
+
+@pytest.mark.parametrize("registry", [basic, token_server])
+def test_a_registry_is_asked_whether_a_login_is_right(registry: Callable[..., Answer]) -> None:
+    with serving(registry) as server:
+        login(server)
+        with pytest.raises(PermissionDenied, match="incorrect username or password"):
+            login(server, Login(user="ann", password="wrong"))
+
+
+def test_the_token_server_hears_who_wants_what() -> None:
+    with serving(token_server) as server:
+        manifest(server, login=PAIR)
+    token = server.asked[1][0]
+    assert "account=ann" in token
+    assert "scope=repository%3Ashop%2Fweb%3Apull" in token
+    assert "service=shop+registry" in token
+
+
+def test_what_is_no_registry_takes_no_login() -> None:
+    with serving(lambda *_: (404, {}, b"")) as server, pytest.raises(InvalidArgument):
+        login(server)
+
+
+def resolve(server: Server) -> tuple[str, tuple[Platform, ...]]:
+    async def main() -> tuple[str, tuple[Platform, ...]]:
+        registry = Registry(())
+        try:
+            return await registry.resolve(server.reference, Access())
+        finally:
+            registry.close()
+
+    return asyncio.run(main())
+
+
+def test_an_index_tells_its_digest_and_its_platforms() -> None:
+    platforms = [("linux", "amd64"), ("linux", "arm64"), ("unknown", "unknown")]
+    index = json.dumps(
+        {
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [{"platform": {"os": o, "architecture": a}} for o, a in platforms],
+        }
+    ).encode()
+    with serving(lambda *_: (200, {}, index)) as server:
+        digest, found = resolve(server)
+    assert digest == f"sha256:{hashlib.sha256(index).hexdigest()}"
+    assert found == tuple(Platform(os=o, architecture=a) for o, a in platforms[:2])
+
+
+def test_a_single_manifest_is_for_the_platform_of_its_configuration() -> None:
+    config = b'{"os": "linux", "architecture": "arm64"}'
+    described = {
+        "mediaType": "application/vnd.oci.image.config.v1+json",
+        "digest": f"sha256:{hashlib.sha256(config).hexdigest()}",
+        "size": len(config),
+    }
+    body = json.dumps({"schemaVersion": 2, "config": described, "layers": []}).encode()
+    with serving(lambda path, *_: (200, {}, config if "/blobs/" in path else body)) as server:
+        _, found = resolve(server)
+    assert found == (Platform(os="linux", architecture="arm64"),)
