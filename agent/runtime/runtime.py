@@ -30,6 +30,7 @@ from agent.runtime.execute import execute
 from agent.runtime.facts import RuntimeInfo
 from agent.runtime.failures import sentence
 from agent.runtime.images import Image, Images
+from agent.runtime.inventory import Inventory
 from agent.runtime.locks import KeyedLocks, in_thread, to_the_end
 from agent.runtime.rootfs import clean
 from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError, Unavailable
@@ -86,6 +87,7 @@ class ContainerdRuntime:
         self._collector.start()
         facts = host.facts()
         self._images = Images(self._containerd, self._registry, snapshotter=SNAPSHOTTER)
+        self.inventory = Inventory(self._containerd, self._images)
         self._creator = Creator(
             self._containerd,
             self._collector,

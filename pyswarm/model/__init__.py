@@ -25,7 +25,7 @@ from pyswarm.model.network import (
 )
 from pyswarm.model.node import ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus
 from pyswarm.model.payload import Config, PayloadSpec, Secret
-from pyswarm.model.registry import RegistryCredential
+from pyswarm.model.registry import ImagePolicy, RegistryCredential
 from pyswarm.model.resources import Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
@@ -93,6 +93,7 @@ __all__ = [
     "Config",
     "PayloadSpec",
     "Secret",
+    "ImagePolicy",
     "RegistryCredential",
     "Platform",
     "ResourceRequirements",

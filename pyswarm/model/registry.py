@@ -1,4 +1,4 @@
-"""Logins for registries, as objects of the cluster."""
+"""Registries and images: logins as objects of the cluster, and how long images stay."""
 
 from __future__ import annotations
 
@@ -19,3 +19,15 @@ class RegistryCredential:
     user: str = ""
     password: str = field(default="", repr=False)
     service_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePolicy:
+    """When a node removes images that nothing needs: after `max_age_seconds` without use, and the
+    longest unused first from `disk_high_percent` of the disk on, down to `disk_low_percent`. An
+    image that was used within `grace_seconds` stays: a rollback may want it. 0 is never."""
+
+    max_age_seconds: float = 7 * 24 * 3600.0
+    grace_seconds: float = 3600.0
+    disk_high_percent: int = 85
+    disk_low_percent: int = 75

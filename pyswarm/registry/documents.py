@@ -153,7 +153,7 @@ def index_platforms(name: str, data: bytes) -> tuple[Platform, ...]:
     Raises InvalidArgument.
     """
     reader = _Reader(name)
-    found = {}
+    found: dict[Platform, None] = {}
     for each in reader.list(reader.document(data).get("manifests"), "the list of manifests"):
         platform = reader.object(reader.object(each, "a manifest").get("platform") or {}, "it")
         system = reader.text(platform.get("os"), "os")

@@ -10,6 +10,7 @@ import grpc.aio
 from manager.control import checks, edits, view_of
 from manager.control.calls.server import Calls
 from manager.control.filters import filters_of
+from manager.control.services.logins import forget_login, keep_login
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, objects_pb2
 from pyswarm.model import Config, Meta, Network, Secret, Service, ServiceSpec, Task
@@ -39,7 +40,7 @@ class ServiceCalls(Calls):
         """A new service; it is stored when this returns, and its tasks follow."""
         spec = from_message(ServiceSpec, request.spec)
         checks.service(spec)
-        service_id = self._context.new_id()
+        service_id, fresh = self._context.new_id(), self._context.new_id()
 
         def change(tx: Transaction) -> None:
             view_of.require_free_name(tx.view, Service, spec.name)
@@ -48,6 +49,7 @@ class ServiceCalls(Calls):
             now = self._now()
             meta = Meta(created_at=now, updated_at=now)
             tx.put(Service(id=service_id, meta=meta, spec=resolved, spec_version=1))
+            keep_login(tx, service_id, fresh, request.registry_login, now)
 
         await self._store.update(change)
         return control_pb2.Created(id=service_id)
@@ -59,9 +61,11 @@ class ServiceCalls(Calls):
         spec = from_message(ServiceSpec, request.spec)
         if not request.rollback:
             checks.service(spec)
+        fresh = self._context.new_id()
 
         def change(tx: Transaction) -> Service:
             service = self._current(tx, Service, request.id, request.version)
+            keep_login(tx, service.id, fresh, request.registry_login, self._now())
             if request.rollback:
                 return edits.roll_back_service(service, self._now())
             resolved = self._resolved(tx, spec)
@@ -78,6 +82,7 @@ class ServiceCalls(Calls):
         def change(tx: Transaction) -> None:
             service = tx.view.resolve(Service, request.ref)
             tx.put(replace(service, pending_delete=True))
+            forget_login(tx, service.id)
 
         await self._store.update(change)
         return control_pb2.Empty()
