@@ -10,7 +10,13 @@ from typing import Any, Self, TypeVar
 
 import grpc.aio
 
-from pyswarm.api.v1 import control_pb2_grpc, local_pb2_grpc, recovery_pb2_grpc
+from pyswarm.api.v1 import (
+    control_pb2_grpc,
+    local_pb2_grpc,
+    recovery_pb2_grpc,
+    registry_pb2_grpc,
+    system_pb2_grpc,
+)
 from pyswarm.errors import InvalidArgument, Unavailable
 from pyswarm.rpc import from_rpc, local_channel
 
@@ -42,6 +48,8 @@ class Connection:
         self.control: Any = control_pb2_grpc.ControlStub(self._channel)
         self.local: Any = local_pb2_grpc.LocalStub(self._channel)
         self.recovery: Any = recovery_pb2_grpc.RecoveryStub(self._channel)
+        self.registries: Any = registry_pb2_grpc.RegistriesStub(self._channel)
+        self.system: Any = system_pb2_grpc.SystemStub(self._channel)
 
     async def call(self, answer: Awaitable[Answer]) -> Answer:
         """The answer of one call."""

@@ -20,6 +20,7 @@ from pyswarm.cli.each import for_each, inspect_each
 from pyswarm.cli.listings import CountedService
 from pyswarm.cli.logs import show_logs
 from pyswarm.cli.options import add_list_options, filters
+from pyswarm.cli.pinning import add_service_flags, find_pin, login_for, pin_created
 from pyswarm.cli.service_flags import (
     DURATION,
     add_create_flags,
@@ -29,6 +30,7 @@ from pyswarm.cli.service_flags import (
 )
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
+from pyswarm.compose.pinning import pinned_spec
 from pyswarm.errors import InvalidArgument, NotFound, SequenceConflict, SwarmError
 from pyswarm.model import Service, ServiceMode, ServiceSpec
 from pyswarm.wire import from_message, to_message
@@ -55,6 +57,7 @@ def register(parsers: Parsers) -> None:
     service = group(parsers, "service", "Manage services")
     create = command(service, "create", "Create a new service", _create)
     add_create_flags(create)
+    add_service_flags(create)
     _add_waiting(create)
     create.add_argument("image", metavar="IMAGE")
     create.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
@@ -68,6 +71,7 @@ def register(parsers: Parsers) -> None:
     inspect.add_argument("refs", metavar="SERVICE", nargs="+")
     update = command(service, "update", "Update a service", _update)
     add_update_flags(update)
+    add_service_flags(update)
     _add_waiting(update)
     update.add_argument("ref", metavar="SERVICE")
     rollback = command(service, "rollback", "Revert changes to a service", _rollback)
@@ -138,7 +142,9 @@ async def _create(args: Namespace, connection: Connection) -> int:
     _with_env_files(args)
     name = f"{random.choice(_ADJECTIVES)}_{random.choice(_ANIMALS)}"
     spec = create_spec(args, name)
-    request = control_pb2.CreateServiceRequest(spec=to_message(spec))
+    login = login_for(args, args.image)
+    spec = await pin_created(connection, args, spec, login)
+    request = control_pb2.CreateServiceRequest(spec=to_message(spec), registry_login=login)
     created = await connection.call(connection.control.CreateService(request))
     print(created.id, flush=True)
     if args.detach:
@@ -173,23 +179,35 @@ async def _inspect(args: Namespace, connection: Connection) -> int:
 
 
 async def change_service(
-    connection: Connection, service: Service, spec: ServiceSpec, rollback: bool = False
+    connection: Connection,
+    service: Service,
+    spec: ServiceSpec,
+    rollback: bool = False,
+    login: control_pb2.RegistryLogin | None = None,
 ) -> Service:
     """Store a new specification; refused where somebody else changed the service meanwhile."""
     request = control_pb2.UpdateServiceRequest(
-        id=service.id, version=service.meta.version, spec=to_message(spec), rollback=rollback
+        id=service.id,
+        version=service.meta.version,
+        spec=to_message(spec),
+        rollback=rollback,
+        registry_login=login,
     )
     return from_message(Service, await connection.call(connection.control.UpdateService(request)))
 
 
 async def edit_service(
-    connection: Connection, ref: str, edit: Callable[[ServiceSpec], ServiceSpec], rollback: bool
+    connection: Connection,
+    ref: str,
+    edit: Callable[[ServiceSpec], ServiceSpec],
+    rollback: bool,
+    login: control_pb2.RegistryLogin | None = None,
 ) -> Service:
     """Read, edit, store; again where somebody else, or an update that goes on, was faster."""
     for attempt in range(CONFLICTS_MAX):
         service = await get_service(connection, ref)
         try:
-            return await change_service(connection, service, edit(service.spec), rollback)
+            return await change_service(connection, service, edit(service.spec), rollback, login)
         except SequenceConflict:
             if attempt == CONFLICTS_MAX - 1:
                 raise
@@ -197,13 +215,22 @@ async def edit_service(
 
 
 async def _update(args: Namespace, connection: Connection) -> int:
+    service = await get_service(connection, args.ref)
+    image = args.image or service.spec.task.container.image
+    login = login_for(args, image)
+    pin = None
+    if args.image is not None:  # as in Docker: without --image the digest stays
+        pin = await find_pin(connection, args, image, service.id, login)
+
     def edit(old: ServiceSpec) -> ServiceSpec:
         spec = update_spec(args, old)
+        if pin is not None:
+            spec = pinned_spec(spec, pin)
         if args.rollback and spec != old:
             raise InvalidArgument("other flags may not be combined with --rollback")
         return spec
 
-    changed = await edit_service(connection, args.ref, edit, args.rollback)
+    changed = await edit_service(connection, args.ref, edit, args.rollback, login)
     print(args.ref, flush=True)
     return 0 if args.detach else await _waited(connection, changed, args.quiet)
 

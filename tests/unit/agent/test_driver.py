@@ -39,7 +39,7 @@ class FakeContainers:
         self.away = False
         self.deaf = set()
 
-    async def pull(self, image):
+    async def pull(self, image, login=None):
         if image == "nothing":
             raise InvalidArgument("there is no image nothing in the registry")
 
