@@ -7,9 +7,9 @@
 
 Rows and their layout are those of `pyswarm.wire.rows`. A task spec is written once, and
 read back as one object, however many services and tasks have it; in its place they have its digest.
-So a task's row depends on nothing but the task, and a `SnapshotEncoder` keeps it for the next
-snapshot. It is made in small pieces, so that the event loop goes on beside the thread that makes
-it; only the pieces' join is one longer call.
+So a task's row depends on nothing but the task, and is kept for the next snapshot. A snapshot is
+made in small pieces, so that the event loop goes on beside the thread that makes it; only the
+pieces' join is one longer call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from itertools import islice
-from threading import Lock
 from typing import Any, Final
 
 import msgpack
@@ -41,33 +40,22 @@ _BAD: Final = (
 )
 """What reading raises for bytes that are no snapshot."""
 
-_Rows = dict[str, tuple[Task, bytes]]
-
-
-class SnapshotEncoder:
-    """Encodes one state after the other; of the last one it keeps the tasks' rows."""
-
-    def __init__(self) -> None:
-        self._rows: _Rows = {}
-        self._lock = Lock()
-
-    def encode(self, view: View) -> bytes:
-        """The state as bytes; in any thread, and two at once do not meet."""
-        with self._lock:
-            data, self._rows = _encode(view, self._rows)
-        return data
+Rows = dict[str, tuple[Task, bytes]]
+"""Of each task the record and its row."""
 
 
 def encode_snapshot(view: View) -> bytes:
-    """The state as bytes; a pure function of it."""
-    return _encode(view, {})[0]
+    """The state as bytes; pure on an immutable value, so any thread may do it."""
+    return encode_again(view, {})[0]
 
 
-def _encode(view: View, known: _Rows) -> tuple[bytes, _Rows]:
+def encode_again(view: View, known: Rows) -> tuple[bytes, Rows]:
+    """The same bytes, made faster: with the rows that an earlier call has made, and those for the
+    next one."""
     pack = msgpack.Packer(autoreset=True).pack
     specs = _Specs(pack)
     writers = rows.Writers(dict.fromkeys(_SPECS, specs.digest))
-    kept: _Rows = {}
+    kept: Rows = {}
     tables = []
     for kind in KINDS.values():
         write = writers.of(kind)
@@ -87,7 +75,7 @@ def _encode(view: View, known: _Rows) -> tuple[bytes, _Rows]:
     return b"".join([MAGIC, pack(head), pack(dict(sorted(specs.rows.items()))), *tables]), kept
 
 
-def _task_chunk(tasks: list[Task], known: _Rows, kept: _Rows, specs: _Specs) -> bytes:
+def _task_chunk(tasks: list[Task], known: Rows, kept: Rows, specs: _Specs) -> bytes:
     """One chunk. A task that is the object of last time has the row of last time."""
     write, pack = specs.write_task, specs.pack
     packed = []
