@@ -122,7 +122,11 @@ class Agent:
         self._logs = LogPublisher(runtime, self._link.publish, self._assignments.tasks.get)
 
     def _keeper(self, images: ImageStore, state_directory: Path) -> ImageKeeper:
-        context = KeeperContext(tasks=self._tasks_now, discard=self._discard)
+        context = KeeperContext(
+            tasks=self._tasks_now,
+            informed=lambda: self._assignments.sequence > 0,
+            discard=self._discard,
+        )
         return ImageKeeper(images, VolumeFolders(state_directory), context)
 
     # ---- life ----

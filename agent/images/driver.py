@@ -30,6 +30,8 @@ class KeeperContext:
     that belongs to none of them."""
 
     tasks: Callable[[], Mapping[str, Task]]
+    informed: Callable[[], bool]
+    """Whether a manager has said which tasks are assigned: after a restart they come later."""
     discard: Callable[[str], Awaitable[None]]
 
 
@@ -67,7 +69,7 @@ class ImageKeeper:
                 log.warning("images are not looked through now: %s", error.message)
 
     async def _collect(self) -> None:
-        if self._policy is None:
+        if self._policy is None or not self._context.informed():
             return
         images, needed = await self._seen()
         now = time.time()
@@ -79,7 +81,7 @@ class ImageKeeper:
 
     async def _seen(self) -> tuple[list[ImageSeen], Needs]:
         """Every image with the time at which it was last needed, and what is needed now."""
-        containers = await self._store.container_disks()
+        containers = await self._store.container_disks(measured=False)
         images = await self._store.images()
         # Last, without a wait before it is used: what was assigned meanwhile counts.
         needed = self._needs(containers)
@@ -118,7 +120,7 @@ class ImageKeeper:
     async def disk_usage(self, question: system_pb2.DiskUsageRequest) -> dispatcher_pb2.NodeAnswer:
         """What images, containers and volumes take."""
         async with self._busy:
-            containers = await self._store.container_disks()
+            containers = await self._store.container_disks(measured=True)
             images, _ = await self._seen()
             named, anonymous = await asyncio.to_thread(
                 lambda: (self._volumes.named(), self._volumes.anonymous())
@@ -180,7 +182,7 @@ class ImageKeeper:
         return dispatcher_pb2.NodeAnswer(prune=pruned)
 
     async def _prune_containers(self, until: float, pruned: system_pb2.Pruned) -> None:
-        for each in await self._store.container_disks():
+        for each in await self._store.container_disks(measured=True):
             if each.id in self._context.tasks() or (until and each.created_at >= until):
                 continue
             await self._context.discard(each.id)

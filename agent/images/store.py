@@ -49,8 +49,9 @@ class ImageStore(Protocol):
         """All of them."""
         ...
 
-    async def container_disks(self) -> Sequence[ContainerDisk]:
-        """Every container that carries TASK_LABEL."""
+    async def container_disks(self, *, measured: bool) -> Sequence[ContainerDisk]:
+        """Every container that carries TASK_LABEL; their sizes only where they are `measured`,
+        since that reads through all that they wrote."""
         ...
 
     async def mark_used(self, name: str, now: float) -> None:

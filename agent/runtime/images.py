@@ -259,7 +259,7 @@ class Images:
         target = schema.types.Descriptor(
             media_type=root.media_type, digest=root.digest, size=root.size
         )
-        labels = {USED_LABEL: f"{time.time():.0f}"}
+        labels = {USED_LABEL: f"{time.time():.3f}"}
         image = schema.images.Image(name=name, target=target, labels=labels)
         try:
             await self._containerd.images.Create(image=image)
@@ -269,7 +269,7 @@ class Images:
 
     async def mark_used(self, name: str, now: float) -> None:
         """Note that an image was needed; nothing happens where it is gone."""
-        image = schema.images.Image(name=name, labels={USED_LABEL: f"{now:.0f}"})
+        image = schema.images.Image(name=name, labels={USED_LABEL: f"{now:.3f}"})
         try:
             await self._containerd.images.Update(
                 image=image, update_mask={"paths": [f"labels.{USED_LABEL}"]}

@@ -85,22 +85,22 @@ class Inventory:
             return 0
         return int(usage.size)
 
-    async def container_disks(self) -> Sequence[ContainerDisk]:
-        """Every container that carries TASK_LABEL, with what its own layer takes."""
+    async def container_disks(self, *, measured: bool) -> Sequence[ContainerDisk]:
+        """Every container that carries TASK_LABEL, `measured` with what its own layer takes."""
         filters = [f'labels."{TASK_LABEL}"']
         records = (await self._containerd.containers.List(filters=filters)).containers
         tasks = (await self._containerd.tasks.List()).tasks
         running = {each.id or each.container_id for each in tasks if each.status == _RUNNING}
-        return [await self._container(record, record.id in running) for record in records]
+        return [await self._container(record, record.id in running, measured) for record in records]
 
-    async def _container(self, record: Any, running: bool) -> ContainerDisk:
+    async def _container(self, record: Any, running: bool, measured: bool) -> ContainerDisk:
         return ContainerDisk(
             id=str(record.id),
             name=str(record.labels.get(NAME_LABEL, record.id)),
             image=str(record.image),
             created_at=float(record.created_at.seconds),
             running=running,
-            size_bytes=await self._snapshot_bytes(record.snapshot_key),
+            size_bytes=await self._snapshot_bytes(record.snapshot_key) if measured else 0,
         )
 
     async def mark_used(self, name: str, now: float) -> None:

@@ -25,7 +25,7 @@ from pyswarm.wire import to_message
 RESOLVE_SECONDS: Final = 10.0
 LOGIN_SECONDS: Final = 20.0
 CALLS_AT_ONCE: Final = 8
-"""Questions to registries at the same time; others wait."""
+"""Questions to registries at the same time; others wait, which counts as their registry's time."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -53,7 +53,7 @@ class RegistryServer(registry_pb2_grpc.RegistriesServicer):
         login = login_of(request)
         server = logins.server_name(request.server or reference.DEFAULT_DOMAIN)
         try:
-            async with self._slots, asyncio.timeout(LOGIN_SECONDS):
+            async with asyncio.timeout(LOGIN_SECONDS), self._slots:
                 await self._registry.login(server, login)
         except TimeoutError:
             raise SwarmError(
@@ -95,7 +95,7 @@ class RegistryServer(registry_pb2_grpc.RegistriesServicer):
         else:
             login = self._login_for(image, request.service_id)
         try:
-            async with self._slots, asyncio.timeout(RESOLVE_SECONDS):
+            async with asyncio.timeout(RESOLVE_SECONDS), self._slots:
                 digest, platforms = await self._registry.resolve(parsed, Access(login))
         except TimeoutError:
             problem = f"the registry {parsed.domain} gave no answer in {RESOLVE_SECONDS:g} s"

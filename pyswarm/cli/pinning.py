@@ -17,7 +17,6 @@ from pyswarm.compose import Existing, Stack
 from pyswarm.compose.pinning import (
     MODES,
     Pin,
-    pinned_spec,
     tagged,
     to_look_up,
     unanswered,
@@ -80,21 +79,16 @@ async def find_pin(
     service_id: str = "",
     login: Login | None = None,
 ) -> Pin:
-    """The image that the user named as it is stored, after a warning where it stays open."""
+    """The image that the user named as it is to be stored."""
     if args.no_resolve_image:
         return Pin(image=with_tag(image))
-    pin = await _look_up(connection, image, service_id, login)
-    if pin.problem:
+    return await _look_up(connection, image, service_id, login)
+
+
+def warn(pin: Pin | None) -> None:
+    """Say that a stored image has no digest, as Docker does: after it was stored."""
+    if pin is not None and pin.problem:
         print(unanswered(pin), file=sys.stderr)
-    return pin
-
-
-async def pin_created(
-    connection: Connection, args: Namespace, spec: ServiceSpec, login: Login | None
-) -> ServiceSpec:
-    """The new service with its image pinned."""
-    image = spec.task.container.image
-    return pinned_spec(spec, await find_pin(connection, args, image, login=login))
 
 
 async def pin_stack(

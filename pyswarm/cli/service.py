@@ -20,7 +20,7 @@ from pyswarm.cli.each import for_each, inspect_each
 from pyswarm.cli.listings import CountedService
 from pyswarm.cli.logs import show_logs
 from pyswarm.cli.options import add_list_options, filters
-from pyswarm.cli.pinning import add_service_flags, find_pin, login_for, pin_created
+from pyswarm.cli.pinning import add_service_flags, find_pin, login_for, warn
 from pyswarm.cli.service_flags import (
     DURATION,
     add_create_flags,
@@ -143,9 +143,11 @@ async def _create(args: Namespace, connection: Connection) -> int:
     name = f"{random.choice(_ADJECTIVES)}_{random.choice(_ANIMALS)}"
     spec = create_spec(args, name)
     login = login_for(args, args.image)
-    spec = await pin_created(connection, args, spec, login)
+    pin = await find_pin(connection, args, args.image, login=login)
+    spec = pinned_spec(spec, pin)
     request = control_pb2.CreateServiceRequest(spec=to_message(spec), registry_login=login)
     created = await connection.call(connection.control.CreateService(request))
+    warn(pin)
     print(created.id, flush=True)
     if args.detach:
         return 0
@@ -231,6 +233,7 @@ async def _update(args: Namespace, connection: Connection) -> int:
         return spec
 
     changed = await edit_service(connection, args.ref, edit, args.rollback, login)
+    warn(pin)
     print(args.ref, flush=True)
     return 0 if args.detach else await _waited(connection, changed, args.quiet)
 

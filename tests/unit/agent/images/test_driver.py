@@ -34,7 +34,7 @@ class Store:
     async def images(self) -> Sequence[ImageSeen]:
         return list(self.known.values())
 
-    async def container_disks(self) -> Sequence[ContainerDisk]:
+    async def container_disks(self, *, measured: bool) -> Sequence[ContainerDisk]:
         return self.containers
 
     async def mark_used(self, name: str, now: float) -> None:
@@ -70,13 +70,17 @@ def task(name: str, state: TaskState = TaskState.RUNNING, *mounts: Mount) -> Tas
 
 
 def kept(
-    store: Store, tasks: Mapping[str, Task], folder: Path, discarded: list[str] | None = None
+    store: Store,
+    tasks: Mapping[str, Task],
+    folder: Path,
+    discarded: list[str] | None = None,
+    informed: bool = True,
 ) -> ImageKeeper:
     async def discard(task_id: str) -> None:
         if discarded is not None:
             discarded.append(task_id)
 
-    context = KeeperContext(tasks=lambda: tasks, discard=discard)
+    context = KeeperContext(tasks=lambda: tasks, informed=lambda: informed, discard=discard)
     return ImageKeeper(store, VolumeFolders(folder), context)
 
 
@@ -104,12 +108,16 @@ def test_an_old_image_goes_and_one_that_a_task_needs_stays(tmp_path: Path) -> No
         assert WEB in store.known
 
 
-def test_nothing_goes_before_a_manager_has_said_how_long_images_stay(tmp_path: Path) -> None:
+def test_nothing_goes_before_a_manager_has_said_what_runs(
+    tmp_path: Path,
+) -> None:
     store = Store(OLD)
 
     async def main() -> None:
-        keeper = kept(store, {}, tmp_path)
-        await keeper._collect()
+        await kept(store, {}, tmp_path)._collect()
+        early = kept(store, {}, tmp_path, informed=False)
+        early.set_policy(AT_ONCE)
+        await early._collect()
 
     asyncio.run(main())
     assert OLD in store.known
