@@ -16,7 +16,7 @@ from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.pinning import Login, add_stack_flags, pin_stack
-from pyswarm.cli.service import list_services
+from pyswarm.cli.service import edit_service, list_services
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
 from pyswarm.compose import NAMESPACE_LABEL, Action, Existing, Kind, Plan, Step, plan
@@ -141,6 +141,9 @@ async def _deploy(args: Namespace, connection: Connection) -> int:
     for warning in (*loaded.warnings, *steps.warnings):
         print(f"Warning: {warning}", file=sys.stderr)
     await carry_out(connection, steps, logins)
+    for unchanged in steps.unchanged:  # a new password reaches them all the same
+        if login := logins.get(unchanged):
+            await edit_service(connection, unchanged, lambda old: old, False, login)
     if args.detach:
         return 0
     wanted = control_pb2.Filters(labels=[f"{NAMESPACE_LABEL}={loaded.stack.name}"])

@@ -4,12 +4,21 @@ import asyncio
 import base64
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from pyswarm.errors import InvalidArgument, NotFound, PermissionDenied, SwarmError, Unavailable
 from pyswarm.model import Platform
@@ -32,7 +41,9 @@ class Server:
 
 
 @contextmanager
-def serving(answer: Callable[[str, str, str], Answer]) -> Iterator[Server]:
+def serving(
+    answer: Callable[[str, str, str], Answer], tls: ssl.SSLContext | None = None
+) -> Iterator[Server]:
     asked: list[tuple[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,6 +61,8 @@ def serving(answer: Callable[[str, str, str], Answer]) -> Iterator[Server]:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
@@ -287,3 +300,53 @@ def test_a_single_manifest_is_for_the_platform_of_its_configuration() -> None:
     with serving(lambda path, *_: (200, {}, config if "/blobs/" in path else body)) as server:
         _, found = resolve(server)
     assert found == (Platform(os="linux", architecture="arm64"),)
+
+
+def certificate(folder: Path) -> Path:
+    """A self-signed certificate for 127.0.0.1 with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
+    now = datetime.now(UTC)
+    found = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, SHA256())
+    )
+    kinds = Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    path = folder / "server.pem"
+    path.write_bytes(found.public_bytes(Encoding.PEM) + key.private_bytes(*kinds))
+    (folder / "ca.crt").write_bytes(found.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_https_is_the_rule_and_a_registrys_own_ca_lies_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyswarm.registry.client.is_insecure", lambda *_: False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate(tmp_path))
+
+    async def read(server: Server, folders: tuple[Path, ...]) -> bytes:
+        registry = Registry((), folders)
+        try:
+            return (await registry.manifest(server.reference, "1", Access())).data
+        finally:
+            registry.close()
+
+    with serving(lambda *_: (200, {}, b"{}"), context) as server:
+        with pytest.raises(Unavailable, match="certificate"):
+            asyncio.run(read(server, ()))
+        folder = tmp_path / "certs.d" / server.address
+        folder.mkdir(parents=True)
+        (tmp_path / "ca.crt").rename(folder / "ca.crt")
+        assert asyncio.run(read(server, (tmp_path / "certs.d",))) == b"{}"
+    plain = serving(lambda *_: (200, {}, b"{}"))
+    with plain as server, pytest.raises(Unavailable, match="--insecure-registry"):
+        asyncio.run(read(server, ()))
