@@ -56,7 +56,8 @@ class Filters:
         for state in self.desired_states:
             if state not in _DESIRED:
                 raise InvalidArgument(
-                    f"Invalid desired-state filter: '{state}', use running, complete, shutdown or accepted"
+                    f"Invalid desired-state filter: '{state}', "
+                    "use running, complete, shutdown or accepted"
                 )
 
     def _id(self, value: str) -> bool:

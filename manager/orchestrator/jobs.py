@@ -8,12 +8,13 @@ present iteration it is
     given up   its last task failed, and the restart policy leaves it so
 
 A job has no rolling update: a changed task specification, or a forced update, begins the next
-iteration at once. What still runs of older ones is stopped, and the new task of a slot waits for it.
+iteration at once. What still runs of older ones is stopped, and the slot's new task waits for it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import count, islice
 from typing import Final
 
 from manager.orchestrator.global_ import takes_new
@@ -85,19 +86,17 @@ def _plan_numbers(draft: Draft) -> _Survey:
         _note(draft, slot, survey)
         if key > spec.replicas and key not in survey.keys:
             _forget(draft, slot)
-    surplus = len(survey.keys) - spec.replicas
-    for key in sorted(survey.active, key=str, reverse=True)[: max(surplus, 0)]:
-        _forget(draft, draft.slots[key])
-        survey.active.discard(key)
+    occupied = survey.keys
+    surplus = len(occupied) - spec.replicas
+    for extra in sorted(survey.active, key=str, reverse=True)[: max(surplus, 0)]:
+        _forget(draft, draft.slots[extra])
+        survey.active.discard(extra)
     survey.missing = max(-surplus, 0)
     room = (spec.max_concurrent or spec.replicas) - len(survey.active)
-    number = 0
-    for _ in range(min(room, survey.missing)):
+    free = (number for number in count(1) if number not in occupied)
+    for number in islice(free, max(min(room, survey.missing), 0)):
         if draft.full:
             break
-        number += 1
-        while number in survey.keys:
-            number += 1
         draft.create(number, desired_state=TaskState.READY)
     return survey
 
@@ -157,9 +156,11 @@ def _report(draft: Draft, survey: _Survey) -> None:
     if not survey.active and not survey.missing:
         state = JobState.FAILED if survey.given_up else JobState.COMPLETED
     if state == JobState.FAILED:
-        task = draft.slots[min(survey.given_up, key=lambda key: (str(type(key)), key))].history[-1]
+        task = draft.slots[min(survey.given_up, key=lambda key: str(key).zfill(25))].history[-1]
         reason = task.status.error or task.status.message
-        message = f"task {task.id} failed and is not tried again: {reason}"
+        if not has_ended(task):
+            reason = "its node is lost"
+        message = f"task {task.id} did not complete and is not tried again: {reason}"
         if len(survey.given_up) > 1:
             message += f" ({len(survey.given_up)} tasks in all)"
     status = replace(service.job_status, state=state, message=message)

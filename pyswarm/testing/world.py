@@ -259,7 +259,8 @@ class World:
                 continue
             new = self._moved(task)
             if new is not None and new != state:
-                status = replace(task.status, state=new, timestamp=self.now)
+                error = "task: non-zero exit (1)" if new == TaskState.FAILED else ""
+                status = replace(task.status, state=new, timestamp=self.now, error=error)
                 moved = replace(task, status=status)
                 self.write(lambda tx, t=moved: tx.put(t))  # type: ignore[misc]
 
