@@ -56,7 +56,8 @@ def test_a_job_that_fails_for_good_says_why(lab: LabDriver, image: str) -> None:
     done = create(lab, "--name", "broken", *flags, image, "sh", "-c", "exit 3")
     assert done.returncode == 1
     last = done.stdout.rstrip().splitlines()[-1]
-    assert last.startswith("job failed: task ") and last.endswith("task: non-zero exit (3)")
+    assert last.startswith("job failed: task ")
+    assert last.endswith("task: non-zero exit (3)")
     assert states(lab, "broken") == {("Shutdown", "Failed"): 2}
     ok(lab, "service", "rm", "--wait", "broken")
 
