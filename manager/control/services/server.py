@@ -13,7 +13,7 @@ from manager.control.filters import filters_of
 from manager.control.services.logins import forget_login, keep_login
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, objects_pb2
-from pyswarm.model import Config, Meta, Network, Secret, Service, ServiceSpec, Task
+from pyswarm.model import Config, Network, Secret, Service, ServiceSpec, Task
 from pyswarm.wire import from_message, to_message
 
 
@@ -46,10 +46,8 @@ class ServiceCalls(Calls):
             view_of.require_free_name(tx.view, Service, spec.name)
             resolved = self._resolved(tx, spec)
             view_of.require_free_ports(tx.view, resolved, service_id)
-            now = self._now()
-            meta = Meta(created_at=now, updated_at=now)
-            tx.put(Service(id=service_id, meta=meta, spec=resolved, spec_version=1))
-            keep_login(tx, service_id, fresh, request.registry_login, now)
+            tx.put(edits.new_service(service_id, resolved, self._now()))
+            keep_login(tx, service_id, fresh, request.registry_login, self._now())
 
         await self._store.update(change)
         return control_pb2.Created(id=service_id)
