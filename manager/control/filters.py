@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from pyswarm.api.v1 import control_pb2
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Config, Network, Node, NodeRole, Secret, Service, Task, TaskState
+from pyswarm.model import (
+    Config,
+    Network,
+    Node,
+    NodeRole,
+    Secret,
+    Service,
+    Task,
+    TaskState,
+    UpdateState,
+)
 
 _DESIRED = {
     "running": lambda state: state <= TaskState.RUNNING,
@@ -32,6 +42,7 @@ class Filters:
     desired_states: Sequence[str] = ()
     drivers: Sequence[str] = ()
     memberships: Sequence[str] = ()
+    update_states: Sequence[str] = ()
 
     def check(self) -> None:
         """Refuse words that no object can match."""
@@ -41,6 +52,10 @@ class Filters:
         for mode in self.modes:
             if mode not in ("replicated", "global"):
                 raise InvalidArgument(f"Invalid mode filter: '{mode}', use replicated or global")
+        for state in self.update_states:
+            if state.upper() not in UpdateState.__members__:
+                known = ", ".join(state.name.lower() for state in UpdateState)
+                raise InvalidArgument(f"Invalid update filter: '{state}', use one of {known}")
         for state in self.desired_states:
             if state not in _DESIRED:
                 raise InvalidArgument(
@@ -71,6 +86,10 @@ class Filters:
             and self._name(service.spec.name)
             and has_labels(service.spec.labels, self.labels)
             and (not self.modes or service.spec.mode.name.lower() in self.modes)
+            and (
+                not self.update_states
+                or service.update_status.state.name.lower() in self.update_states
+            )
         )
 
     def task(self, task: Task) -> bool:

@@ -28,6 +28,7 @@ from pyswarm.model.payload import Config, PayloadSpec, Secret
 from pyswarm.model.resources import Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
+    Revision,
     Service,
     ServiceMode,
     ServiceSpec,
@@ -96,6 +97,7 @@ __all__ = [
     "ResourceRequirements",
     "Resources",
     "FailureAction",
+    "Revision",
     "Service",
     "ServiceMode",
     "ServiceSpec",

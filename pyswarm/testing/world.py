@@ -17,7 +17,10 @@ from manager.allocator.plan import (
     allocate_service,
     allocate_task,
 )
+from manager.control import edits
+from manager.control.updates import edits as updates
 from manager.orchestrator.plan import plan_service
+from manager.planning import revisions
 from manager.scheduler.nodeinfo import survey
 from manager.scheduler.plan import plan
 from manager.state import Transaction, View
@@ -39,8 +42,6 @@ from pyswarm.model import (
     Task,
     TaskState,
     TaskStatus,
-    UpdateState,
-    UpdateStatus,
     is_terminal,
 )
 
@@ -114,22 +115,27 @@ class World:
     def create(self, spec: ServiceSpec) -> str:
         """A new service; its id is `id-NAME`."""
         service = Service(id=f"id-{spec.name}", spec=spec, spec_version=1)
-        self.write(lambda tx: tx.put(service))
+        self._put(service)
         return service.id
 
     def change(self, service_id: str, spec: ServiceSpec) -> None:
         """Update a service, as the control API does."""
         old = self.view.require(Service, service_id)
-        new = replace(old, spec=spec)
-        if spec.task != old.spec.task:
-            status = UpdateStatus(state=UpdateState.UPDATING, started_at=self.now)
-            new = replace(
-                new,
-                previous_spec=old.spec,
-                spec_version=old.spec_version + 1,
-                update_status=status,
-            )
-        self.write(lambda tx: tx.put(new))
+        self._put(edits.update_service(old, spec, self.now))
+
+    def roll_back(self, service_id: str, to: ServiceSpec | None = None) -> None:
+        """Roll a service back, as the control API does."""
+        old = self.view.require(Service, service_id)
+        target = updates.target_of(old, to)
+        back = edits.update_service(old, target, self.now)
+        self._put(updates.rolled_back(old, back, self.now))
+
+    def steer(self, service_id: str, action: int) -> None:
+        """Pause, continue or abort an update, as the control API does."""
+        self._put(updates.steered(self.view.require(Service, service_id), action, self.now))
+
+    def _put(self, service: Service) -> None:
+        self.write(lambda tx: revisions.put_service(tx, service))
 
     def remove(self, service_id: str) -> None:
         """Remove a service, as the control API does."""
@@ -231,7 +237,8 @@ class World:
                     for task in found.tasks:  # noqa: B023
                         tx.put(task)
                     if found.service is not None:  # noqa: B023
-                        tx.put(found.service)  # noqa: B023
+                        message = found.service.update_status.message  # noqa: B023
+                        revisions.put_service(tx, found.service, message)  # noqa: B023
 
                 self.write(apply)
 

@@ -47,17 +47,6 @@ def test_name_and_mode_stay(change):
         edits.update_service(WEB, replace(SPEC, **change), now=5.0)
 
 
-def test_a_rollback_brings_the_spec_before_back():
-    changed = edits.update_service(WEB, NEW, now=5.0)
-    back = edits.roll_back_service(changed, now=6.0)
-    assert (back.spec, back.spec_version, back.previous_spec) == (SPEC, 3, None)
-
-
-def test_there_is_no_rollback_without_a_previous_spec():
-    with pytest.raises(InvalidArgument, match="previous spec"):
-        edits.roll_back_service(WEB, now=6.0)
-
-
 def test_names_become_ids():
     spec = replace(
         SPEC,

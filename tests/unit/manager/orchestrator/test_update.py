@@ -190,7 +190,7 @@ def test_a_failing_rollback_pauses_and_is_not_rolled_back():
     w.ends = lambda task: TaskState.FAILED
     w.run(60)
     status = w.service(s).update_status
-    assert status.state == UpdateState.PAUSED
+    assert status.state == UpdateState.ROLLBACK_PAUSED
     assert status.message.startswith("rollback paused")
 
 
