@@ -89,8 +89,10 @@ def taken_back(service: Service, now: float, message: str) -> Service | None:
 
 def plan_update(draft: Draft) -> None:
     """Take the update of the service one step further."""
+    freed = set()
     for slot in list(draft.slots.values()):
-        _promote(draft, slot)
+        if _promote(draft, slot):
+            freed.add(slot.key)
         _finish(draft, slot)
     service = draft.settled_service
     state = service.update_status.state
@@ -107,34 +109,27 @@ def plan_update(draft: Draft) -> None:
     if config.failure_action != FailureAction.CONTINUE and _has_failed(config, survey):
         _give_up(draft, config, _failure_words(survey))
         return
-    service = _with_progress(draft, survey.running)
+    began = _replace_some(draft, config, survey) or bool(freed - survey.failed.keys())
+    status = _with_progress(draft, survey.running, began)
     if not survey.is_over:
-        deadline = _last_progress(service, survey) + config.deadline_seconds
-        if deadline <= draft.now:
+        last = max(status.progressed_at, status.started_at, survey.quiet_until)
+        if last + config.deadline_seconds <= draft.now:
             _give_up(draft, config, _deadline_words(config, survey), timed_out=True)
             return
-        draft.wake(deadline)
-    if _replace_some(draft, config, survey):
-        _with_progress(draft, survey.running, began=True)
+        draft.wake(last + config.deadline_seconds)
     _report(draft, survey)
 
 
-def _with_progress(draft: Draft, running: int, began: bool = False) -> Service:
+def _with_progress(draft: Draft, running: int, began: bool) -> UpdateStatus:
     """Note that the update has come forward. Only what cannot happen for ever counts: a slot that
-    is begun, and more slots than ever that run the new spec."""
+    is begun or need not wait any more, and more slots than ever that run the new spec."""
     service = draft.settled_service
     status = service.update_status
     if began or running > status.updated:
         updated = max(running, status.updated)
         status = replace(status, updated=updated, progressed_at=draft.now)
-        service = replace(service, update_status=status)
-        draft.put_service(service)
-    return service
-
-
-def _last_progress(service: Service, survey: _Survey) -> float:
-    status = service.update_status
-    return max(status.progressed_at, status.started_at, survey.quiet_until)
+        draft.put_service(replace(service, update_status=status))
+    return status
 
 
 def _old(service: Service, slot: Slot) -> list[Task]:
@@ -145,8 +140,10 @@ def _new(service: Service, slot: Slot) -> list[Task]:
     return [t for t in slot.tasks.values() if is_wanted(t) and is_current(service, t)]
 
 
-def _promote(draft: Draft, slot: Slot) -> None:
-    """Let a prepared task run once its predecessor has stopped, or has had long enough to."""
+def _promote(draft: Draft, slot: Slot) -> bool:
+    """Let a prepared task run once its predecessor has stopped, or has had long enough to;
+    whether there was one."""
+    promoted = False
     for task in slot.wanted:
         if task.desired_state == TaskState.RUNNING:
             continue
@@ -158,8 +155,10 @@ def _promote(draft: Draft, slot: Slot) -> None:
         until = max((_stopped_at(task, t) for t in stopping), default=0.0)
         if until <= draft.now:
             draft.put(wish(task, TaskState.RUNNING))
+            promoted = True
         else:
             draft.wake(until)
+    return promoted
 
 
 def _stopped_at(new: Task, old: Task) -> float:
@@ -293,11 +292,14 @@ def _replace_some(draft: Draft, config: UpdateConfig, survey: _Survey) -> bool:
         if failed is not None:
             restart = failed.spec.restart
             start_after = failed.status.timestamp + restart.delay_seconds
-        if config.order == UpdateOrder.START_FIRST and slot.is_running:
+        start_first = config.order == UpdateOrder.START_FIRST and slot.is_running
+        for task in slot.wanted:
+            # Beside the one that runs there may be one of an update that was overtaken.
+            if not (start_first and task.status.state == TaskState.RUNNING):
+                draft.put(wish(task, TaskState.SHUTDOWN))
+        if start_first:
             draft.create(slot.key, start_after=start_after)
             continue
-        for task in slot.wanted:
-            draft.put(wish(task, TaskState.SHUTDOWN))
         # It is prepared while the old one stops, and runs only after that.
         draft.create(slot.key, start_after=start_after, desired_state=TaskState.READY)
         _promote(draft, slot)
