@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
+from pyswarm.model import UpdateState
+
 _WHOLE = {
     "id": "ID",
     "env": "Env",
@@ -25,6 +27,7 @@ _WHOLE = {
     "gid": "GID",
 }
 _TIMES = {"created_at", "updated_at", "started_at", "completed_at", "timestamp", "start_after"}
+_TIMES |= {"progressed_at"}
 
 
 def field_name(name: str) -> str:
@@ -51,6 +54,8 @@ def to_json(value: Any, name: str = "") -> Any:
     if dataclasses.is_dataclass(value):
         fields = dataclasses.fields(value)
         return {field_name(f.name): to_json(getattr(value, f.name), f.name) for f in fields}
+    if isinstance(value, UpdateState):
+        return value.name.lower()
     if isinstance(value, IntEnum):
         return value.name.lower().replace("_", "-")
     if isinstance(value, Mapping):
