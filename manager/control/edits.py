@@ -13,6 +13,9 @@ from pyswarm.model import (
     Cluster,
     Config,
     FileReference,
+    JobState,
+    JobStatus,
+    Meta,
     NetworkAttachmentConfig,
     Node,
     NodeSpec,
@@ -54,18 +57,41 @@ def _file(reference: FileReference, lookup: Lookup) -> FileReference:
     return replace(reference, id=lookup(reference.id or reference.name))
 
 
+def new_service(service_id: str, spec: ServiceSpec, now: float) -> Service:
+    """A service as it begins."""
+    return Service(
+        id=service_id,
+        meta=Meta(created_at=now, updated_at=now),
+        spec=spec,
+        spec_version=1,
+        job_status=JobStatus(last_execution=now) if spec.mode.is_job else JobStatus(),
+    )
+
+
 def update_service(old: Service, spec: ServiceSpec, now: float) -> Service:
-    """The service with a new spec; a changed task spec begins an update."""
+    """The service with a new spec; a changed task spec begins an update, or a job's next
+    iteration."""
     if spec.name != old.spec.name:
         raise Unimplemented("renaming services is not supported")
     if spec.mode != old.spec.mode:
         raise Unimplemented("service mode change is not allowed")
     if old.pending_delete:
         raise NotFound(f"service {old.spec.name} not found: it is being removed")
-    changed = replace(old, spec=spec, meta=replace(old.meta, updated_at=now))
-    changed = replace(changed, previous_spec=previous_spec(old, spec))
+    meta = replace(old.meta, updated_at=now)
+    changed = replace(old, spec=spec, meta=meta, previous_spec=previous_spec(old, spec))
+    if spec.mode.is_job:
+        # More may be missing now: the orchestrator says again how it stands.
+        status = replace(old.job_status, state=JobState.ACTIVE, message="")
+        changed = replace(changed, job_status=status)
     if spec.task == old.spec.task:
         return changed
+    if spec.mode.is_job:
+        iteration = old.job_status.iteration + 1
+        return replace(
+            changed,
+            spec_version=old.spec_version + 1,
+            job_status=JobStatus(iteration=iteration, last_execution=now),
+        )
     return replace(
         changed,
         spec_version=old.spec_version + 1,

@@ -18,7 +18,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from manager.orchestrator.restart import FAILURES
 from manager.orchestrator.slots import Draft, Slot
 from manager.orchestrator.tasks import has_ended, is_current, is_lost, is_wanted, wish
 from pyswarm.model import (
@@ -31,6 +30,7 @@ from pyswarm.model import (
     UpdateState,
     UpdateStatus,
 )
+from pyswarm.model.restart import FAILURES
 
 PATIENCE_SECONDS: Final = 30.0
 """A slot that is busy for longer is named in the update's message, with what it waits for."""
@@ -293,9 +293,11 @@ def _replace_some(draft: Draft, config: UpdateConfig, survey: _Survey) -> bool:
             restart = failed.spec.restart
             start_after = failed.status.timestamp + restart.delay_seconds
         start_first = config.order == UpdateOrder.START_FIRST and slot.is_running
+        runs = (t for t in slot.wanted if t.status.state == TaskState.RUNNING)
+        stays = next(runs, None) if start_first else None
         for task in slot.wanted:
             # Beside the one that runs there may be one of an update that was overtaken.
-            if not (start_first and task.status.state == TaskState.RUNNING):
+            if task is not stays:
                 draft.put(wish(task, TaskState.SHUTDOWN))
         if start_first:
             draft.create(slot.key, start_after=start_after)

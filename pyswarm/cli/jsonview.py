@@ -26,8 +26,16 @@ _WHOLE = {
     "uid": "UID",
     "gid": "GID",
 }
-_TIMES = {"created_at", "updated_at", "started_at", "completed_at", "timestamp", "start_after"}
-_TIMES |= {"progressed_at"}
+_TIMES = {
+    "created_at",
+    "updated_at",
+    "started_at",
+    "completed_at",
+    "timestamp",
+    "start_after",
+    "last_execution",
+    "progressed_at",
+}
 
 
 def field_name(name: str) -> str:

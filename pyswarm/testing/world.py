@@ -114,7 +114,7 @@ class World:
 
     def create(self, spec: ServiceSpec) -> str:
         """A new service; its id is `id-NAME`."""
-        service = Service(id=f"id-{spec.name}", spec=spec, spec_version=1)
+        service = edits.new_service(f"id-{spec.name}", spec, self.now)
         self._put(service)
         return service.id
 
@@ -151,7 +151,7 @@ class World:
         found = [
             task
             for task in self.view.tasks_of_service(service_id)
-            if task.desired_state == TaskState.RUNNING and task.status.state == TaskState.RUNNING
+            if task.is_wanted and task.status.state == TaskState.RUNNING
         ]
         return sorted(found, key=lambda task: (task.slot, task.node_id))
 
@@ -196,7 +196,9 @@ class World:
             wanted = Counter(
                 task.slot_key
                 for task in self.view.tasks_of_service(service.id)
-                if task.desired_state == TaskState.RUNNING and not is_terminal(task.status.state)
+                if task.is_wanted
+                and not is_terminal(task.status.state)
+                and task.desired_state >= TaskState.RUNNING
             )
             limit = 2 if service.spec.update.order else 1
             assert all(count <= limit for count in wanted.values()), f"{wanted}"
@@ -274,7 +276,8 @@ class World:
                 continue
             new = self._moved(task)
             if new is not None and new != state:
-                status = replace(task.status, state=new, timestamp=self.now)
+                error = "task: non-zero exit (1)" if new == TaskState.FAILED else ""
+                status = replace(task.status, state=new, timestamp=self.now, error=error)
                 moved = replace(task, status=status)
                 self.write(lambda tx, t=moved: tx.put(t))  # type: ignore[misc]
 

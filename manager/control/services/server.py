@@ -14,7 +14,7 @@ from manager.control.updates.edits import rolled_back, target_of
 from manager.planning import revisions
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, objects_pb2
-from pyswarm.model import Config, Meta, Network, Secret, Service, ServiceSpec, Task
+from pyswarm.model import Config, Network, Secret, Service, ServiceSpec, Task
 from pyswarm.wire import from_message, to_message
 
 
@@ -47,9 +47,7 @@ class ServiceCalls(Calls):
             view_of.require_free_name(tx.view, Service, spec.name)
             resolved = self._resolved(tx, spec)
             view_of.require_free_ports(tx.view, resolved, service_id)
-            now = self._now()
-            meta = Meta(created_at=now, updated_at=now)
-            service = Service(id=service_id, meta=meta, spec=resolved, spec_version=1)
+            service = edits.new_service(service_id, resolved, self._now())
             revisions.put_service(tx, service, "created")
 
         await self._store.update(change)

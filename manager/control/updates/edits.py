@@ -32,8 +32,11 @@ def previous_spec(old: Service, spec: ServiceSpec) -> ServiceSpec | None:
 def rolled_back(old: Service, back: Service, now: float) -> Service:
     """The service `back`, as an update to an earlier spec has made it of `old`, as a rollback: it
     follows the rollback's settings, and another rollback is the way forward again."""
+    back = replace(back, previous_spec=old.spec)
+    if back.spec.mode.is_job:
+        return back
     status = begun(now, "manually requested rollback", rollback=True)
-    return replace(back, previous_spec=old.spec, update_status=status)
+    return replace(back, update_status=status)
 
 
 def target_of(old: Service, wanted: ServiceSpec | None) -> ServiceSpec:
