@@ -34,6 +34,7 @@ from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.updates import (
     add_history_options,
     add_steering_flags,
+    refuse_other_flags,
     revision_number,
     show_history,
     steer,
@@ -249,10 +250,7 @@ def concerns_no_task(old: ServiceSpec, new: ServiceSpec) -> bool:
 
 
 async def _steer(args: Namespace, connection: Connection) -> int:
-    # Any other flag would change the specification, which is something else than steering.
-    spec = ServiceSpec()
-    if args.force or args.rollback or update_spec(args, spec) != spec:
-        raise InvalidArgument(f"other flags may not be combined with --{args.steering}")
+    refuse_other_flags(args)
     changed = await steer(connection, args.ref, args.steering)
     print(args.ref, flush=True)
     if args.detach or args.steering == "pause":

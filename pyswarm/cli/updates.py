@@ -28,6 +28,14 @@ def add_steering_flags(parser: ArgumentParser) -> None:
         )
 
 
+def refuse_other_flags(args: Namespace) -> None:
+    """Refuse flags that change the specification, which is something else than steering."""
+    allowed = ("steering", "detach", "quiet", "ref", "daemon_host", "run", "help_of")
+    others = (value for name, value in vars(args).items() if name not in allowed)
+    if any(value not in (None, False, [], "") for value in others):
+        raise InvalidArgument(f"other flags may not be combined with --{args.steering}")
+
+
 async def steer(connection: Connection, ref: str, word: str) -> Service:
     """Pause, continue or abort the update of a service; the service as it is then."""
     request = updates_pb2.SteerUpdateRequest(service=ref, action=_ACTIONS[word][0])
