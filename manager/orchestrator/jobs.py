@@ -88,9 +88,10 @@ def _plan_numbers(draft: Draft) -> _Survey:
             _forget(draft, slot)
     occupied = survey.keys
     surplus = len(occupied) - spec.replicas
-    for extra in sorted(survey.active, key=str, reverse=True)[: max(surplus, 0)]:
+    for extra in _superfluous(survey)[: max(surplus, 0)]:
         _forget(draft, draft.slots[extra])
         survey.active.discard(extra)
+        survey.given_up.discard(extra)
     survey.missing = max(-surplus, 0)
     room = (spec.max_concurrent or spec.replicas) - len(survey.active)
     free = (number for number in count(1) if number not in occupied)
@@ -99,6 +100,19 @@ def _plan_numbers(draft: Draft) -> _Survey:
             break
         draft.create(number, desired_state=TaskState.READY)
     return survey
+
+
+def _superfluous(survey: _Survey) -> list[Key]:
+    """What to do without first where fewer completions are asked for: what was given up, then the
+    highest numbers."""
+    return [
+        *sorted(survey.given_up, key=_order, reverse=True),
+        *sorted(survey.active, key=_order, reverse=True),
+    ]
+
+
+def _order(key: Key) -> str:
+    return str(key).zfill(25)
 
 
 def _plan_nodes(draft: Draft) -> _Survey:
@@ -156,7 +170,7 @@ def _report(draft: Draft, survey: _Survey) -> None:
     if not survey.active and not survey.missing:
         state = JobState.FAILED if survey.given_up else JobState.COMPLETED
     if state == JobState.FAILED:
-        task = draft.slots[min(survey.given_up, key=lambda key: str(key).zfill(25))].history[-1]
+        task = draft.slots[min(survey.given_up, key=_order)].history[-1]
         reason = task.status.error or task.status.message
         if not has_ended(task):
             reason = "its node is lost"

@@ -60,7 +60,8 @@ class JobWait(Convergence):
         """The last line: how it ended."""
         if self.phase != Phase.CONVERGED:
             return super().verdict
-        return "job complete" if self.progress.wanted else "job complete: no node fits it"
+        empty = self.service.spec.mode.is_global and not self.progress.wanted
+        return "job complete: no node fits it" if empty else "job complete"
 
 
 def wait_for(service: Service, settled: bool = False, started: float | None = None) -> Convergence:

@@ -6,7 +6,7 @@
 A service has converged when every slot has run its newest specification for the monitor period
 (Docker: 5 s), or as soon as the managers call the update complete, since they have monitored it. A
 slot whose task has ended well and is not restarted is done; one that is given up after a failure,
-or whose tasks fail one after the other, fails the wait.
+or whose tasks end one after the other, fails the wait.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from pyswarm.model.restart import FAILURES, is_given_up
 SLOTS_SHOWN_MAX: Final = 20
 ERROR_LENGTH_MAX: Final = 75
 
-FAILURES_MAX: Final = 5
-"""A slot whose tasks fail so often in a row is not waited for any longer."""
+ENDS_MAX: Final = 5
+"""A slot whose tasks end so often in a row is not waited for any longer."""
 
 _BAR_WIDTH: Final = 40
 _STATES: Final = (
@@ -56,14 +56,15 @@ class SlotProgress:
     """One slot: its label ("1/3" or a node's name), its task's state, and what went wrong in it.
 
     `state` is None while the slot has no task of the newest specification. `final`: no other task
-    follows in it. `failures` are those in a row before its present task, or with it.
+    follows in it. `ends` are the tasks in a row that ended before
+    its present one, soon after they began.
     """
 
     label: str
     state: TaskState | None = None
     error: str = ""
     final: bool = False
-    failures: int = 0
+    ends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +163,11 @@ def _ended_well(task: Task) -> bool:
     return task.status.state == TaskState.COMPLETE
 
 
-def _failures(service: Service, tasks: Sequence[Task]) -> int:
-    """Those in a row that ended soon; the whole slot's in a job, whose tasks may take long."""
+def _ends(service: Service, tasks: Sequence[Task]) -> int:
+    """Those in a row that ended soon; in a job, whose tasks may take long, all that failed."""
     failed = sum(task.status.state in FAILURES for task in tasks)
     quick = tasks[-1].quick_ends
-    return max(quick, failed) if service.spec.mode.is_job else min(quick, failed)
+    return max(quick, failed) if service.spec.mode.is_job else quick
 
 
 def _slot(
@@ -182,7 +183,7 @@ def _slot(
         reason = last.error or (last.message if is_terminal(last.state) else "its node is lost")
         reason = "" if last.state == TaskState.COMPLETE else reason
         return SlotProgress(label, last.state, reason, final=True)
-    task, failures = current[-1], _failures(service, tasks)
+    task, ends = current[-1], _ends(service, tasks)
     state = task.status.state
     if is_completion(service, task):
         return SlotProgress(label, state, final=True)
@@ -194,16 +195,16 @@ def _slot(
     )
     if state == TaskState.RUNNING:
         return SlotProgress(label, None, error or f"node {task.node_id} is not up")
-    return SlotProgress(label, state, error, failures=failures)
+    return SlotProgress(label, state, error, ends=ends)
 
 
 def failing(slots: Iterable[SlotProgress]) -> str:
-    """The slot whose tasks fail one after the other, in words; empty where none does."""
+    """The slot whose tasks end one after the other, in words; empty where none does."""
     for slot in slots:
-        if slot.failures >= FAILURES_MAX:
-            reason = f": {slot.error}" if slot.error else ""
+        if slot.ends >= ENDS_MAX:
+            word, reason = ("failed", f": {slot.error}") if slot.error else ("ended", "")
             return (
-                f"{slot.label} has failed {slot.failures} times in a row{reason}; "
+                f"{slot.label} has {word} {slot.ends} times in a row{reason}; "
                 "the managers keep trying"
             )
     return ""

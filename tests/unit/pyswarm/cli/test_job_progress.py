@@ -178,6 +178,16 @@ def test_a_service_that_keeps_failing_fails_the_wait_unless_it_runs_at_last():
     assert seen(found, [*failed, last(TaskState.RUNNING)]).phase == Phase.VERIFYING
 
 
+def test_a_service_whose_tasks_always_end_well_and_start_again_is_not_waited_for_either():
+    found = one_shot(RestartCondition.ANY, replicas=1)
+    tasks = [
+        ended(1, TaskState.COMPLETE),
+        task(1, TaskState.PENDING, TaskState.RUNNING, at=9.0, job_iteration=0, quick_ends=5),
+    ]
+    wait = seen(found, tasks)
+    assert wait.verdict == "1/1 has ended 5 times in a row; the managers keep trying"
+
+
 def test_during_an_update_the_managers_judge():
     old = one_shot()
     status = UpdateStatus(state=UpdateState.UPDATING, started_at=1.0)
