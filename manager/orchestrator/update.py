@@ -19,9 +19,18 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from manager.orchestrator.slots import Draft, Slot
-from manager.orchestrator.tasks import has_ended, is_current, is_lost, is_wanted, wish
+from manager.orchestrator.tasks import (
+    has_ended,
+    host_ports,
+    is_current,
+    is_lost,
+    is_wanted,
+    wish,
+)
+from manager.placement.fit import node_fits
 from pyswarm.model import (
     FailureAction,
+    Node,
     Service,
     Task,
     TaskState,
@@ -104,6 +113,10 @@ def plan_update(draft: Draft) -> None:
         # A change outside the task's spec, as of a port in host mode, replaces tasks as well.
         service = replace(service, update_status=begun(draft.now, "update in progress"))
         draft.put_service(service)
+    for slot in draft.slots.values():
+        _keep_placed(draft, slot)
+        if draft.full:
+            return
     config = service.spec.rollback if is_rollback(service) else service.spec.update
     survey = _survey(draft, config)
     if config.failure_action != FailureAction.CONTINUE and _has_failed(config, survey):
@@ -164,6 +177,24 @@ def _promote(draft: Draft, slot: Slot) -> bool:
 def _stopped_at(new: Task, old: Task) -> float:
     """Until when `new` waits for `old` to stop, at the longest."""
     return new.meta.created_at + old.spec.container.stop_grace_period_seconds + STOP_SECONDS
+
+
+def _keep_placed(draft: Draft, slot: Slot) -> None:
+    """Where only the placement has changed, a task whose node still fits stays, under the new
+    spec; a container has nothing of it. One that may have too many beside it is placed again."""
+    service = draft.settled_service
+    wanted = service.spec.task
+    for task in _old(service, slot):
+        node = draft.view.get(Node, task.node_id) if task.node_id else None
+        placement = replace(task.spec.placement, max_replicas=wanted.placement.max_replicas)
+        if (
+            node is not None
+            and placement == task.spec.placement
+            and replace(task.spec, placement=wanted.placement) == wanted
+            and task.ports == host_ports(service)
+            and node_fits(wanted, node)
+        ):
+            draft.put(replace(task, spec=wanted, spec_version=service.spec_version))
 
 
 def _finish(draft: Draft, slot: Slot) -> None:
