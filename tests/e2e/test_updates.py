@@ -33,8 +33,8 @@ def run(lab: LabDriver, *words: str, code: int = 0) -> str:
     return said
 
 
-def create(lab: LabDriver, name: str, image: str, *flags: str) -> None:
-    run(lab, "service", "create", "--name", name, "--replicas", "2", *FAST, *flags, image)
+def create(lab: LabDriver, name: str, image: str, *flags: str, replicas: str = "2") -> None:
+    run(lab, "service", "create", "--name", name, "--replicas", replicas, *FAST, *flags, image)
 
 
 def service(lab: LabDriver, name: str) -> dict[str, dict[str, object]]:
@@ -66,7 +66,8 @@ def test_a_failing_update_pauses_and_is_aborted(lab: LabDriver, image: str) -> N
 def test_a_failing_update_is_rolled_back_and_the_history_says_why(
     lab: LabDriver, image: str
 ) -> None:
-    create(lab, "returns", image, "--env", "A=1", "--update-failure-action", "rollback")
+    rollback = ("--update-failure-action", "rollback")
+    create(lab, "returns", image, "--env", "A=1", *rollback, replicas="1")
     change = ("service", "update", "--env-add", "A=2", "--args", "sh -c 'exit 3'", "returns")
     said = run(lab, *change, code=3)
     assert "service rolled back: update rolled back due to failure or early termination" in said
@@ -88,7 +89,7 @@ def test_a_failing_update_is_rolled_back_and_the_history_says_why(
 
 
 def test_the_deadline_ends_what_can_never_be(lab: LabDriver, image: str) -> None:
-    create(lab, "stuck", image, "--update-progress-deadline", "4s")
+    create(lab, "stuck", image, "--update-progress-deadline", "4s", replicas="1")
     said = run(lab, "service", "update", "--constraint-add", "node.labels.x==y", "stuck", code=5)
     assert "service update paused: update paused since nothing has come forward for 4s" in said
     assert "scheduling constraints not satisfied on 1 node" in said
@@ -100,6 +101,8 @@ def test_the_deadline_ends_what_can_never_be(lab: LabDriver, image: str) -> None
     said = run(lab, "service", "create", "--name", "never", *flags, image, code=5)
     assert "timed out: nothing has come forward for 3 seconds" in said
     assert "scheduling constraints not satisfied" in said
+    left = lab.exec("m1", "timeout", "-s", "INT", "2", "pyswarm", "service", "scale", "never=2")
+    assert "Operation continuing in background" in left.stderr
 
 
 def test_an_update_waits_for_its_operator_and_scaling_joins_it(lab: LabDriver, image: str) -> None:
