@@ -21,13 +21,14 @@ from pyswarm.model import (
     Node,
     Protocol,
     RegistryCredential,
+    Revision,
     Secret,
     Service,
     Task,
     TaskState,
 )
 
-Record = Node | Service | Task | Network | Secret | Config | Cluster | RegistryCredential
+Record = Node | Service | Task | Network | Secret | Config | Cluster | RegistryCredential | Revision
 R = TypeVar("R", bound=Record)
 
 KINDS: Final[dict[int, type[Record]]] = {
@@ -39,6 +40,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     6: Service,
     7: Task,
     10: RegistryCredential,
+    14: Revision,
 }
 """The number of each kind in the log and in snapshots; never used again for another kind."""
 

@@ -80,6 +80,8 @@ Registries.ListCredentials    closed   refused  served   refused  closed   refus
 Registries.ResolveImage       closed   refused  served   refused  closed   refused
 System.DiskUsage              closed   refused  served   refused  closed   refused
 System.Prune                  closed   refused  served   refused  closed   refused
+Updates.SteerUpdate           closed   refused  served   refused  closed   refused
+Updates.ListRevisions         closed   refused  served   refused  closed   refused
 Health.Figures                closed   refused  served   refused  closed   refused
 Recovery.Status               closed   absent   absent   absent   closed   absent
 Recovery.Backup               closed   absent   absent   absent   closed   absent
