@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
@@ -26,7 +27,7 @@ from agent.templates import expand_container
 from pyswarm.aio import Backoff
 from pyswarm.crashpoints import reach
 from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError
-from pyswarm.model import Config, Healthcheck, NodeDescription, Secret, Task
+from pyswarm.model import Config, Healthcheck, HealthResult, NodeDescription, Secret, Task
 
 log = logging.getLogger(__name__)
 
@@ -171,24 +172,30 @@ class Executor:
     # ---- health ----
 
     async def healthcheck(self, task: Task) -> Healthcheck | None:
-        """The service's health check, else the image's."""
-        check = task.spec.container.healthcheck
-        if check is not None and check.test:
-            return check
-        return await self._containers.healthcheck(task.spec.container.image)
+        """The service's health check over the image's."""
+        container = task.spec.container
+        try:
+            of_image = await self._containers.healthcheck(container.image)
+        except NotFound:
+            # Of an adopted container whose image was removed: it runs on without.
+            of_image = None
+        return health.merged(container.healthcheck, of_image)
 
-    async def probe(self, task: Task, probe: health.Probe) -> health.Probed:
+    async def probe(self, task: Task, probe: health.Probe) -> HealthResult:
         """Run the check once; whatever goes wrong is a failure of it."""
+        started_at = time.time()
         try:
             code, output = await self._containers.execute(
                 container_id(task), probe.argv, probe.timeout_seconds
             )
+            text = output.decode(errors="replace")
         except DeadlineExceeded:
-            return health.Probed(False, f"no answer in {probe.timeout_seconds:g} s")
+            code, text = -1, f"Health check exceeded timeout ({probe.timeout_seconds:g}s)"
         except SwarmError as error:
-            return health.Probed(False, error.message)
-        text = output[: health.OUTPUT_BYTES_MAX].decode(errors="replace")
-        return health.Probed(code == 0, text)
+            code, text = -1, error.message
+        return HealthResult(
+            started_at=started_at, ended_at=time.time(), exit_code=code, output=text
+        )
 
     # ---- what is there ----
 
