@@ -18,6 +18,7 @@ from agent.executor.containers import (
     container_id,
     labels,
 )
+from agent.executor.ending import reason
 from agent.hostfiles import hostname
 from agent.mounts.driver import TaskFiles
 from agent.overlay import Overlay
@@ -130,7 +131,8 @@ class Executor:
                 log.warning("task %s: cannot watch it: %s", task.name, error.message)
                 await asyncio.sleep(backoff.next())
                 continue
-            exited = Exited(ended.exit_code, ended.reason)
+            limit = task.spec.resources.limits.memory_bytes
+            exited = Exited(ended.exit_code, reason(ended, limit))
             break
         reach("task.ended")
         await self._mark_dead(task)
