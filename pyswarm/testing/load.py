@@ -16,7 +16,7 @@ from typing import Final
 TIMEOUT_SECONDS: Final = 10.0
 SLOW_EVERY: Final = 25
 """One request in so many takes a second, so that some are always under way."""
-PAUSE_SECONDS: Final = 0.005
+PAUSE_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from pyswarm.lab import host
 from pyswarm.lab.layout import REGISTRY
 from pyswarm.lab.syscalls import enter_network
 from pyswarm.testing.lab import LabDriver, LabSettings
 from pyswarm.testing.load import Load, Target
-from pyswarm.testing.swarm import ok, running, wait_running
+from pyswarm.testing.swarm import ok, rows, running, wait_running
 
 pytestmark = pytest.mark.e2e
 
@@ -71,9 +73,9 @@ def called(lab: LabDriver) -> tuple[int, list[str]]:
 @contextmanager
 def under_load(lab: LabDriver, requests: int) -> Iterator[None]:
     """Requests to the published port of every host and to the virtual address; none may fail."""
-    targets = [Target(host, lab.address(host), 8000) for host in lab.hosts]
+    targets = [Target(name, lab.address(name), 8000) for name in lab.hosts]
     namespace = lab.lab.hub.namespace("net")
-    load = Load(targets, workers=3, enter=lambda: enter_network(namespace))
+    load = Load(targets, workers=2, enter=lambda: enter_network(namespace))
     lab.wait_until(lambda: called(lab)[0], what="the caller is answered")
     before, old = called(lab)
     load.start()
@@ -113,6 +115,29 @@ def test_scaling_down_and_up_loses_no_request(web: LabDriver) -> None:
         ok(web, "service", "scale", "web=5")
         ok(web, "service", "scale", "web=2")
         ok(web, "service", "scale", "web=3")
+
+
+def test_a_host_that_is_slow_to_hear_loses_no_request(web: LabDriver) -> None:
+    """Its ports lead to tasks that shall stop until it is told: they wait for it."""
+
+    def signalled(number: signal.Signals) -> None:
+        host.signal_program(web.lab.layout, "w2", "daemon", number)
+
+    with under_load(web, 200):
+        signalled(signal.SIGSTOP)
+        try:
+            ok(web, "service", "scale", "--detach", "web=1")
+            time.sleep(1.5)
+        finally:
+            signalled(signal.SIGCONT)
+        wait_running(web, "web", 1)
+        web.wait_until(
+            lambda: (
+                len(rows(web, "service", "ps", "web", "--filter", "desired-state=running")) == 1
+            ),
+            what="the others have ended",
+        )
+    ok(web, "service", "scale", "web=3")
 
 
 def test_a_drained_node_loses_no_request(web: LabDriver) -> None:

@@ -11,7 +11,7 @@ from load import Load, Target
 
 def main() -> None:
     """Call until killed; what has been counted so far is answered as JSON."""
-    load = Load([Target(name, name, 8000) for name in sys.argv[1:]], workers=2)
+    load = Load([Target(name, name, 8000) for name in sys.argv[1:]], workers=1)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
