@@ -97,7 +97,6 @@ _SWITCHES = (
     ("tty", "Allocate a pseudo-TTY"),
     ("read-only", "Mount the container's root filesystem as read only"),
     ("init", "Use an init inside each service container"),
-    ("no-healthcheck", "Disable any container-specified HEALTHCHECK"),
 )
 _LISTS = (
     ("env", "-e", "Set environment variables"),
@@ -153,6 +152,8 @@ def add_update_flags(parser: ArgumentParser) -> None:
 
 
 def _add_single(parser: ArgumentParser) -> None:
+    text = "Disable any container-specified HEALTHCHECK"
+    parser.add_argument("--no-healthcheck", action="store_true", help=text)
     for name, read, text in _SINGLE:
         options: dict[str, Any] = {"help": text}
         if read is not None:

@@ -42,23 +42,16 @@ def web(lab: LabDriver, tmp_path_factory: pytest.TempPathFactory) -> LabDriver:
     _build(HERE / "patient", built)
     lab.lab.push(built, "patient:1")
     image = f"{REGISTRY}/patient:1"
+    ok(lab, "swarm", "update", "--dispatcher-heartbeat", "5s")  # none is down for want of CPU
     ok(lab, "network", "create", "front")
-    server = ("--network", "front", "-p", "8000:8000", "--replicas", "3", "--update-monitor", "1s")
-    ok(lab, "service", "create", "-q", "--name", "web", *server, image)
-    caller = ("--network", "front", "-p", "9000:9000", "--constraint", "node.hostname==m1")
+    create = ("service", "create", "--detach", "--network", "front", "--name")
+    server = ("-p", "8000:8000", "--replicas", "3", "--update-monitor", "0s", image)
+    ok(lab, *create, "web", *server)
     program = ("/usr/bin/python3", "-u", "/srv/caller.py", "web")
-    ok(
-        lab,
-        "service",
-        "create",
-        "-q",
-        "--no-healthcheck",
-        "--name",
-        "caller",
-        *caller,
-        image,
-        *program,
-    )
+    place = ("-p", "9000:9000", "--constraint", "node.hostname==m1", "--no-healthcheck")
+    ok(lab, *create, "caller", *place, image, *program)
+    wait_running(lab, "web", 3)
+    wait_running(lab, "caller", 1)
     return lab
 
 
@@ -86,8 +79,8 @@ def under_load(lab: LabDriver, requests: int) -> Iterator[None]:
         load.stop()
     after, failures = called(lab)
     print(f"{load.answered} from outside, {after - before} from inside, by {len(load.by)} tasks")
-    assert not load.failures
-    assert not failures[len(old) :]
+    assert not load.failures, "\n".join(load.failures[:20])
+    assert not failures[len(old) :], "\n".join(failures[len(old) :][:20])
     assert load.answered + after - before >= requests
 
 
@@ -99,21 +92,21 @@ def replaced(lab: LabDriver, *flags: str) -> None:
     assert not now.keys() & before.keys()
 
 
-@pytest.mark.parametrize("order", ["stop-first", "start-first"])
-def test_an_update_loses_no_request(web: LabDriver, order: str) -> None:
-    with under_load(web, 1000):
-        replaced(web, "--update-order", order, "--env-add", f"ORDER={order}")
+def test_an_update_that_stops_first_loses_no_request(web: LabDriver) -> None:
+    with under_load(web, 500):
+        replaced(web, "--env-add", "COLOUR=blue")
 
 
-def test_a_rollback_loses_no_request(web: LabDriver) -> None:
-    with under_load(web, 1000):
+def test_an_update_that_starts_first_and_its_rollback_lose_no_request(web: LabDriver) -> None:
+    quick = ("--update-order", "start-first", "--update-parallelism", "2")
+    with under_load(web, 500):
+        replaced(web, *quick, "--env-add", "COLOUR=red")
         replaced(web, "--rollback")
 
 
-def test_scaling_down_and_up_loses_no_request(web: LabDriver) -> None:
-    with under_load(web, 500):
+def test_scaling_up_and_down_loses_no_request(web: LabDriver) -> None:
+    with under_load(web, 200):
         ok(web, "service", "scale", "web=5")
-        ok(web, "service", "scale", "web=2")
         ok(web, "service", "scale", "web=3")
 
 
@@ -141,7 +134,7 @@ def test_a_host_that_is_slow_to_hear_loses_no_request(web: LabDriver) -> None:
 
 
 def test_a_drained_node_loses_no_request(web: LabDriver) -> None:
-    with under_load(web, 500):
+    with under_load(web, 100):
         ok(web, "node", "update", "--availability", "drain", "w2")
         web.wait_until(
             lambda: len(now := running(web, "web")) == 3 and "w2" not in now.values(),
