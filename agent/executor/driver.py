@@ -60,6 +60,8 @@ class Executor:
         self._assignments = assignments
         self._node = node
         self._making = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._stopping: set[str] = set()
+        """Tasks that end since we ask them to: nobody else connects to them, and they answer."""
 
     # ---- the steps ----
 
@@ -135,9 +137,17 @@ class Executor:
             exited = Exited(ended.exit_code, reason(ended, limit))
             break
         reach("task.ended")
+        if task.id in self._stopping:
+            await self._flush(task)
         await self._mark_dead(task)
         reach("task.marked-dead")
         return exited
+
+    async def _flush(self, task: Task) -> None:
+        try:
+            await self._overlay.flush(task.id)
+        except SwarmError as error:
+            log.warning("task %s: its last answers may be lost: %s", task.name, error.message)
 
     async def _mark_dead(self, task: Task) -> None:
         try:
@@ -147,6 +157,7 @@ class Executor:
 
     async def stop(self, task: Task, signal: str) -> None:
         """Send the stop signal; one that is gone already needs none."""
+        self._stopping.add(task.id)
         try:
             await self._containers.kill(container_id(task), signal)
         except NotFound:
@@ -159,6 +170,7 @@ class Executor:
 
     async def clean(self, task: Task) -> None:
         """Container first: it holds the namespace and the mounts."""
+        self._stopping.discard(task.id)
         await self._containers.delete(container_id(task))
         reach("task.deleted")
         await self._overlay.detach(task.id)
