@@ -27,7 +27,20 @@ def test_a_task_lives_with_its_health_check(lab: LabDriver) -> None:
     check = ("--health-cmd", "cat /well/ok", "--health-interval", "1s", "--health-retries", "2")
     place = ("--mount", "type=bind,source=/run/well,target=/well", "-p", "8080:80")
     slow = ("--health-start-period", "1m", "--health-start-interval", "200ms")
-    ok(lab, "service", "create", "--detach", "--name", "w", *check, *slow, *place, push_site(lab))
+    ok(
+        lab,
+        "service",
+        "create",
+        "--detach",
+        "--restart-delay",
+        "0s",
+        "--name",
+        "w",
+        *check,
+        *slow,
+        *place,
+        push_site(lab),
+    )
 
     def starting() -> bool:
         (row,) = rows(lab, "service", "ps", "w")
