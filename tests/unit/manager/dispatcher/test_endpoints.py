@@ -6,6 +6,7 @@ from manager.dispatcher.endpoints import derive, networks_of_node
 from pyswarm.model import (
     Endpoint,
     EndpointState,
+    HealthState,
     Network,
     NetworkAttachment,
     NetworkAttachmentConfig,
@@ -18,6 +19,7 @@ from pyswarm.model import (
     Service,
     ServiceSpec,
     Task,
+    TaskHealth,
     TaskSpec,
     TaskState,
     TaskStatus,
