@@ -18,8 +18,11 @@ from pyswarm.model import (
     PublishMode,
     ResolutionMode,
     Resources,
+    RestartCondition,
+    ServiceMode,
     ServiceSpec,
     TaskSpec,
+    UpdateConfig,
 )
 
 HEALTH_SECONDS_MIN: Final = 0.001
@@ -174,9 +177,32 @@ def _ports(ports: Iterable[PortConfig], mode: ResolutionMode) -> None:
         seen.add(key)
 
 
+def _job(spec: ServiceSpec) -> None:
+    """What a job cannot have, since its tasks end and are not updated one after the other."""
+    if spec.max_concurrent < 0:
+        raise InvalidArgument(f"service {spec.name}: max concurrent must not be negative")
+    if spec.max_concurrent and spec.mode != ServiceMode.REPLICATED_JOB:
+        raise InvalidArgument(
+            f"service {spec.name}: max-concurrent can only be used with replicated-job mode"
+        )
+    if not spec.mode.is_job:
+        return
+    if spec.update != UpdateConfig() or spec.rollback != UpdateConfig():
+        raise InvalidArgument(
+            f"service {spec.name}: a job may not have an update or rollback config; "
+            "a changed job begins anew"
+        )
+    if spec.task.restart.condition == RestartCondition.ANY:
+        raise InvalidArgument(
+            f"service {spec.name}: a job may not have the restart condition any, which would run "
+            "completed tasks again; use on-failure or none"
+        )
+
+
 def service(spec: ServiceSpec) -> None:
     """A whole service specification."""
     service_name(spec.name)
+    _job(spec)
     if spec.replicas < 0:
         raise InvalidArgument(f"service {spec.name}: replicas must not be negative")
     for update in (spec.update, spec.rollback):

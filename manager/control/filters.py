@@ -7,13 +7,24 @@ from dataclasses import dataclass
 
 from pyswarm.api.v1 import control_pb2
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Config, Network, Node, NodeRole, Secret, Service, Task, TaskState
+from pyswarm.model import (
+    Config,
+    Network,
+    Node,
+    NodeRole,
+    Secret,
+    Service,
+    ServiceMode,
+    Task,
+    TaskState,
+)
 
 _DESIRED = {
     "running": lambda state: state <= TaskState.RUNNING,
     "accepted": lambda state: state <= TaskState.RUNNING,
     "ready": lambda state: state <= TaskState.RUNNING,
-    "shutdown": lambda state: state > TaskState.RUNNING,
+    "complete": lambda state: state == TaskState.COMPLETE,
+    "shutdown": lambda state: state > TaskState.COMPLETE,
 }
 
 
@@ -39,12 +50,14 @@ class Filters:
             if role not in ("manager", "worker"):
                 raise InvalidArgument(f"Invalid role filter: '{role}', use manager or worker")
         for mode in self.modes:
-            if mode not in ("replicated", "global"):
-                raise InvalidArgument(f"Invalid mode filter: '{mode}', use replicated or global")
+            if mode not in [known.word for known in ServiceMode]:
+                words = ", ".join(known.word for known in ServiceMode)
+                raise InvalidArgument(f"Invalid mode filter: '{mode}', use one of {words}")
         for state in self.desired_states:
             if state not in _DESIRED:
                 raise InvalidArgument(
-                    f"Invalid desired-state filter: '{state}', use running, shutdown or accepted"
+                    f"Invalid desired-state filter: '{state}', "
+                    "use running, complete, shutdown or accepted"
                 )
 
     def _id(self, value: str) -> bool:
@@ -70,7 +83,7 @@ class Filters:
             self._id(service.id)
             and self._name(service.spec.name)
             and has_labels(service.spec.labels, self.labels)
-            and (not self.modes or service.spec.mode.name.lower() in self.modes)
+            and (not self.modes or service.spec.mode.word in self.modes)
         )
 
     def task(self, task: Task) -> bool:

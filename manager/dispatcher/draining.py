@@ -49,7 +49,7 @@ class Draining:
 
     def consider(self, task: Task, sets: Mapping[str, EndpointSet], now: float) -> None:
         """A task as it was committed; `sets` were derived from it or from something newer."""
-        if task.desired_state <= TaskState.RUNNING or not takes_connections(task):
+        if task.is_wanted or not takes_connections(task):
             self._stops.pop(task.id, None)
             return
         if task.id in self._stops:
@@ -111,7 +111,7 @@ class Draining:
     def as_told(self, task: Task) -> Task:
         """The task as its node shall know it now. One that was not considered yet is withheld too:
         its commit is seen here before the sets that follow from it are derived."""
-        if task.desired_state <= TaskState.RUNNING or not takes_connections(task):
+        if task.is_wanted or not takes_connections(task):
             return task
         stop = self._stops.get(task.id)
         if stop is not None and stop.released:

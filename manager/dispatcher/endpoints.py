@@ -55,7 +55,7 @@ def _bare(address: str) -> str:
 def _endpoint(task: Task, address: str, aliases: tuple[str, ...]) -> TaskEndpoint:
     health = task.status.health
     unhealthy = health is not None and health.state == HealthState.UNHEALTHY
-    wanted = task.desired_state <= TaskState.RUNNING and not unhealthy
+    wanted = task.is_wanted and not unhealthy
     return TaskEndpoint(
         task_id=task.id,
         service_id=task.service_id,

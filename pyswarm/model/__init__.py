@@ -29,6 +29,8 @@ from pyswarm.model.payload import Config, PayloadSpec, Secret
 from pyswarm.model.resources import Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
+    JobState,
+    JobStatus,
     Service,
     ServiceMode,
     ServiceSpec,
@@ -36,6 +38,7 @@ from pyswarm.model.service import (
     UpdateOrder,
     UpdateState,
     UpdateStatus,
+    is_completion,
 )
 from pyswarm.model.states import (
     Availability,
@@ -97,6 +100,8 @@ __all__ = [
     "ResourceRequirements",
     "Resources",
     "FailureAction",
+    "JobState",
+    "JobStatus",
     "Service",
     "ServiceMode",
     "ServiceSpec",
@@ -104,6 +109,7 @@ __all__ = [
     "UpdateOrder",
     "UpdateState",
     "UpdateStatus",
+    "is_completion",
     "Availability",
     "NodeRole",
     "NodeState",

@@ -161,3 +161,31 @@ def test_a_health_check_is_turned_off_and_on_again():
     assert check_of(update(on, "--health-cmd", "")) is None, "the image's counts again"
     with pytest.raises(InvalidArgument, match="--no-healthcheck conflicts with --health-"):
         update(on, "--no-healthcheck", "--health-cmd", "true")
+
+
+def test_a_job_is_restarted_on_failure_unless_told_otherwise():
+    job = create("--mode", "replicated-job", "--replicas", "5", "--max-concurrent", "2")
+    assert (job.mode, job.replicas, job.max_concurrent) == (ServiceMode.REPLICATED_JOB, 5, 2)
+    assert job.task.restart.condition == RestartCondition.ON_FAILURE
+    job = create("--mode", "global-job", "--restart-condition", "none")
+    assert job.task.restart.condition == RestartCondition.NONE
+    assert update(create("--mode", "replicated-job"), "--max-concurrent", "3").max_concurrent == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--mode", "global-job", "--replicas", "2"], "replicas can only be used with replicated"),
+        (["--max-concurrent", "2"], "max-concurrent can only be used with replicated-job mode"),
+        (["--mode", "global-job", "--max-concurrent", "2"], "only be used with replicated-job"),
+        (["--mode", "global", "--replicas-max-per-node", "2"], "replicas-max-per-node can only"),
+        (
+            ["--mode", "replicated-job", "--update-delay", "2s"],
+            "--update-delay can only be used with replicated or global mode",
+        ),
+        (["--mode", "sometimes"], "replicated, global, replicated-job, global-job"),
+    ],
+)
+def test_a_flag_of_another_mode_is_refused(flags, words):
+    with pytest.raises(InvalidArgument, match=words):
+        create(*flags)
