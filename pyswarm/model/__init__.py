@@ -9,6 +9,7 @@ from pyswarm.model.endpoints import (
     ServiceEndpoint,
     TaskEndpoint,
 )
+from pyswarm.model.health import HealthResult, HealthState, TaskHealth
 from pyswarm.model.ids import encode_id
 from pyswarm.model.meta import Meta
 from pyswarm.model.network import (
@@ -122,6 +123,8 @@ __all__ = [
     "is_terminal",
     "ContainerSpec",
     "FileReference",
+    "HealthResult",
+    "HealthState",
     "Healthcheck",
     "Mount",
     "MountType",
@@ -130,6 +133,7 @@ __all__ = [
     "RestartCondition",
     "RestartPolicy",
     "Task",
+    "TaskHealth",
     "TaskSpec",
     "TaskStatus",
     "Ulimit",
