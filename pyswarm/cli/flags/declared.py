@@ -1,0 +1,149 @@
+"""What the themes share: how a flag is declared, read, and put into a record."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from pyswarm.cli.pairs import key_values
+from pyswarm.compose.values import duration_seconds, nano_cpus, size_bytes
+from pyswarm.errors import InvalidArgument
+
+Item = TypeVar("Item")
+Record = TypeVar("Record")
+
+
+def typed(read: Callable[[str], Any], what: str) -> Callable[[str], Any]:
+    """A reader for argparse whose error names what was expected."""
+
+    def parse(text: str) -> Any:
+        return read(text)
+
+    parse.__name__ = what  # argparse shows this in "invalid X value"
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError(text)
+    return words[text.lower()]
+
+
+DURATION = typed(duration_seconds, "duration")
+SIZE = typed(size_bytes, "size")
+CPUS = typed(nano_cpus, "cpus")
+SWITCH = typed(_boolean, "true/false")
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """A flag with one value, the same in create and update; `read` None takes the text."""
+
+    name: str
+    read: Callable[[str], Any] | None
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A flag that is true where it stands alone."""
+
+    name: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A flag that may be repeated; in update it is `--X-add` and `--X-rm`, unless `edited` is
+    false: then it is `--X` there too."""
+
+    name: str
+    short: str | None
+    help: str
+    edited: bool = True
+
+
+def add_single(parser: ArgumentParser, flags: Iterable[Single]) -> None:
+    """Declare flags with one value."""
+    for flag in flags:
+        options: dict[str, Any] = {"help": flag.help}
+        if flag.read is not None:
+            options["type"] = flag.read
+        parser.add_argument(f"--{flag.name}", **options)
+
+
+def add_switches(parser: ArgumentParser, flags: Iterable[Switch]) -> None:
+    """Declare switches."""
+    for flag in flags:
+        parser.add_argument(f"--{flag.name}", nargs="?", const=True, type=SWITCH, help=flag.help)
+
+
+def add_lists(parser: ArgumentParser, flags: Iterable[Listed]) -> None:
+    """Declare the repeatable flags of `service create`."""
+    for flag in flags:
+        names = [f"--{flag.name}", *([flag.short] if flag.short else [])]
+        parser.add_argument(*names, action="append", default=[], help=flag.help)
+
+
+def add_list_edits(parser: ArgumentParser, flags: Iterable[Listed]) -> None:
+    """Declare the repeatable flags of `service update`."""
+    for flag in flags:
+        if not flag.edited:
+            parser.add_argument(f"--{flag.name}", action="append", default=[], help=flag.help)
+            continue
+        parser.add_argument(f"--{flag.name}-add", action="append", default=[], help=flag.help)
+        parser.add_argument(
+            f"--{flag.name}-rm", action="append", default=[], help=f"Remove: {flag.help.lower()}"
+        )
+
+
+def choice(kind: type[Any], text: str, flag: str) -> Any:
+    """The member of an enum that the flag's word names."""
+    word = text.replace("-", "_").upper()
+    if word not in kind.__members__:
+        known = ", ".join(name.replace("_", "-").lower() for name in kind.__members__)
+        raise InvalidArgument(f'invalid argument "{text}" for "--{flag}": use one of {known}')
+    return kind[word]
+
+
+def with_given(record: Record, args: Namespace, flags: Mapping[str, str]) -> Record:
+    """`record` with each field replaced whose flag was given; `flags` is field -> flag."""
+    given = {
+        field: value
+        for field, flag in flags.items()
+        if (value := getattr(args, flag.replace("-", "_"))) is not None
+    }
+    return replace(record, **given)  # type: ignore[type-var]
+
+
+def edited(
+    args: Namespace,
+    name: str,
+    old: Iterable[Item],
+    read: Callable[[str], Item],
+    key: Callable[[Item], Any],
+    removed: Callable[[str], Any] = lambda text: text,
+) -> tuple[Item, ...]:
+    """A list after `--X` (create), or `--X-add` and `--X-rm` (update); a later item of the same
+    key takes the place of an earlier one."""
+    attribute = name.replace("-", "_")
+    gone = {removed(text) for text in getattr(args, attribute + "_rm", [])}
+    items = {key(item): item for item in old if key(item) not in gone}
+    for text in [*getattr(args, attribute + "_add", []), *(getattr(args, attribute, None) or [])]:
+        item = read(text)
+        items[key(item)] = item
+    return tuple(items.values())
+
+
+def edited_map(args: Namespace, name: str, old: Mapping[str, str]) -> dict[str, str]:
+    """The same for `key=value`."""
+    pairs = edited(args, name, old.items(), lambda t: key_values(t), lambda pair: pair[0])
+    return dict(pairs)
+
+
+def same(text: str) -> str:
+    """An item that is its own text and its own key."""
+    return text
