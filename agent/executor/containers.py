@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from pyswarm.model import ContainerSpec, Healthcheck, Mount, Resources, Task
+from pyswarm.model import ContainerSpec, Healthcheck, MemorySwap, Mount, Resources, Task
 
 TASK_LABEL: Final = "pyswarm.task"
 """The label that makes a container ours; its value is the task's id."""
@@ -24,6 +24,7 @@ class ContainerRequest:
     id: str
     container: ContainerSpec
     limits: Resources
+    memory_swap: MemorySwap | None = None
     mounts: tuple[Mount, ...]
     namespace: str
     hostname: str

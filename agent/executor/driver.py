@@ -87,6 +87,7 @@ class Executor:
                     id=container_id(task),
                     container=container,
                     limits=task.spec.resources.limits,
+                    memory_swap=task.spec.resources.memory_swap,
                     mounts=mounts,
                     namespace=namespace,
                     hostname=hostname(container, task),

@@ -25,7 +25,7 @@ from pyswarm.model.network import (
 )
 from pyswarm.model.node import ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus
 from pyswarm.model.payload import Config, PayloadSpec, Secret
-from pyswarm.model.resources import Platform, ResourceRequirements, Resources
+from pyswarm.model.resources import MemorySwap, Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
     Service,
@@ -49,6 +49,7 @@ from pyswarm.model.task import (
     FileReference,
     Healthcheck,
     Mount,
+    MountRecursion,
     MountType,
     NetworkAttachment,
     Placement,
@@ -92,6 +93,7 @@ __all__ = [
     "Config",
     "PayloadSpec",
     "Secret",
+    "MemorySwap",
     "Platform",
     "ResourceRequirements",
     "Resources",
@@ -113,6 +115,7 @@ __all__ = [
     "FileReference",
     "Healthcheck",
     "Mount",
+    "MountRecursion",
     "MountType",
     "NetworkAttachment",
     "Placement",
