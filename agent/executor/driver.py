@@ -22,11 +22,11 @@ from agent.mounts.driver import TaskFiles
 from agent.overlay import Overlay
 from agent.reconcile import Seen
 from agent.task_events import Exited
-from agent.templates import expand_container
 from pyswarm.aio import Backoff
 from pyswarm.crashpoints import reach
 from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError
 from pyswarm.model import Config, Healthcheck, NodeDescription, Secret, Task
+from pyswarm.templates.tasks import expand_container
 
 log = logging.getLogger(__name__)
 
