@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import signal
 import sys
 from argparse import Namespace
@@ -33,6 +34,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(*args, **options)
 
     def error(self, message: str) -> NoReturn:
+        # Our readers name the flag themselves, in Docker's words.
+        message = re.sub(r"^argument \S+: (?=invalid argument )", "", message)
         self.exit(USAGE_CODE, f"{self.prog}: {message}\nSee '{self.prog} --help'.\n")
 
 

@@ -9,7 +9,6 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2
@@ -26,6 +25,7 @@ from pyswarm.cli.service_flags import (
     add_update_flags,
     create_spec,
     update_spec,
+    warn,
 )
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
@@ -123,19 +123,8 @@ async def list_services(
     ]
 
 
-def _with_env_files(args: Namespace) -> None:
-    lines: list[str] = []
-    for name in args.env_file:
-        try:
-            text = Path(name).read_text()
-        except OSError as error:
-            raise InvalidArgument(f"cannot read {name}: {error.strerror}") from error
-        lines += [line.strip() for line in text.splitlines()]
-    args.env = [line for line in lines if line and not line.startswith("#")] + args.env
-
-
 async def _create(args: Namespace, connection: Connection) -> int:
-    _with_env_files(args)
+    warn(args)
     name = f"{random.choice(_ADJECTIVES)}_{random.choice(_ANIMALS)}"
     spec = create_spec(args, name)
     request = control_pb2.CreateServiceRequest(spec=to_message(spec))
@@ -196,7 +185,25 @@ async def edit_service(
     raise AssertionError("the last attempt returns or raises")
 
 
+async def with_network_ids(args: Namespace, connection: Connection) -> Namespace:
+    """`--network-rm NAME` by the network's id, by which a service knows it."""
+
+    async def id_of(ref: str) -> str:
+        request = control_pb2.Reference(ref=ref)
+        try:
+            found = await connection.call(connection.control.GetNetwork(request))
+        except NotFound:
+            return ref
+        return str(found.id)
+
+    args.network_rm = [*args.network_rm, *[await id_of(ref) for ref in args.network_rm]]
+    return args
+
+
 async def _update(args: Namespace, connection: Connection) -> int:
+    warn(args)
+    args = await with_network_ids(args, connection)
+
     def edit(old: ServiceSpec) -> ServiceSpec:
         spec = update_spec(args, old)
         if args.rollback and spec != old:

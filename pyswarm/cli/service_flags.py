@@ -1,4 +1,4 @@
-"""`service create` and `service update`: flags to a specification. Pure.
+"""`service create` and `service update`: flags to a specification.
 
 Every flag of `create` has its counterpart in `update`: single values are replaced, lists are
 edited with `--X-add` and `--X-rm`. The flags themselves are in `flags`, a module for each theme.
@@ -6,7 +6,7 @@ edited with `--X-add` and `--X-rm`. The flags themselves are in `flags`, a modul
 
 from __future__ import annotations
 
-import shlex
+import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 
@@ -32,8 +32,10 @@ from pyswarm.cli.flags.declared import (
     add_switches,
     choice,
     edited_map,
+    whole,
     with_given,
 )
+from pyswarm.cli.pairs import key_values
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import ServiceMode, ServiceSpec, TaskSpec
 
@@ -44,10 +46,11 @@ __all__ = [
     "add_update_flags",
     "create_spec",
     "update_spec",
+    "warn",
 ]
 
 _SINGLE = (
-    Single("replicas", int, "Number of tasks"),
+    Single("replicas", whole(), "Number of tasks"),
     *placement.SINGLE,
     *container.SINGLE,
     *resources.SINGLE,
@@ -59,7 +62,7 @@ _SINGLE = (
 )
 _SWITCHES = container.SWITCHES
 _LISTS = (
-    Listed("label", "-l", "Service labels"),
+    Listed("label", "-l", "Service labels", read=key_values),
     *container.LISTS,
     *placement.LISTS,
     *network.LISTS,
@@ -72,7 +75,7 @@ def add_create_flags(parser: ArgumentParser) -> None:
     """The flags of `service create`."""
     parser.add_argument("--name", default="", help="Service name")
     parser.add_argument("--mode", default="replicated", help="replicated or global")
-    parser.add_argument("--env-file", action="append", default=[], help="Read in a file of KEY=V")
+    container.add_create_flags(parser)
     add_single(parser, _SINGLE)
     add_switches(parser, _SWITCHES)
     add_lists(parser, _LISTS)
@@ -81,12 +84,18 @@ def add_create_flags(parser: ArgumentParser) -> None:
 def add_update_flags(parser: ArgumentParser) -> None:
     """The flags of `service update`."""
     parser.add_argument("--image", help="Service image tag")
-    parser.add_argument("--args", help="Service command args")
+    container.add_update_flags(parser)
     parser.add_argument("--force", action="store_true", help="Update even if nothing changed")
     parser.add_argument("--rollback", action="store_true", help="Back to the previous spec")
     add_single(parser, _SINGLE)
     add_switches(parser, _SWITCHES)
     add_list_edits(parser, _LISTS)
+
+
+def warn(args: Namespace) -> None:
+    """Say on standard error what is accepted and has no effect."""
+    if args.isolation is not None:
+        print("WARNING: --isolation is ignored: it is for Windows", file=sys.stderr)
 
 
 def _task(args: Namespace, old: TaskSpec) -> TaskSpec:
@@ -129,6 +138,6 @@ def update_spec(args: Namespace, old: ServiceSpec) -> ServiceSpec:
     if args.image is not None:
         new = replace(new, image=args.image)
     if args.args is not None:
-        new = replace(new, args=tuple(shlex.split(args.args)))
+        new = replace(new, args=args.args)
     force = spec.task.force_update + (1 if args.force else 0)
     return replace(spec, task=replace(spec.task, container=new, force_update=force))

@@ -44,6 +44,9 @@ class Mount:
     tmpfs_mode: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     recursion: MountRecursion = MountRecursion.ENABLED
+    driver: str = ""
+    driver_options: Mapping[str, str] = field(default_factory=dict)
+    """With `labels`: of the volume, where this mount is what makes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import shlex
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 
-from pyswarm.cli.flags import files, health
+from pyswarm.cli.flags import files, health, words
 from pyswarm.cli.flags.declared import (
     DURATION,
     Listed,
     Single,
     Switch,
+    checked,
     edited,
     edited_map,
     same,
     with_given,
 )
-from pyswarm.cli.pairs import mount
-from pyswarm.errors import InvalidArgument
+from pyswarm.cli.flags.mounts import mount
+from pyswarm.cli.pairs import key_values
 from pyswarm.model import ContainerSpec, Ulimit
 
 SINGLE = (
-    Single("entrypoint", None, "Overwrite the default ENTRYPOINT of the image"),
-    Single("workdir", None, "Working directory inside the container"),
-    Single("user", None, "Username or UID (format: <name|uid>[:<group|gid>])"),
+    Single("entrypoint", words.words_of_shell, "Overwrite the default ENTRYPOINT of the image"),
+    Single("workdir", words.directory, "Working directory inside the container"),
+    Single("user", words.user, "Username or UID (format: <name|uid>[:<group|gid>])"),
     Single("hostname", None, "Container hostname"),
-    Single("stop-signal", None, "Signal to stop the container"),
+    Single("stop-signal", words.signal_word, "Signal to stop the container"),
     Single("stop-grace-period", DURATION, "Time to wait before force killing a container (10s)"),
+    Single("oom-score-adj", words.oom_score, "Tune host's OOM preferences (-1000 to 1000)"),
+    Single("isolation", words.isolation, "Ignored: containers of Linux have one isolation"),
+    Single("credential-spec", words.credential_spec, "Refused: it is for Windows"),
 )
 SWITCHES = (
     Switch("tty", "Allocate a pseudo-TTY"),
@@ -35,19 +38,37 @@ SWITCHES = (
     Switch("init", "Use an init inside each service container"),
 )
 LISTS = (
-    Listed("env", "-e", "Set environment variables"),
-    Listed("container-label", None, "Container labels"),
-    Listed("mount", None, "Attach a filesystem mount to the service"),
-    Listed("host", None, "Custom host-to-IP mappings (host:ip)"),
-    Listed("dns", None, "Custom DNS servers"),
-    Listed("dns-search", None, "Custom DNS search domains"),
-    Listed("dns-option", None, "DNS options"),
-    Listed("cap-add", None, "Add Linux capabilities", edited=False),
-    Listed("cap-drop", None, "Drop Linux capabilities", edited=False),
-    Listed("sysctl", None, "Sysctl options"),
-    Listed("ulimit", None, "Ulimit options"),
-    Listed("group", None, "Supplementary user groups for the container"),
+    Listed("env", "-e", "Set environment variables", read=words.variable),
+    Listed("container-label", None, "Container labels", read=key_values),
+    Listed("mount", None, "Attach a filesystem mount to the service", read=mount),
+    Listed("host", None, "Custom host-to-IP mappings (host:ip)", read=words.host),
+    Listed("dns", None, "Custom DNS servers", read=words.name_server),
+    Listed("dns-search", None, "Custom DNS search domains", read=words.search_domain),
+    Listed("dns-option", None, "DNS options", read=words.dns_option),
+    Listed("cap-add", None, "Add Linux capabilities", edited=False, read=words.capability_word),
+    Listed("cap-drop", None, "Drop Linux capabilities", edited=False, read=words.capability_word),
+    Listed("sysctl", None, "Sysctl options", read=words.sysctl),
+    Listed("ulimit", None, "Ulimit options", read=words.ulimit),
+    Listed("group", None, "Supplementary user groups for the container", read=words.group),
 )
+
+
+def add_create_flags(parser: ArgumentParser) -> None:
+    """What only `service create` has."""
+    parser.add_argument(
+        "--env-file",
+        action="append",
+        default=[],
+        type=checked("env-file", words.env_file, keeps=True),
+        help="Read in a file of environment variables",
+    )
+
+
+def add_update_flags(parser: ArgumentParser) -> None:
+    """What only `service update` has."""
+    parser.add_argument(
+        "--args", type=checked("args", words.words_of_shell), help="Service command args"
+    )
 
 
 def edit(args: Namespace, old: ContainerSpec) -> ContainerSpec:
@@ -56,47 +77,53 @@ def edit(args: Namespace, old: ContainerSpec) -> ContainerSpec:
         old,
         args,
         {
+            "command": "entrypoint",
             "workdir": "workdir",
             "user": "user",
             "hostname": "hostname",
             "stop_signal": "stop-signal",
             "stop_grace_period_seconds": "stop-grace-period",
+            "oom_score_adj": "oom-score-adj",
             "tty": "tty",
             "read_only": "read-only",
             "init": "init",
         },
     )
-    if args.entrypoint is not None:
-        new = replace(new, command=tuple(shlex.split(args.entrypoint)))
+    added, dropped = words.capabilities(
+        (frozenset(old.capability_add), frozenset(old.capability_drop)),
+        args.cap_add,
+        args.cap_drop,
+    )
     return replace(
         files.edit(args, new),
-        env=edited(args, "env", old.env, same, lambda e: e.partition("=")[0]),
+        env=_environment(args, old),
         labels=edited_map(args, "container-label", old.labels),
         mounts=edited(args, "mount", old.mounts, mount, lambda m: m.target),
-        hosts=edited(args, "host", old.hosts, _host_line, same, _host_line),
+        hosts=_hosts(args, old),
         dns_nameservers=edited(args, "dns", old.dns_nameservers, same, same),
         dns_search=edited(args, "dns-search", old.dns_search, same, same),
         dns_options=edited(args, "dns-option", old.dns_options, same, same),
         groups=edited(args, "group", old.groups, same, same),
-        capability_add=edited(args, "cap-add", old.capability_add, same, same),
-        capability_drop=edited(args, "cap-drop", old.capability_drop, same, same),
+        capability_add=added,
+        capability_drop=dropped,
         sysctls=edited_map(args, "sysctl", old.sysctls),
-        ulimits=edited(args, "ulimit", old.ulimits, _ulimit, lambda u: u.name),
+        ulimits=_ulimits(args, old),
         healthcheck=health.edit(args, old.healthcheck),
     )
 
 
-def _host_line(text: str) -> str:
-    name, colon, address = text.partition(":")
-    if not colon or not address:
-        raise InvalidArgument(f'bad format for add-host: "{text}", use host:ip')
-    return f"{address} {name}"
+def _environment(args: Namespace, old: ContainerSpec) -> tuple[str, ...]:
+    """Files first, so that a flag wins over them."""
+    lines = [line for name in getattr(args, "env_file", ()) for line in words.env_file(name)]
+    return edited(args, "env", (*old.env, *lines), words.variable, lambda e: e.partition("=")[0])
 
 
-def _ulimit(text: str) -> Ulimit:
-    name, _, limits = text.partition("=")
-    soft, _, hard = limits.partition(":")
-    try:
-        return Ulimit(name=name, soft=int(soft), hard=int(hard or soft))
-    except ValueError as error:
-        raise InvalidArgument(f"ulimit '{text}' is not of the form name=soft[:hard]") from error
+def _hosts(args: Namespace, old: ContainerSpec) -> tuple[str, ...]:
+    kept = words.without_hosts(old.hosts, getattr(args, "host_rm", ()))
+    added = [*getattr(args, "host", ()), *getattr(args, "host_add", ())]
+    return tuple(dict.fromkeys([*kept, *map(words.host, added)]))
+
+
+def _ulimits(args: Namespace, old: ContainerSpec) -> tuple[Ulimit, ...]:
+    limits = edited(args, "ulimit", old.ulimits, words.ulimit, lambda u: u.name)
+    return tuple(sorted(limits, key=lambda u: u.name))

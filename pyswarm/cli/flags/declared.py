@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
 
 from pyswarm.cli.pairs import key_values
 from pyswarm.compose.values import duration_seconds, nano_cpus, size_bytes
@@ -21,15 +21,50 @@ def typed(read: Callable[[str], Any], what: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         return read(text)
 
-    parse.__name__ = what  # argparse shows this in "invalid X value"
+    parse.__name__ = what
     return parse
 
 
+def checked(flag: str, read: Callable[[str], Any], keeps: bool = False) -> Callable[[str], Any]:
+    """`read` with Docker's sentence for what it cannot read; `keeps` answers the text itself."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = read(text)
+        except InvalidArgument as error:
+            said = error.message
+        except ValueError:
+            said = f"this is no {getattr(read, '__name__', 'value')}"
+        else:
+            return text if keeps else value
+        raise ArgumentTypeError(f'invalid argument "{text}" for "--{flag}" flag: {said}')
+
+    return parse
+
+
+def whole(least: int = 0) -> Callable[[str], int]:
+    """A reader of whole numbers from `least` on."""
+
+    def read(text: str) -> int:
+        digits = text.removeprefix("-")
+        number = int(text) if digits.isascii() and digits.isdecimal() and len(text) < 19 else None
+        if number is None or number < least:
+            raise InvalidArgument(f"use a whole number from {least} on")
+        return number
+
+    return read
+
+
+BOOLEANS: Final = {
+    **dict.fromkeys(("true", "True", "TRUE", "t", "T", "1"), True),
+    **dict.fromkeys(("false", "False", "FALSE", "f", "F", "0"), False),
+}
+
+
 def _boolean(text: str) -> bool:
-    words = {"true": True, "1": True, "false": False, "0": False}
-    if text.lower() not in words:
+    if text not in BOOLEANS:
         raise ValueError(text)
-    return words[text.lower()]
+    return BOOLEANS[text]
 
 
 DURATION = typed(duration_seconds, "duration")
@@ -64,6 +99,10 @@ class Listed:
     short: str | None
     help: str
     edited: bool = True
+    read: Callable[[str], Any] | None = field(default=None, kw_only=True)
+    """Raises InvalidArgument for a wrong value."""
+    read_removed: Callable[[str], Any] | None = field(default=None, kw_only=True)
+    """The same for `--X-rm`."""
 
 
 def add_single(parser: ArgumentParser, flags: Iterable[Single]) -> None:
@@ -71,33 +110,51 @@ def add_single(parser: ArgumentParser, flags: Iterable[Single]) -> None:
     for flag in flags:
         options: dict[str, Any] = {"help": flag.help}
         if flag.read is not None:
-            options["type"] = flag.read
+            options["type"] = checked(flag.name, flag.read)
         parser.add_argument(f"--{flag.name}", **options)
 
 
 def add_switches(parser: ArgumentParser, flags: Iterable[Switch]) -> None:
     """Declare switches."""
     for flag in flags:
-        parser.add_argument(f"--{flag.name}", nargs="?", const=True, type=SWITCH, help=flag.help)
+        options: dict[str, Any] = {"dest": flag.name.replace("-", "_"), "action": "store_const"}
+        parser.add_argument(f"--{flag.name}", const=True, help=flag.help, **options)
+        # argparse would take the word after the flag for its value; Docker does not.
+        for word, value in BOOLEANS.items():
+            parser.add_argument(f"--{flag.name}={word}", const=value, help=SUPPRESS, **options)
 
 
 def add_lists(parser: ArgumentParser, flags: Iterable[Listed]) -> None:
     """Declare the repeatable flags of `service create`."""
     for flag in flags:
         names = [f"--{flag.name}", *([flag.short] if flag.short else [])]
-        parser.add_argument(*names, action="append", default=[], help=flag.help)
+        _add_list(parser, flag.name, flag.read, flag.help, *names)
 
 
 def add_list_edits(parser: ArgumentParser, flags: Iterable[Listed]) -> None:
     """Declare the repeatable flags of `service update`."""
     for flag in flags:
         if not flag.edited:
-            parser.add_argument(f"--{flag.name}", action="append", default=[], help=flag.help)
+            _add_list(parser, flag.name, flag.read, flag.help, f"--{flag.name}")
             continue
-        parser.add_argument(f"--{flag.name}-add", action="append", default=[], help=flag.help)
-        parser.add_argument(
-            f"--{flag.name}-rm", action="append", default=[], help=f"Remove: {flag.help.lower()}"
+        added, removed = f"{flag.name}-add", f"{flag.name}-rm"
+        _add_list(parser, added, flag.read, flag.help, f"--{added}")
+        _add_list(
+            parser, removed, flag.read_removed, f"Remove: {flag.help.lower()}", f"--{removed}"
         )
+
+
+def _add_list(
+    parser: ArgumentParser,
+    name: str,
+    read: Callable[[str], Any] | None,
+    text: str,
+    *names: str,
+) -> None:
+    options: dict[str, Any] = {"action": "append", "default": [], "help": text}
+    if read is not None:
+        options["type"] = checked(name, read, keeps=True)
+    parser.add_argument(*names, **options)
 
 
 def choice(kind: type[Any], text: str, flag: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 
-from pyswarm.cli.flags.declared import DURATION, Single, with_given
+from pyswarm.cli.flags.declared import DURATION, Single, whole, with_given
 from pyswarm.model import Healthcheck
 
 SINGLE = (
@@ -13,7 +13,7 @@ SINGLE = (
     Single("health-interval", DURATION, "Time between running the check"),
     Single("health-timeout", DURATION, "Maximum time to allow one check to run"),
     Single("health-start-period", DURATION, "Start period before retries count"),
-    Single("health-retries", int, "Consecutive failures needed to report unhealthy"),
+    Single("health-retries", whole(), "Consecutive failures needed to report unhealthy"),
 )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 
-from pyswarm.cli.flags.declared import Listed, Single, edited, same, with_given
+from pyswarm.cli.flags.declared import Listed, Single, edited, same, whole, with_given
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Placement
 
 SINGLE = (
     Single(
-        "replicas-max-per-node", int, "Maximum number of tasks per node (default 0 = unlimited)"
+        "replicas-max-per-node", whole(), "Maximum number of tasks per node (default 0 = unlimited)"
     ),
 )
 LISTS = (

@@ -5,13 +5,33 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 
-from pyswarm.cli.flags.declared import CPUS, SIZE, Single, with_given
-from pyswarm.model import ResourceRequirements, Resources
+from pyswarm.cli.flags.declared import CPUS, SIZE, Single, whole, with_given
+from pyswarm.compose.values import size_bytes
+from pyswarm.errors import InvalidArgument
+from pyswarm.model import MemorySwap, ResourceRequirements, Resources
+
+SWAPPINESS_MAX = 100
+
+
+def swap(text: str) -> int:
+    """Bytes, or -1."""
+    return -1 if text == "-1" else size_bytes(text)
+
+
+def swappiness(text: str) -> int:
+    """From 0 to 100, or -1."""
+    number = whole(-1)(text)
+    if number > SWAPPINESS_MAX:
+        raise InvalidArgument(f"use a whole number from 0 to {SWAPPINESS_MAX}, or -1")
+    return number
+
 
 SINGLE = (
     Single("limit-cpu", CPUS, "Limit CPUs"),
     Single("limit-memory", SIZE, "Limit Memory"),
-    Single("limit-pids", int, "Limit maximum number of processes"),
+    Single("limit-pids", whole(), "Limit maximum number of processes"),
+    Single("memory-swap", swap, "Swap bytes (-1 for unlimited)"),
+    Single("memory-swappiness", swappiness, "Tune memory swappiness (0 to 100), -1: the host's"),
     Single("reserve-cpu", CPUS, "Reserve CPUs"),
     Single("reserve-memory", SIZE, "Reserve Memory"),
 )
@@ -29,4 +49,11 @@ def edit(args: Namespace, old: ResourceRequirements) -> ResourceRequirements:
         args,
         {"nano_cpus": "reserve-cpu", "memory_bytes": "reserve-memory"},
     )
-    return replace(old, limits=limits, reservations=reserve)
+    given = with_given(
+        old.memory_swap or MemorySwap(),
+        args,
+        {"swap_bytes": "memory-swap", "swappiness": "memory-swappiness"},
+    )
+    # What asks for nothing is not kept, so that a task is not replaced for it.
+    memory_swap = None if given == MemorySwap() else given
+    return replace(old, limits=limits, reservations=reserve, memory_swap=memory_swap)

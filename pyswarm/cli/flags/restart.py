@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 
-from pyswarm.cli.flags.declared import DURATION, Single, choice, with_given
+from pyswarm.cli.flags.declared import DURATION, Single, choice, whole, with_given
 from pyswarm.model import RestartCondition, RestartPolicy
 
 SINGLE = (
@@ -13,7 +13,7 @@ SINGLE = (
         "restart-condition", None, 'Restart when condition is met ("none", "on-failure", "any")'
     ),
     Single("restart-delay", DURATION, "Delay between restart attempts (5s)"),
-    Single("restart-max-attempts", int, "Maximum number of restarts before giving up"),
+    Single("restart-max-attempts", whole(), "Maximum number of restarts before giving up"),
     Single("restart-window", DURATION, "Window used to evaluate the restart policy"),
 )
 

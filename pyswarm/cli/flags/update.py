@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 
-from pyswarm.cli.flags.declared import DURATION, Single, choice, with_given
+from pyswarm.cli.flags.declared import DURATION, Single, choice, whole, with_given
 from pyswarm.model import FailureAction, UpdateConfig, UpdateOrder
 
 SINGLE = (
-    Single("update-parallelism", int, "Maximum number of tasks updated simultaneously (0: all)"),
+    Single("update-parallelism", whole(), "Maximum number of tasks updated at once (0: all)"),
     Single("update-delay", DURATION, "Delay between updates"),
     Single(
         "update-monitor", DURATION, "Duration after each task update to monitor for failure (5s)"
