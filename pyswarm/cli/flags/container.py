@@ -23,8 +23,8 @@ from pyswarm.model import ContainerSpec, Ulimit
 
 SINGLE = (
     Single("entrypoint", words.words_of_shell, "Overwrite the default ENTRYPOINT of the image"),
-    Single("workdir", words.directory, "Working directory inside the container"),
-    Single("user", words.user, "Username or UID (format: <name|uid>[:<group|gid>])"),
+    Single("workdir", words.directory, "Working directory inside the container", "-w"),
+    Single("user", words.user, "Username or UID (format: <name|uid>[:<group|gid>])", "-u"),
     Single("hostname", None, "Container hostname"),
     Single("stop-signal", words.signal_word, "Signal to stop the container"),
     Single("stop-grace-period", DURATION, "Time to wait before force killing a container (10s)"),
@@ -33,7 +33,7 @@ SINGLE = (
     Single("credential-spec", words.credential_spec, "Refused: it is for Windows"),
 )
 SWITCHES = (
-    Switch("tty", "Allocate a pseudo-TTY"),
+    Switch("tty", "Allocate a pseudo-TTY", "-t"),
     Switch("read-only", "Mount the container's root filesystem as read only"),
     Switch("init", "Use an init inside each service container"),
 )

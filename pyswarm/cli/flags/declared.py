@@ -80,6 +80,7 @@ class Single:
     name: str
     read: Callable[[str], Any] | None
     help: str
+    short: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Switch:
 
     name: str
     help: str
+    short: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +107,24 @@ class Listed:
     """The same for `--X-rm`."""
 
 
+def _names(flag: Single | Switch | Listed) -> list[str]:
+    return [*([flag.short] if flag.short else []), f"--{flag.name}"]
+
+
 def add_single(parser: ArgumentParser, flags: Iterable[Single]) -> None:
     """Declare flags with one value."""
     for flag in flags:
         options: dict[str, Any] = {"help": flag.help}
         if flag.read is not None:
             options["type"] = checked(flag.name, flag.read)
-        parser.add_argument(f"--{flag.name}", **options)
+        parser.add_argument(*_names(flag), **options)
 
 
 def add_switches(parser: ArgumentParser, flags: Iterable[Switch]) -> None:
     """Declare switches."""
     for flag in flags:
         options: dict[str, Any] = {"dest": flag.name.replace("-", "_"), "action": "store_const"}
-        parser.add_argument(f"--{flag.name}", const=True, help=flag.help, **options)
+        parser.add_argument(*_names(flag), const=True, help=flag.help, **options)
         # argparse would take the word after the flag for its value; Docker does not.
         for word, value in BOOLEANS.items():
             parser.add_argument(f"--{flag.name}={word}", const=value, help=SUPPRESS, **options)
@@ -127,8 +133,7 @@ def add_switches(parser: ArgumentParser, flags: Iterable[Switch]) -> None:
 def add_lists(parser: ArgumentParser, flags: Iterable[Listed]) -> None:
     """Declare the repeatable flags of `service create`."""
     for flag in flags:
-        names = [f"--{flag.name}", *([flag.short] if flag.short else [])]
-        _add_list(parser, flag.name, flag.read, flag.help, *names)
+        _add_list(parser, flag.name, flag.read, flag.help, *_names(flag))
 
 
 def add_list_edits(parser: ArgumentParser, flags: Iterable[Listed]) -> None:

@@ -15,7 +15,10 @@ SWAPPINESS_MAX = 100
 
 def swap(text: str) -> int:
     """Bytes, or -1."""
-    return -1 if text == "-1" else size_bytes(text)
+    try:
+        return -1 if text == "-1" else size_bytes(text)
+    except ValueError:
+        raise InvalidArgument("this is no size, nor -1") from None
 
 
 def swappiness(text: str) -> int:

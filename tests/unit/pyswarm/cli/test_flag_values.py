@@ -19,9 +19,11 @@ from pyswarm.model import (
     Ulimit,
 )
 
+PARSER = main.build_parser()
+
 
 def parsed(command, *words):
-    return main.build_parser().parse_args(["service", command, *words])
+    return PARSER.parse_args(["service", command, *words])
 
 
 def create(*flags):
@@ -68,12 +70,12 @@ def refusal(command, *words):
         (("--init",), "init", True),
         (("--init=false",), "init", False),
         (("--read-only", "--init"), "read_only", True),
-        (("--read-only", "--tty"), "tty", True),
+        (("--read-only", "-t"), "tty", True),
         (("--stop-signal", "SIGRTMIN+3"), "stop_signal", "SIGRTMIN+3"),
         (("--stop-grace-period", "1m"), "stop_grace_period_seconds", 60.0),
         (("--user", "nobody:nogroup"), "user", "nobody:nogroup"),
         (("--group", "audio", "--group", "7"), "groups", ("audio", "7")),
-        (("--workdir", "/srv"), "workdir", "/srv"),
+        (("-w", "/srv"), "workdir", "/srv"),
         (("--hostname", "{{.Node.Hostname}}"), "hostname", "{{.Node.Hostname}}"),
         (("--oom-score-adj", "-500"), "oom_score_adj", -500),
     ],
@@ -221,9 +223,7 @@ def test_each_list_is_edited_by_its_key():
 
 
 def test_a_single_value_is_replaced():
-    old = create(
-        "--user", "1", "--init", "--hostname", "a", "--entrypoint", "sh", "--workdir", "/a"
-    )
+    old = create("--user", "1", "--init", "--hostname", "a", "--entrypoint", "sh", "-w", "/a")
     new = update(
         old,
         *("--user", "", "--init=false", "--hostname", "b", "--entrypoint", "", "--workdir", "/b"),
@@ -301,7 +301,7 @@ WRONG = [
     ("limit-cpu", "all", "cpus"),
     ("reserve-cpu", "-1", "cpus"),
     ("reserve-memory", "x", "size"),
-    ("memory-swap", "x", "value"),
+    ("memory-swap", "x", "size"),
     ("memory-swappiness", "101", "from 0 to 100"),
     ("replicas", "two", "whole number"),
     ("replicas", "-1", "whole number"),

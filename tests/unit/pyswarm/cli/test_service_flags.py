@@ -124,7 +124,7 @@ def test_a_range_of_ports_is_published_one_by_one():
 
 @pytest.mark.parametrize("text", ["", "x", "80:x", "70000", "80/icmp", "target=80,mode=mesh"])
 def test_a_bad_port_is_refused(text):
-    with pytest.raises(InvalidArgument, match="port|protocol|publish mode"):
+    with pytest.raises(InvalidArgument, match=r"port|protocol|publish mode"):
         ports(text)
 
 
