@@ -29,6 +29,7 @@ class ContainerRequest:
     namespace: str
     hostname: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    log_driver: str = ""
     log_options: Mapping[str, str] = field(default_factory=dict)
 
 

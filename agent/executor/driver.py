@@ -92,6 +92,7 @@ class Executor:
                     namespace=namespace,
                     hostname=hostname(container, task),
                     labels=labels(task),
+                    log_driver=task.spec.log_driver,
                     log_options=task.spec.log_options,
                 )
             )
