@@ -138,6 +138,8 @@ def _ports(ports: Iterable[PortConfig], mode: ResolutionMode) -> None:
 def service(spec: ServiceSpec) -> None:
     """A whole service specification."""
     service_name(spec.name)
+    if "" in spec.labels:
+        raise InvalidArgument(f"service {spec.name}: a label needs a key")
     if spec.replicas < 0:
         raise InvalidArgument(f"service {spec.name}: replicas must not be negative")
     if spec.replicas > REPLICAS_MAX:

@@ -35,6 +35,7 @@ from pyswarm.model.kernel import (
 from pyswarm.templates.logs import log_tag
 
 HOSTNAME_CHARS_MAX: Final = 64
+BYTES_MAX: Final = (1 << 63) - 1
 SWAPPINESS_MAX: Final = 100
 SECONDS_MAX: Final = 9.2e9
 """About 292 years, where Go's durations end."""
@@ -195,6 +196,8 @@ def swap(wanted: MemorySwap | None, limits: Resources) -> None:
         return
     if wanted.swap_bytes < -1:
         raise InvalidArgument(f"memory swap {wanted.swap_bytes} must be a size, or -1")
+    if limits.memory_bytes + wanted.swap_bytes > BYTES_MAX:
+        raise InvalidArgument("memory limit and swap together are larger than any machine")
     if wanted.swap_bytes and not limits.memory_bytes:
         raise InvalidArgument("memory swap needs a memory limit: it is what may be used beyond it")
     if not -1 <= wanted.swappiness <= SWAPPINESS_MAX:

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import random
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from fuzzing import EDGES, Target
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -58,6 +58,7 @@ from pyswarm.model import (
     Ulimit,
     is_terminal,
 )
+from pyswarm.rpc.errors import one_line
 from pyswarm.templates.tasks import expand_container
 from pyswarm.testing.store import instant_store
 from pyswarm.wire import to_message
@@ -110,7 +111,7 @@ def _scalar(chance: random.Random, field: FieldDescriptor) -> Any:
     if field.cpp_type == kinds.CPPTYPE_BOOL:
         return chance.random() < 0.5
     if field.cpp_type == kinds.CPPTYPE_ENUM:
-        return chance.choice([*range(len(field.enum_type.values)), 99, -1])
+        return chance.choice([*range(len(field.enum_type.values)), *range(3), 99, -1])
     if field.cpp_type == kinds.CPPTYPE_DOUBLE:
         return chance.choice(FLOATS)
     number = chance.choice([*EDGES[:-1], -1, 2, 3, 80, 100, 8080, -(1 << 63), chance.randrange(50)])
@@ -150,10 +151,13 @@ def spoil(chance: random.Random, message: Message) -> None:
 
 def strange(chance: random.Random) -> Message:
     """A good specification with some fields changed."""
-    message: Message = to_message(GOOD)
+    message = to_message(GOOD)
+    task = message.task
+    # Most of what can be said, and be wrong, is about the container.
+    parts = (message, message.endpoint, task, task.resources, task.networks[0])
     for _ in range(chance.choice((0, 1, 1, 2, 3, 8, 30))):
-        spoil(chance, message)
-    return message
+        spoil(chance, chance.choice((*parts, *[task.container] * 8)))
+    return cast("Message", message)
 
 
 class Swarm:
@@ -263,7 +267,7 @@ def assert_is_sentence(error: SwarmError) -> None:
     """One line that a user can read, and no bug in disguise."""
     assert not isinstance(error, Internal), error.message
     assert error.message, type(error)
-    assert len(error.message.splitlines()) == 1, error.message
+    assert len(one_line(error.message).splitlines()) == 1, error.message
 
 
 async def _told(call: Any) -> Any:

@@ -5,20 +5,12 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 
-from pyswarm.cli.flags.declared import CPUS, SIZE, Single, whole, with_given
-from pyswarm.compose.values import size_bytes
+from pyswarm.cli.flags.declared import CPUS, SIZE, Single, typed, whole, with_given
+from pyswarm.compose.values import swap_bytes
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import MemorySwap, ResourceRequirements, Resources
 
 SWAPPINESS_MAX = 100
-
-
-def swap(text: str) -> int:
-    """Bytes, or -1."""
-    try:
-        return -1 if text == "-1" else size_bytes(text)
-    except ValueError:
-        raise InvalidArgument("this is no size, nor -1") from None
 
 
 def swappiness(text: str) -> int:
@@ -33,7 +25,7 @@ SINGLE = (
     Single("limit-cpu", CPUS, "Limit CPUs"),
     Single("limit-memory", SIZE, "Limit Memory"),
     Single("limit-pids", whole(), "Limit maximum number of processes"),
-    Single("memory-swap", swap, "Swap bytes (-1 for unlimited)"),
+    Single("memory-swap", typed(swap_bytes, "size, nor -1"), "Swap bytes (-1 for unlimited)"),
     Single("memory-swappiness", swappiness, "Tune memory swappiness (0 to 100), -1: the host's"),
     Single("reserve-cpu", CPUS, "Reserve CPUs"),
     Single("reserve-memory", SIZE, "Reserve Memory"),
