@@ -19,6 +19,7 @@ from pyswarm.cli.each import for_each, inspect_each
 from pyswarm.cli.listings import CountedService
 from pyswarm.cli.logs import show_logs
 from pyswarm.cli.options import add_list_options, filters
+from pyswarm.cli.pretty import service_text
 from pyswarm.cli.service_flags import (
     DURATION,
     add_create_flags,
@@ -65,6 +66,7 @@ def register(parsers: Parsers) -> None:
     ps.add_argument("--no-resolve", action="store_true", help="Do not map IDs to Names")
     ps.add_argument("refs", metavar="SERVICE", nargs="+")
     inspect = command(service, "inspect", "Display detailed information on services", _inspect)
+    inspect.add_argument("--pretty", action="store_true", help="Print in a human friendly format")
     inspect.add_argument("refs", metavar="SERVICE", nargs="+")
     update = command(service, "update", "Update a service", _update)
     add_update_flags(update)
@@ -158,7 +160,24 @@ async def _ps(args: Namespace, connection: Connection) -> int:
 
 
 async def _inspect(args: Namespace, connection: Connection) -> int:
+    if args.pretty:
+        return await _inspect_pretty(args, connection)
     return await inspect_each(args.refs, lambda ref: get_service(connection, ref))
+
+
+async def _inspect_pretty(args: Namespace, connection: Connection) -> int:
+    answer = await connection.call(connection.control.ListNetworks(control_pb2.ListRequest()))
+    names = {network.id: network.spec.name for network in answer.networks}
+    texts, code = [], 0
+    for ref in args.refs:
+        try:
+            texts.append(service_text(await get_service(connection, ref), names))
+        except SwarmError as error:
+            print(f"Error: {error.message}", file=sys.stderr)
+            code = 1
+    if texts:
+        print("\n\n".join(texts))
+    return code
 
 
 async def change_service(
