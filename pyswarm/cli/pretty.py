@@ -158,7 +158,7 @@ def _container(container: ContainerSpec) -> Lines:
 
 def _mount(mount: Mount) -> Lines:
     yield f"Target:\t{mount.target}"
-    yield f" Source:\t{mount.source}"
+    yield from _field(" Source", mount.source)
     yield f" ReadOnly:\t{str(mount.read_only).lower()}"
     yield f" Type:\t{_word(mount.type)}"
     if mount.propagation:

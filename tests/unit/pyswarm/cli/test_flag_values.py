@@ -404,3 +404,11 @@ def test_nothing_given_is_nothing_changed():
     assert update(old) == old
     with pytest.raises(InvalidArgument):
         create_spec(parsed("create", "--mode", "sideways", "nginx"), "web")
+
+
+def test_a_flag_takes_the_next_word_whatever_it_begins_with():
+    assert parsed("update", "--args", "-v", "--init", "web").args == ("-v",)
+    assert parsed("create", "--hostname", "-bad-", "nginx").hostname == "-bad-"
+    args = parsed("create", "-e", "A=1", "--memory-swap", "-1", "nginx", "--hostname", "-x")
+    assert (args.memory_swap, args.command) == (-1, ["--hostname", "-x"])
+    assert "argument --args: expected one argument" in refusal("update", "web", "--args")

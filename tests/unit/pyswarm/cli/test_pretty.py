@@ -135,7 +135,6 @@ ContainerSpec:
    Propagation:	rslave
    Recursive:	disabled
   Target:	/t
-   Source:	
    ReadOnly:	false
    Type:	tmpfs
    Size:	1MiB
