@@ -19,7 +19,6 @@ from pyswarm.cli.flags import (
     placement,
     resources,
     restart,
-    update,
 )
 from pyswarm.cli.flags.declared import (
     DURATION,
@@ -36,8 +35,9 @@ from pyswarm.cli.flags.declared import (
     with_given,
 )
 from pyswarm.cli.pairs import key_values
+from pyswarm.cli.update_flags import add_policy_flags, policy
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import ServiceMode, ServiceSpec, TaskSpec
+from pyswarm.model import RestartCondition, RestartPolicy, ServiceMode, ServiceSpec, TaskSpec
 
 __all__ = [
     "DURATION",
@@ -51,11 +51,15 @@ __all__ = [
 
 _SINGLE = (
     Single("replicas", whole(), "Number of tasks"),
+    Single(
+        "max-concurrent",
+        whole(),
+        "Number of job tasks to run concurrently (default equal to --replicas)",
+    ),
     *placement.SINGLE,
     *container.SINGLE,
     *resources.SINGLE,
     *restart.SINGLE,
-    *update.SINGLE,
     *network.SINGLE,
     *health.SINGLE,
     *logging.SINGLE,
@@ -74,8 +78,13 @@ _LISTS = (
 def add_create_flags(parser: ArgumentParser) -> None:
     """The flags of `service create`."""
     parser.add_argument("--name", default="", help="Service name")
-    parser.add_argument("--mode", default="replicated", help="replicated or global")
+    parser.add_argument(
+        "--mode",
+        default="replicated",
+        help='Service mode ("replicated", "global", "replicated-job", "global-job")',
+    )
     container.add_create_flags(parser)
+    add_policy_flags(parser)
     add_single(parser, _SINGLE)
     add_switches(parser, _SWITCHES)
     add_lists(parser, _LISTS)
@@ -87,6 +96,7 @@ def add_update_flags(parser: ArgumentParser) -> None:
     container.add_update_flags(parser)
     parser.add_argument("--force", action="store_true", help="Update even if nothing changed")
     parser.add_argument("--rollback", action="store_true", help="Back to the previous spec")
+    add_policy_flags(parser)
     add_single(parser, _SINGLE)
     add_switches(parser, _SWITCHES)
     add_list_edits(parser, _LISTS)
@@ -111,28 +121,56 @@ def _task(args: Namespace, old: TaskSpec) -> TaskSpec:
 
 def _edit(args: Namespace, old: ServiceSpec) -> ServiceSpec:
     return replace(
-        with_given(old, args, {"replicas": "replicas"}),
+        with_given(old, args, {"replicas": "replicas", "max_concurrent": "max-concurrent"}),
         labels=edited_map(args, "label", old.labels),
         task=_task(args, old.task),
-        update=update.edit(args, old.update),
+        update=policy(args, "update", old.update),
+        rollback=policy(args, "rollback", old.rollback),
         endpoint=network.edit_endpoint(args, old.endpoint),
     )
+
+
+def _check_mode(args: Namespace, mode: ServiceMode) -> None:
+    if mode.is_global and args.replicas is not None:
+        raise InvalidArgument("replicas can only be used with replicated or replicated-job mode")
+    if mode.is_global and args.replicas_max_per_node is not None:
+        raise InvalidArgument(
+            "replicas-max-per-node can only be used with replicated or replicated-job mode"
+        )
+    if args.max_concurrent is not None and mode != ServiceMode.REPLICATED_JOB:
+        raise InvalidArgument("max-concurrent can only be used with replicated-job mode")
+    if not mode.is_job:
+        return
+    updating = sorted(
+        name
+        for name, value in vars(args).items()
+        if name.startswith(("update_", "rollback_")) and value is not None
+    )
+    if updating:
+        flag = updating[0].replace("_", "-")
+        raise InvalidArgument(f"--{flag} can only be used with replicated or global mode")
+
+
+def _blank(name: str, mode: ServiceMode) -> ServiceSpec:
+    spec = ServiceSpec(name=name, mode=mode)
+    if mode.is_job:
+        restart = RestartPolicy(condition=RestartCondition.ON_FAILURE)
+        spec = replace(spec, task=replace(spec.task, restart=restart))
+    return spec
 
 
 def create_spec(args: Namespace, name: str) -> ServiceSpec:
     """The specification of `service create`; `args` has `image` and `command` too."""
     mode = choice(ServiceMode, args.mode, "mode")
-    if mode == ServiceMode.GLOBAL and args.replicas is not None:
-        raise InvalidArgument("replicas can only be used with replicated mode")
-    spec = _edit(args, ServiceSpec(name=args.name or name, mode=mode))
+    _check_mode(args, mode)
+    spec = _edit(args, _blank(args.name or name, mode))
     new = replace(spec.task.container, image=args.image, args=tuple(args.command))
     return replace(spec, task=replace(spec.task, container=new))
 
 
 def update_spec(args: Namespace, old: ServiceSpec) -> ServiceSpec:
     """The specification after `service update`."""
-    if old.mode == ServiceMode.GLOBAL and args.replicas is not None:
-        raise InvalidArgument("replicas can only be used with replicated mode")
+    _check_mode(args, old.mode)
     spec = _edit(args, old)
     new = spec.task.container
     if args.image is not None:

@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 
-from pyswarm.cli.pretty import service_text
+from pyswarm.cli.service_pretty import service_text
 from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
@@ -68,7 +68,7 @@ SERVICE = Service(
     id="s1",
     spec=ServiceSpec(
         name="web",
-        labels={"a": "b", "empty": ""},
+        labels={"a": "b"},
         replicas=3,
         task=TaskSpec(
             container=FULL,
@@ -91,12 +91,11 @@ ID:		s1
 Name:		web
 Labels:
  a=b
- empty
 Service Mode:	Replicated
  Replicas:	3
 Placement:
  Constraints:	[node.role==worker]
- Preferences:	spread=node.labels.z
+ Preferences:	[spread=node.labels.z]
 UpdateConfig:
  Parallelism:	1
  Delay:		1h1m1.5s
@@ -104,12 +103,14 @@ UpdateConfig:
  Monitoring Period: 5s
  Max failure ratio: 0
  Update order:      stop-first
+ Progress deadline: 10m0s
 RollbackConfig:
  Parallelism:	1
  On failure:	pause
  Monitoring Period: 5s
  Max failure ratio: 0
- Rollback order:    stop-first
+ Rollback order:      stop-first
+ Progress deadline: 10m0s
 ContainerSpec:
  Image:		nginx:1
  Command:	sh
@@ -168,7 +169,7 @@ Resources:
   PIDs:		9
  Swap:		unlimited
  Swappiness:	7
-Networks:	front
+Networks: front
 Endpoint Mode:	vip
 Ports:
  PublishedPort = 8080
@@ -183,7 +184,7 @@ Healthcheck:
 
 
 def test_a_service_with_everything():
-    assert service_text(SERVICE, {"n1": "front"}) + "\n" == PRETTY
+    assert service_text(SERVICE, {"n1": "front"}) == PRETTY
 
 
 def test_each_field_of_a_container_makes_a_difference():
