@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import Sequence
 from typing import Final
 
-from agent.runtime.documents import ImageConfig
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import ContainerSpec, kernel
+from pyswarm.registry.documents import ImageConfig
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -11,10 +11,10 @@ from typing import Final
 
 from agent.executor.containers import ContainerRequest
 from agent.runtime import command
-from agent.runtime.documents import ImageConfig
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import logdrivers
 from pyswarm.model.logdrivers import DEFAULT_DRIVER
+from pyswarm.registry.documents import ImageConfig
 from pyswarm.templates.logs import DEFAULT_TAG, SHORT_CHARS, log_tag
 
 JOURNAL: Final = "journald"

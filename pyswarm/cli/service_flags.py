@@ -46,7 +46,7 @@ __all__ = [
     "add_update_flags",
     "create_spec",
     "update_spec",
-    "warn",
+    "warn_ignored",
 ]
 
 _SINGLE = (
@@ -102,7 +102,7 @@ def add_update_flags(parser: ArgumentParser) -> None:
     add_list_edits(parser, _LISTS)
 
 
-def warn(args: Namespace) -> None:
+def warn_ignored(args: Namespace) -> None:
     """Say on standard error what is accepted and has no effect."""
     if args.isolation is not None:
         print("WARNING: --isolation is ignored: it is for Windows", file=sys.stderr)

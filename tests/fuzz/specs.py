@@ -21,7 +21,6 @@ from agent.executor.containers import ContainerRequest, labels
 from agent.hostfiles import etc_hosts, hostname, resolv_conf
 from agent.mounts.layout import place
 from agent.runtime import spec as runtime_spec
-from agent.runtime.documents import ImageConfig
 from agent.runtime.facts import HostFacts
 from agent.runtime.logplan import log_plan
 from agent.runtime.users import Identity
@@ -58,6 +57,7 @@ from pyswarm.model import (
     Ulimit,
     is_terminal,
 )
+from pyswarm.registry.documents import ImageConfig
 from pyswarm.rpc.errors import one_line
 from pyswarm.templates.tasks import expand_container
 from pyswarm.testing.store import instant_store

@@ -3,10 +3,10 @@
 import pytest
 
 from agent.executor.containers import ContainerRequest
-from agent.runtime.documents import ImageConfig
 from agent.runtime.logplan import LogPlan, Rotation, from_json, log_plan
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import ContainerSpec, Resources
+from pyswarm.registry.documents import ImageConfig
 
 
 def plan(driver="", **options):

@@ -379,10 +379,10 @@ def test_every_flag_of_a_container_has_a_wrong_value_in_the_table():
 
 
 def test_isolation_is_accepted_with_a_word(capsys):
-    from pyswarm.cli.service_flags import warn
+    from pyswarm.cli.service_flags import warn_ignored
 
     args = parsed("create", "--isolation", "process", "nginx")
-    warn(args)
+    warn_ignored(args)
     assert capsys.readouterr().err == "WARNING: --isolation is ignored: it is for Windows\n"
     assert create_spec(args, "web") == create()
 
