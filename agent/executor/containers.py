@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from pyswarm.model import ContainerSpec, Healthcheck, Mount, Resources, Task
+from pyswarm.model import ContainerSpec, Healthcheck, MemorySwap, Mount, Resources, Task
 from pyswarm.registry.logins import Login
 
 TASK_LABEL: Final = "pyswarm.task"
@@ -25,10 +25,12 @@ class ContainerRequest:
     id: str
     container: ContainerSpec
     limits: Resources
+    memory_swap: MemorySwap | None = None
     mounts: tuple[Mount, ...]
     namespace: str
     hostname: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    log_driver: str = ""
     log_options: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -32,8 +32,15 @@ from agent.runtime.failures import sentence
 from agent.runtime.images import Image, Images
 from agent.runtime.inventory import Inventory
 from agent.runtime.locks import KeyedLocks, in_thread, to_the_end
+from agent.runtime.logplan import NONE
 from agent.runtime.rootfs import clean
-from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError, Unavailable
+from pyswarm.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    SwarmError,
+    Unavailable,
+)
 from pyswarm.model import Healthcheck
 from pyswarm.registry.client import Registry
 from pyswarm.registry.logins import Login
@@ -221,6 +228,11 @@ class ContainerdRuntime:
         """Its output, the last `tail` lines (-1: all), since a time; `follow`: until it ends."""
         if not self._collector.directory(container_id).is_dir():
             raise NotFound(f"container {container_id} has no logs")
+        if self._collector.plan(container_id).driver == NONE:
+            raise FailedPrecondition(
+                "configured logging driver does not support reading: the service has --log-driver"
+                " none"
+            )
         lines = logreader.read(self._collector, container_id, follow=follow, last=tail, since=since)
         async with aclosing(lines):  # type: ignore[type-var]
             async for line in lines:

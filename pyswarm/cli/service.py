@@ -9,7 +9,6 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2
@@ -17,7 +16,6 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
-from pyswarm.cli.jsonview import inspect_text
 from pyswarm.cli.listings import CountedService
 from pyswarm.cli.logs import show_logs
 from pyswarm.cli.options import add_list_options, filters
@@ -29,6 +27,7 @@ from pyswarm.cli.service_flags import (
     add_update_flags,
     create_spec,
     update_spec,
+    warn_ignored,
 )
 from pyswarm.cli.service_pretty import service_text
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
@@ -151,19 +150,8 @@ async def list_services(
     ]
 
 
-def _with_env_files(args: Namespace) -> None:
-    lines: list[str] = []
-    for name in args.env_file:
-        try:
-            text = Path(name).read_text()
-        except OSError as error:
-            raise InvalidArgument(f"cannot read {name}: {error.strerror}") from error
-        lines += [line.strip() for line in text.splitlines()]
-    args.env = [line for line in lines if line and not line.startswith("#")] + args.env
-
-
 async def _create(args: Namespace, connection: Connection) -> int:
-    _with_env_files(args)
+    warn_ignored(args)
     name = f"{random.choice(_ADJECTIVES)}_{random.choice(_ANIMALS)}"
     spec = create_spec(args, name)
     login = login_for(args, args.image)
@@ -203,12 +191,15 @@ async def _ps(args: Namespace, connection: Connection) -> int:
     return code
 
 
-def _pretty(services: list[Any]) -> str:
-    return "\n".join(service_text(service) for service in services)
-
-
 async def _inspect(args: Namespace, connection: Connection) -> int:
-    show = _pretty if args.pretty else inspect_text
+    if not args.pretty:
+        return await inspect_each(args.refs, lambda ref: get_service(connection, ref))
+    answer = await connection.call(connection.control.ListNetworks(control_pb2.ListRequest()))
+    names = {network.id: network.spec.name for network in answer.networks}
+
+    def show(services: list[Any]) -> str:
+        return "\n".join(service_text(service, names) for service in services)
+
     return await inspect_each(args.refs, lambda ref: get_service(connection, ref), show)
 
 
@@ -256,6 +247,21 @@ async def edit_service(
     raise AssertionError("the last attempt returns or raises")
 
 
+async def with_network_ids(args: Namespace, connection: Connection) -> Namespace:
+    """`--network-rm NAME` by the network's id, by which a service knows it."""
+
+    async def id_of(ref: str) -> str:
+        request = control_pb2.Reference(ref=ref)
+        try:
+            found = await connection.call(connection.control.GetNetwork(request))
+        except NotFound:
+            return ref
+        return str(found.id)
+
+    args.network_rm = [*args.network_rm, *[await id_of(ref) for ref in args.network_rm]]
+    return args
+
+
 def concerns_no_task(old: ServiceSpec, new: ServiceSpec) -> bool:
     """Whether a change leaves all tasks as they are."""
     parts = ((spec.task, spec.replicas, spec.endpoint) for spec in (old, new))
@@ -274,6 +280,8 @@ async def _steer(args: Namespace, connection: Connection) -> int:
 async def _update(args: Namespace, connection: Connection) -> int:
     if args.steering:
         return await _steer(args, connection)
+    warn_ignored(args)
+    args = await with_network_ids(args, connection)
     service = await get_service(connection, args.ref)
     image = args.image or service.spec.task.container.image
     login = login_for(args, image)

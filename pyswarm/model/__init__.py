@@ -27,7 +27,7 @@ from pyswarm.model.network import (
 from pyswarm.model.node import ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus
 from pyswarm.model.payload import Config, PayloadSpec, Secret
 from pyswarm.model.registry import ImagePolicy, RegistryCredential
-from pyswarm.model.resources import Platform, ResourceRequirements, Resources
+from pyswarm.model.resources import MemorySwap, Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
     JobState,
@@ -55,6 +55,7 @@ from pyswarm.model.task import (
     FileReference,
     Healthcheck,
     Mount,
+    MountRecursion,
     MountType,
     NetworkAttachment,
     Placement,
@@ -98,6 +99,7 @@ __all__ = [
     "Config",
     "PayloadSpec",
     "Secret",
+    "MemorySwap",
     "ImagePolicy",
     "RegistryCredential",
     "Platform",
@@ -127,6 +129,7 @@ __all__ = [
     "HealthState",
     "Healthcheck",
     "Mount",
+    "MountRecursion",
     "MountType",
     "NetworkAttachment",
     "Placement",

@@ -112,6 +112,26 @@ MOUNT_TYPE_VOLUME: MountType.ValueType  # 1
 MOUNT_TYPE_TMPFS: MountType.ValueType  # 2
 Global___MountType: _TypeAlias = MountType  # noqa: Y015
 
+class _MountRecursion:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MountRecursionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MountRecursion.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MOUNT_RECURSION_ENABLED: _MountRecursion.ValueType  # 0
+    MOUNT_RECURSION_DISABLED: _MountRecursion.ValueType  # 1
+    MOUNT_RECURSION_WRITABLE: _MountRecursion.ValueType  # 2
+    MOUNT_RECURSION_READONLY: _MountRecursion.ValueType  # 3
+
+class MountRecursion(_MountRecursion, metaclass=_MountRecursionEnumTypeWrapper):
+    """What a bind does with the mounts below its source."""
+
+MOUNT_RECURSION_ENABLED: MountRecursion.ValueType  # 0
+MOUNT_RECURSION_DISABLED: MountRecursion.ValueType  # 1
+MOUNT_RECURSION_WRITABLE: MountRecursion.ValueType  # 2
+MOUNT_RECURSION_READONLY: MountRecursion.ValueType  # 3
+Global___MountRecursion: _TypeAlias = MountRecursion  # noqa: Y015
+
 class _RestartCondition:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -691,6 +711,26 @@ class Mount(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class DriverOptionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TYPE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
@@ -700,6 +740,9 @@ class Mount(_message.Message):
     TMPFS_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     TMPFS_MODE_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    RECURSION_FIELD_NUMBER: _builtins.int
+    DRIVER_FIELD_NUMBER: _builtins.int
+    DRIVER_OPTIONS_FIELD_NUMBER: _builtins.int
     type: Global___MountType.ValueType
     source: _builtins.str
     target: _builtins.str
@@ -708,8 +751,12 @@ class Mount(_message.Message):
     no_copy: _builtins.bool
     tmpfs_size_bytes: _builtins.int
     tmpfs_mode: _builtins.int
+    recursion: Global___MountRecursion.ValueType
+    driver: _builtins.str
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def driver_options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
@@ -722,10 +769,13 @@ class Mount(_message.Message):
         tmpfs_size_bytes: _builtins.int = ...,
         tmpfs_mode: _builtins.int = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        recursion: Global___MountRecursion.ValueType = ...,
+        driver: _builtins.str = ...,
+        driver_options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "no_copy", b"no_copy", "propagation", b"propagation", "read_only", b"read_only", "source", b"source", "target", b"target", "tmpfs_mode", b"tmpfs_mode", "tmpfs_size_bytes", b"tmpfs_size_bytes", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "driver_options", b"driver_options", "labels", b"labels", "no_copy", b"no_copy", "propagation", b"propagation", "read_only", b"read_only", "recursion", b"recursion", "source", b"source", "target", b"target", "tmpfs_mode", b"tmpfs_mode", "tmpfs_size_bytes", b"tmpfs_size_bytes", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -904,6 +954,7 @@ class ContainerSpec(_message.Message):
     CAPABILITY_DROP_FIELD_NUMBER: _builtins.int
     ULIMITS_FIELD_NUMBER: _builtins.int
     NO_NEW_PRIVILEGES_FIELD_NUMBER: _builtins.int
+    OOM_SCORE_ADJ_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     hostname: _builtins.str
     workdir: _builtins.str
@@ -914,6 +965,7 @@ class ContainerSpec(_message.Message):
     stop_signal: _builtins.str
     stop_grace_period_seconds: _builtins.float
     no_new_privileges: _builtins.bool
+    oom_score_adj: _builtins.int
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -978,14 +1030,39 @@ class ContainerSpec(_message.Message):
         capability_drop: _abc.Iterable[_builtins.str] | None = ...,
         ulimits: _abc.Iterable[Global___Ulimit] | None = ...,
         no_new_privileges: _builtins.bool = ...,
+        oom_score_adj: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["healthcheck", b"healthcheck"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "capability_add", b"capability_add", "capability_drop", b"capability_drop", "command", b"command", "configs", b"configs", "dns_nameservers", b"dns_nameservers", "dns_options", b"dns_options", "dns_search", b"dns_search", "env", b"env", "groups", b"groups", "healthcheck", b"healthcheck", "hostname", b"hostname", "hosts", b"hosts", "image", b"image", "init", b"init", "labels", b"labels", "mounts", b"mounts", "no_new_privileges", b"no_new_privileges", "read_only", b"read_only", "secrets", b"secrets", "stop_grace_period_seconds", b"stop_grace_period_seconds", "stop_signal", b"stop_signal", "sysctls", b"sysctls", "tty", b"tty", "ulimits", b"ulimits", "user", b"user", "workdir", b"workdir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "capability_add", b"capability_add", "capability_drop", b"capability_drop", "command", b"command", "configs", b"configs", "dns_nameservers", b"dns_nameservers", "dns_options", b"dns_options", "dns_search", b"dns_search", "env", b"env", "groups", b"groups", "healthcheck", b"healthcheck", "hostname", b"hostname", "hosts", b"hosts", "image", b"image", "init", b"init", "labels", b"labels", "mounts", b"mounts", "no_new_privileges", b"no_new_privileges", "oom_score_adj", b"oom_score_adj", "read_only", b"read_only", "secrets", b"secrets", "stop_grace_period_seconds", b"stop_grace_period_seconds", "stop_signal", b"stop_signal", "sysctls", b"sysctls", "tty", b"tty", "ulimits", b"ulimits", "user", b"user", "workdir", b"workdir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContainerSpec: _TypeAlias = ContainerSpec  # noqa: Y015
+
+@_typing.final
+class MemorySwap(_message.Message):
+    """Swap beyond the memory limit in bytes (-1: without end), and swappiness from 0 to 100 (-1: the host's)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWAP_BYTES_FIELD_NUMBER: _builtins.int
+    SWAPPINESS_FIELD_NUMBER: _builtins.int
+    swap_bytes: _builtins.int
+    swappiness: _builtins.int
+    def __init__(
+        self,
+        *,
+        swap_bytes: _builtins.int = ...,
+        swappiness: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["swap_bytes", b"swap_bytes", "swappiness", b"swappiness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemorySwap: _TypeAlias = MemorySwap  # noqa: Y015
 
 @_typing.final
 class ResourceRequirements(_message.Message):
@@ -995,19 +1072,23 @@ class ResourceRequirements(_message.Message):
 
     LIMITS_FIELD_NUMBER: _builtins.int
     RESERVATIONS_FIELD_NUMBER: _builtins.int
+    MEMORY_SWAP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def limits(self) -> Global___Resources: ...
     @_builtins.property
     def reservations(self) -> Global___Resources: ...
+    @_builtins.property
+    def memory_swap(self) -> Global___MemorySwap: ...
     def __init__(
         self,
         *,
         limits: Global___Resources | None = ...,
         reservations: Global___Resources | None = ...,
+        memory_swap: Global___MemorySwap | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "reservations", b"reservations"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "memory_swap", b"memory_swap", "reservations", b"reservations"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "reservations", b"reservations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "memory_swap", b"memory_swap", "reservations", b"reservations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
