@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import grpc.aio
 
 from agent.assignments import AssignmentNews
+from agent.conversations.client import Exchange
 from agent.networks import NetworkNews
 from agent.reporter import Send
 from pyswarm.api.v1 import control_pb2, dispatcher_pb2, dispatcher_pb2_grpc
@@ -67,7 +68,14 @@ class LogPiece:
     problem: str = ""
 
 
-Message = Hello | AssignmentNews | NetworkNews | LogsAsked
+@dataclass(frozen=True, slots=True)
+class ConversationAsked:
+    """The manager wants to talk: a conversation of this id is to be opened."""
+
+    id: str
+
+
+Message = Hello | AssignmentNews | NetworkNews | LogsAsked | ConversationAsked
 
 
 def read_message(message: dispatcher_pb2.SessionMessage) -> Message:
@@ -94,6 +102,8 @@ def read_message(message: dispatcher_pb2.SessionMessage) -> Message:
                 since=asked.since,
                 close=asked.close,
             )
+        case "conversation":
+            return ConversationAsked(message.conversation.id)
     raise InvalidArgument("the manager sent a message that this version does not know")
 
 
@@ -164,6 +174,7 @@ class DispatcherClient:
     def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
         self._stub = dispatcher_pb2_grpc.DispatcherStub(channel)
         self._address = address
+        self._channel = channel
 
     async def session(
         self, description: NodeDescription, underlay_address: str
@@ -201,6 +212,10 @@ class DispatcherClient:
         )
         with swarm_errors(self._address):
             await self._stub.ReportStatus(report, timeout=REPORT_SECONDS)
+
+    def converse(self, conversation_id: str) -> Exchange:
+        """Open a conversation that the manager wants."""
+        return Exchange(self._channel, self._address, conversation_id)
 
     async def publish(self, subscription_id: str, pieces: AsyncIterator[LogPiece]) -> None:
         """Answer a request for logs; ends early where nobody listens any more."""

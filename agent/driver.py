@@ -19,6 +19,7 @@ import grpc.aio
 
 from agent.assignments import AssignmentNews, Assignments
 from agent.client import Hello, LogsAsked
+from agent.conversations.driver import Conversations
 from agent.dependencies import missing
 from agent.disk import WorkerState
 from agent.endpoints.driver import NetworkKeeper
@@ -106,6 +107,9 @@ class Agent:
             node=describe,
             assignments=self._assignments,
         )
+        self._conversations = Conversations(
+            runtime, self._link.converse, lambda: list(self._assignments.tasks.values())
+        )
         self._logs = LogPublisher(runtime, self._link.publish, self._assignments.tasks.get)
 
     # ---- life ----
@@ -129,6 +133,7 @@ class Agent:
         await self._link.stop(goodbye)
         await self._supervisor.close()
         await self._logs.close()
+        await self._conversations.close()
         for runner in list(self._runners.values()):
             await runner.close()
         await self._networks.stop()
@@ -315,3 +320,7 @@ class Agent:
     def on_logs(self, asked: LogsAsked) -> None:
         """Somebody wants to read logs."""
         self._logs.take(asked)
+
+    def on_conversation(self, conversation_id: str) -> None:
+        """A manager wants to talk."""
+        self._conversations.take(conversation_id)

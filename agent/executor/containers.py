@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from agent.executor.programs import ContainerUse, Program, ProgramRequest
 from pyswarm.model import ContainerSpec, Healthcheck, Mount, Resources, Task
 
 TASK_LABEL: Final = "pyswarm.task"
@@ -100,6 +101,15 @@ class Containers(Protocol):
     ) -> tuple[int, bytes]:
         """Run a program in the container; answers exit code and the first 4096 bytes of output.
         Raises DeadlineExceeded, the program killed."""
+        ...
+
+    async def run(self, container_id: str, request: ProgramRequest) -> Program:
+        """Run a program in the container and talk with it; the caller closes it. Raises CannotRun
+        with an exit code, NotFound, FailedPrecondition where the container does not run."""
+        ...
+
+    async def use(self, container_id: str) -> ContainerUse:
+        """What the container uses; raises NotFound where it does not run."""
         ...
 
     def logs(

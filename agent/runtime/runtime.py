@@ -21,7 +21,8 @@ from agent.executor.containers import (
     ContainerSeen,
     OutputLine,
 )
-from agent.runtime import host, logreader
+from agent.executor.programs import ContainerUse, Program, ProgramRequest
+from agent.runtime import host, logreader, statistics
 from agent.runtime.client import Containerd
 from agent.runtime.collector import Collector
 from agent.runtime.command import signal_number
@@ -31,6 +32,7 @@ from agent.runtime.facts import RuntimeInfo
 from agent.runtime.failures import sentence
 from agent.runtime.images import Image, Images
 from agent.runtime.locks import KeyedLocks, in_thread, to_the_end
+from agent.runtime.program import run_program, sweep
 from agent.runtime.reference import parse
 from agent.runtime.registry import Registry
 from agent.runtime.rootfs import clean
@@ -70,13 +72,14 @@ class ContainerdRuntime:
         self._mount_points = run_directory / "rootfs"
         self._runc = run_directory / "runc"
         self._fifos = run_directory / "fifo"
+        self._programs = run_directory / "exec"
         self._logs = state_directory / "logs"
         self._registry = Registry(insecure_registries)
         self._locks = KeyedLocks()
 
     async def connect(self) -> None:
         """Take up the output of containers that run; containerd itself may come later."""
-        for path in (self._mount_points, self._runc):
+        for path in (self._mount_points, self._runc, self._programs):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in self._mount_points.iterdir():
             clean(left)
@@ -84,6 +87,9 @@ class ContainerdRuntime:
         self._containerd = Containerd(self._socket)
         self._collector = Collector(self._fifos, self._logs)
         self._collector.start()
+        self._sweeping = asyncio.create_task(
+            sweep(self._containerd, sorted(self._programs.iterdir()))
+        )
         facts = host.facts()
         self._images = Images(self._containerd, self._registry, snapshotter=SNAPSHOTTER)
         self._creator = Creator(
@@ -97,6 +103,7 @@ class ContainerdRuntime:
 
     async def close(self) -> None:
         """Let go of everything; containers run on."""
+        self._sweeping.cancel()
         await self._containerd.close()
         await self._collector.close()
         self._registry.close()
@@ -218,6 +225,18 @@ class ContainerdRuntime:
         """Run a program in the container; answers exit code and the first 4096 bytes of output.
         Raises DeadlineExceeded, the program killed."""
         return await execute(self._containerd, self._fifos, container_id, argv, timeout_seconds)
+
+    async def run(self, container_id: str, request: ProgramRequest) -> Program:
+        """Run a program in the container and talk with it; the caller closes it."""
+        return await run_program(self._containerd, self._programs, container_id, request)
+
+    async def use(self, container_id: str) -> ContainerUse:
+        """What the container uses; raises NotFound where it does not run."""
+        process = await self._process(container_id)
+        if process is None or process.status in (_CREATED, _STOPPED):
+            raise NotFound(f"container {container_id} does not run")
+        path = self._creator.cgroups_path(container_id)
+        return await asyncio.to_thread(statistics.look, path, int(process.pid))
 
     # ---- logs ----
 

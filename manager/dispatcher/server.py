@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc.aio
 
+from manager.conversations.driver import Conversations
 from manager.dispatcher.assignments import NodeAssignments, is_for_node, references
 from manager.dispatcher.endpoints import networks_of_node
 from manager.dispatcher.outbox import Outbox
@@ -46,6 +48,7 @@ COALESCE_SECONDS = 0.02
 STATUS_SECONDS = 0.03
 """Statuses of all nodes that come within this time share one write."""
 LOGS_WAITING_MAX = 64
+CONVERSATIONS_WAITING_MAX = 64
 RENEWALS_PER_SECOND = 10.0
 """Nodes that renew in a second while the root is rotated: each costs a few handshakes."""
 
@@ -61,6 +64,7 @@ class _Session:
     hello: bool = True
     over: bool = False
     logs: list[dispatcher_pb2.LogSubscription] = field(default_factory=list)
+    conversations: list[dispatcher_pb2.Conversation] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         self.applied: dict[tuple[str, str], int] = {}
         """The version of each (network, node) that the node says it has applied."""
         self.logs = LogBroker(self._send_logs, context.new_id)
+        self.conversations = Conversations(self._announce, context.new_id)
 
     async def open(self) -> None:
         """Begin to serve: this manager leads."""
@@ -120,6 +125,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             session.over = True
             session.wake.set()
         self._streams = {}
+        self.conversations.close()
 
     def forget(self, node_id: str) -> None:
         """The node left: its silence is no news any more, and its session ends."""
@@ -241,6 +247,18 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 break
         return dispatcher_pb2.StatusReply()
 
+    async def Converse(
+        self,
+        request_iterator: AsyncIterator[dispatcher_pb2.NodeAnswer],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[dispatcher_pb2.NodeAsk]:
+        """A conversation that this manager has announced to the calling node."""
+        self._require_open()
+        asks = self.conversations.attend(self._context.caller(context), request_iterator)
+        async with aclosing(asks):
+            async for ask in asks:
+                yield ask
+
     # ---- news for a session ----
 
     def _news(self, session: _Session) -> list[dispatcher_pb2.SessionMessage]:
@@ -263,6 +281,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         messages += [m for m in (endpoints, assignments) if m is not None]
         messages += [dispatcher_pb2.SessionMessage(logs=s) for s in session.logs]
         session.logs = []
+        messages += [dispatcher_pb2.SessionMessage(conversation=c) for c in session.conversations]
+        session.conversations = []
         return messages
 
     def _wanted(self, tasks: list[Task]) -> NodeAssignments:
@@ -293,6 +313,14 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         if session is None or len(session.logs) >= LOGS_WAITING_MAX:
             return False
         session.logs.append(subscription)
+        session.wake.set()
+        return True
+
+    def _announce(self, node_id: str, conversation: dispatcher_pb2.Conversation) -> bool:
+        session = self._streams.get(node_id)
+        if session is None or len(session.conversations) >= CONVERSATIONS_WAITING_MAX:
+            return False
+        session.conversations.append(conversation)
         session.wake.set()
         return True
 
@@ -359,6 +387,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
 
         for node_id, message in messages.items():
             log.warning("node %s is down: %s", node_id, message)
+            self.conversations.lost(node_id, message)
             session = self._streams.get(node_id)
             if session is not None:
                 session.over = True

@@ -17,6 +17,7 @@ from pyswarm.errors import NotFound
 from pyswarm.model import (
     Cluster,
     Config,
+    ExecRecord,
     Network,
     Node,
     Protocol,
@@ -26,7 +27,7 @@ from pyswarm.model import (
     TaskState,
 )
 
-Record = Node | Service | Task | Network | Secret | Config | Cluster
+Record = Node | Service | Task | Network | Secret | Config | Cluster | ExecRecord
 R = TypeVar("R", bound=Record)
 
 KINDS: Final[dict[int, type[Record]]] = {
@@ -37,6 +38,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     5: Config,
     6: Service,
     7: Task,
+    12: ExecRecord,
 }
 """The number of each kind in the log and in snapshots; never used again for another kind."""
 

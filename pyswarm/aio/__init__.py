@@ -1,7 +1,8 @@
-"""asyncio as pyswarm uses it: supervised tasks, back-off, a broadcast that cannot grow."""
+"""asyncio as pyswarm uses it: supervised tasks, back-off, a broadcast and a pipe that cannot grow."""
 
 from pyswarm.aio.backoff import Backoff
 from pyswarm.aio.broadcast import Broadcast, Lagged, Subscription
+from pyswarm.aio.pipe import Closed, Pipe
 from pyswarm.aio.supervisor import Supervisor
 
-__all__ = ["Backoff", "Broadcast", "Lagged", "Subscription", "Supervisor"]
+__all__ = ["Backoff", "Broadcast", "Closed", "Lagged", "Pipe", "Subscription", "Supervisor"]

@@ -54,6 +54,11 @@ class DispatcherStub:
                 request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.SerializeToString,
                 response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.Converse = channel.stream_stream(
+                '/pyswarm.api.v1.Dispatcher/Converse',
+                request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.SerializeToString,
+                response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAsk.FromString,
+                _registered_method=True)
 
 
 class DispatcherServicer:
@@ -83,6 +88,12 @@ class DispatcherServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Converse(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DispatcherServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -105,6 +116,11 @@ def add_DispatcherServicer_to_server(servicer, server):
                     servicer.PublishLogs,
                     request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.FromString,
                     response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.SerializeToString,
+            ),
+            'Converse': grpc.stream_stream_rpc_method_handler(
+                    servicer.Converse,
+                    request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.FromString,
+                    response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAsk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -215,6 +231,33 @@ class Dispatcher:
             '/pyswarm.api.v1.Dispatcher/PublishLogs',
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.SerializeToString,
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Converse(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/pyswarm.api.v1.Dispatcher/Converse',
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.SerializeToString,
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAsk.FromString,
             options,
             channel_credentials,
             insecure,
