@@ -89,7 +89,8 @@ class Exchange:
         self._address = address
         self._id = conversation_id
         # The generated stubs of the asyncio kind differ in their types only.
-        self._call: Any = dispatcher_pb2_grpc.DispatcherStub(channel).Converse()
+        stub: Any = dispatcher_pb2_grpc.DispatcherStub(channel)
+        self._call = stub.Converse()
         self._over = asyncio.Event()
         self._call.add_done_callback(lambda call: self._over.set())
 

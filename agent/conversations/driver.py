@@ -102,35 +102,28 @@ class Conversations:
             code = error.exit_code if isinstance(error, CannotRun) else CANNOT_RUN_CODE
             await exchange.ended(code, error.message)
             return
-        listener = asyncio.create_task(self._listen(exchange, program, asked.detach))
-        speaker = asyncio.create_task(self._speak(exchange, program, asked.detach))
-        over = asyncio.create_task(self._over(exchange, asked.detach))
-        parts = (listener, speaker, over)
         try:
-            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            if speaker.done():
-                await speaker
-            else:
-                log.info("a program in task %s is ended: its caller has gone", asked.task_id)
+            async with Supervisor("program") as parts:
+                speaker = parts.start(self._speak(exchange, program, asked.detach), "output")
+                listener = parts.start(self._listen(exchange, program, asked.detach), "input")
+                over = parts.start(self._over(exchange, asked.detach), "over")
+                await asyncio.wait((speaker, listener, over), return_when=asyncio.FIRST_COMPLETED)
+                if not speaker.done():
+                    log.info("a program in %s is ended: its caller has gone", asked.task_id)
         finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
             await program.close()
 
     async def _speak(self, exchange: Exchange, program: Program, detach: bool) -> None:
-        await exchange.started()
-        async for piece in program.output():
-            if not detach:
-                await exchange.wrote(piece.stderr, piece.data)
-        code = await program.wait()
-        if detach:
-            try:
-                await exchange.ended(code)
-            except SwarmError as error:
-                log.info("nobody hears how a program ended: %s", error.message)
-        else:
-            await exchange.ended(code)
+        try:
+            await exchange.started()
+            async for piece in program.output():
+                if not detach:
+                    await exchange.wrote(piece.stderr, piece.data)
+            await exchange.ended(await program.wait())
+        except SwarmError as error:
+            log.info("nobody hears what a program says: %s", error.message)
+            if detach:
+                await program.wait()
 
     async def _listen(self, exchange: Exchange, program: Program, detach: bool) -> None:
         """What the caller says, to its end; detached, the program goes on without a caller."""
@@ -145,9 +138,8 @@ class Conversations:
                         await program.resize(rows, columns)
                     case Signalled(name):
                         await program.signal(name)
-        except SwarmError:
-            if not detach:
-                raise
+        except SwarmError as error:
+            log.info("a program's caller is not heard any more: %s", error.message)
         if detach:
             await asyncio.Event().wait()
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from agent.runtime.command import signal_number
 from agent.runtime.failures import sentence
 from agent.runtime.locks import in_thread, to_the_end
 from agent.runtime.rootfs import Root
-from pyswarm.aio import Closed, Pipe
+from pyswarm.aio import Backoff, Closed, Pipe, Supervisor
 from pyswarm.errors import FailedPrecondition, InvalidArgument, NotFound, SwarmError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ LINGER_SECONDS: Final = 0.5
 """For output after the program's end: a child of it may hold the pipe open for ever."""
 HANGUP_SECONDS: Final = 2.0
 """Between SIGHUP and SIGKILL."""
-SWEEP_SECONDS: Final = 1.0
 _RUNNING: Final = 2  # containerd.v1.types.Status
 _TERMINAL: Final = "TERM=xterm"
 
@@ -51,8 +50,12 @@ class ContainerProgram:
         self._outputs: dict[int, bool] = {}
         self._pieces: Pipe[ProgramOutput] = Pipe(PIECES_WAITING_MAX)
         self._ended = asyncio.Event()
-        self._waiting: asyncio.Task[int] | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._exit_code: int | None = None
+        self._problem: SwarmError | None = None
+        self._limits: set[asyncio.Timeout] = set()
+        """Of whoever waits for a pipe; after the program's end nobody does for long."""
+        self._work = Supervisor("program")
+        self._is_started = False
 
     async def start(self) -> None:
         """Raises CannotRun with Docker's exit codes, NotFound where no such container is."""
@@ -65,13 +68,14 @@ class ContainerProgram:
                 **streams,
                 **self._names,
             )
-            self._reading = asyncio.create_task(self._read())
+            self._work.start(self._read(), "output")
             await to_the_end(self._containerd.tasks.Start(**self._names))
         except SwarmError as error:
             if error.temporary or isinstance(error, NotFound):
                 raise
             raise cannot_run(sentence(error, "the program cannot be run").message) from None
-        self._waiting = asyncio.create_task(self._wait())
+        self._is_started = True
+        self._work.start(self._wait(), "end")
         if self._request.tty and self._request.rows:
             await self.resize(self._request.rows, self._request.columns)
 
@@ -124,7 +128,8 @@ class ContainerProgram:
             self._pieces.close()
 
     async def _pump(self, descriptor: int, stderr: bool) -> None:
-        while await self._readable(descriptor):
+        loop = asyncio.get_running_loop()
+        while await self._ready(descriptor, loop.add_reader, loop.remove_reader):
             try:
                 data = os.read(descriptor, READ_BYTES)
             except BlockingIOError:
@@ -136,44 +141,36 @@ class ContainerProgram:
             except Closed:
                 return
 
-    async def _readable(self, descriptor: int) -> bool:
-        """Wait for something to read; False where the program has ended and nothing comes."""
-        loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(descriptor, ready.set)
-        wait = asyncio.create_task(ready.wait())
-        over = asyncio.create_task(self._ended.wait())
+    async def _ready(
+        self, descriptor: int, add: Callable[..., None], remove: Callable[[int], object]
+    ) -> bool:
+        """Wait for a pipe; False where the program has ended and the pipe stays as it is."""
+        ready = asyncio.Event()
+        add(descriptor, ready.set)
         try:
-            await asyncio.wait((wait, over), return_when=asyncio.FIRST_COMPLETED)
-            if not ready.is_set():
-                await asyncio.wait((wait,), timeout=LINGER_SECONDS)
-            return ready.is_set()
+            seconds = LINGER_SECONDS if self._ended.is_set() else None
+            async with asyncio.timeout(seconds) as limit:
+                self._limits.add(limit)
+                try:
+                    await ready.wait()
+                finally:
+                    self._limits.discard(limit)
+            return True
+        except TimeoutError:
+            return False
         finally:
-            wait.cancel()
-            over.cancel()
-            loop.remove_reader(descriptor)
+            remove(descriptor)
 
     # ---- what it is told ----
 
     async def write(self, data: bytes) -> None:
         """Give it input; waits while it reads none."""
-        left = memoryview(data)
+        loop, left = asyncio.get_running_loop(), memoryview(data)
         while left and self._input >= 0 and not self._ended.is_set():
             try:
                 left = left[os.write(self._input, left) :]
             except BlockingIOError:
-                await self._writable()
-
-    async def _writable(self) -> None:
-        loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_writer(self._input, ready.set)
-        wait = asyncio.create_task(ready.wait())
-        over = asyncio.create_task(self._ended.wait())
-        try:
-            await asyncio.wait((wait, over), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            wait.cancel()
-            over.cancel()
-            loop.remove_writer(self._input)
+                await self._ready(self._input, loop.add_writer, loop.remove_writer)
 
     async def close_input(self) -> None:
         """Its input is over: our end goes, and then the one that the shim holds open."""
@@ -195,17 +192,26 @@ class ContainerProgram:
         with suppress(NotFound):
             await self._containerd.tasks.Kill(signal=number, **self._names)
 
-    async def _wait(self) -> int:
+    async def _wait(self) -> None:
         try:
             ended = await self._containerd.tasks.Wait(timeout_seconds=None, **self._names)
-            return int(ended.exit_status)
+            self._exit_code = int(ended.exit_status)
+        except SwarmError as error:
+            self._problem = error
         finally:
-            self._ended.set()
+            self._end_now()
+
+    def _end_now(self) -> None:
+        self._ended.set()
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time() + LINGER_SECONDS)
 
     async def wait(self) -> int:
         """Its exit code."""
-        assert self._waiting is not None, "it was not started"
-        return await asyncio.shield(self._waiting)
+        await self._ended.wait()
+        if self._exit_code is None:
+            raise self._problem or Unavailable("the program was left alone")
+        return self._exit_code
 
     # ---- its end ----
 
@@ -214,12 +220,9 @@ class ContainerProgram:
         try:
             await to_the_end(self._end())
         finally:
-            self._ended.set()
+            self._end_now()
             self._pieces.close()
-            for task in (self._reading, self._waiting):
-                if task is not None:
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
+            await self._work.close()
             if self._input >= 0:
                 os.close(self._input)
             for descriptor in self._outputs:
@@ -228,12 +231,12 @@ class ContainerProgram:
                 path.unlink(missing_ok=True)
 
     async def _end(self) -> None:
-        if self._waiting is not None:
-            for name in ("SIGHUP", "SIGKILL"):
-                if not self._waiting.done():
-                    with suppress(SwarmError):
-                        await self.signal(name)
-                    await asyncio.wait((self._waiting,), timeout=HANGUP_SECONDS)
+        for name in ("SIGHUP", "SIGKILL"):
+            if self._is_started and not self._ended.is_set():
+                with suppress(SwarmError, TimeoutError):
+                    await self.signal(name)
+                    async with asyncio.timeout(HANGUP_SECONDS):
+                        await self._ended.wait()
         await delete_process(self._containerd, self._names)
 
 
@@ -284,8 +287,11 @@ async def sweep(containerd: Containerd, left: Sequence[Path]) -> None:
         found.setdefault((container_id, rest.partition(".")[0]), []).append(path)
     for (container_id, exec_id), paths in found.items():
         names = {"container_id": container_id, "exec_id": exec_id}
-        while not await _kill(containerd, names):
-            await asyncio.sleep(SWEEP_SECONDS)
+        backoff = Backoff(0.5, 5.0)
+        while True:
+            if await _kill(containerd, names):
+                break
+            await asyncio.sleep(backoff.next())
         for path in paths:
             path.unlink(missing_ok=True)
 

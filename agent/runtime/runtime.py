@@ -36,6 +36,7 @@ from agent.runtime.program import run_program, sweep
 from agent.runtime.reference import parse
 from agent.runtime.registry import Registry
 from agent.runtime.rootfs import clean
+from pyswarm.aio import Supervisor
 from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError, Unavailable
 from pyswarm.model import Healthcheck
 
@@ -87,9 +88,8 @@ class ContainerdRuntime:
         self._containerd = Containerd(self._socket)
         self._collector = Collector(self._fifos, self._logs)
         self._collector.start()
-        self._sweeping = asyncio.create_task(
-            sweep(self._containerd, sorted(self._programs.iterdir()))
-        )
+        self._background = Supervisor("runtime")
+        self._background.start(sweep(self._containerd, sorted(self._programs.iterdir())), "sweep")
         facts = host.facts()
         self._images = Images(self._containerd, self._registry, snapshotter=SNAPSHOTTER)
         self._creator = Creator(
@@ -103,7 +103,7 @@ class ContainerdRuntime:
 
     async def close(self) -> None:
         """Let go of everything; containers run on."""
-        self._sweeping.cancel()
+        await self._background.close()
         await self._containerd.close()
         await self._collector.close()
         self._registry.close()

@@ -196,7 +196,6 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
 
         return answer
 
-
     def _both_ways(
         self, path: str, here: Callable[..., AsyncIterator[Any]], request: Any, response: Any
     ) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from pyswarm.aio import Closed, Pipe
+from pyswarm.aio import Closed, Pipe, Supervisor
 from pyswarm.api.v1 import dispatcher_pb2
 from pyswarm.errors import InvalidArgument, NotFound, ResourceExhausted, SwarmError, Unavailable
 
@@ -108,13 +108,13 @@ class Conversations:
         if conversation.attended.is_set():
             raise NotFound("this conversation is attended already")
         conversation.attended.set()
-        reader = asyncio.create_task(_take(conversation, answers))
-        try:
-            async for ask in conversation.asks:
-                yield ask
-        finally:
-            reader.cancel()
-            conversation.close(f"node {conversation.name} has gone away")
+        async with Supervisor("conversation") as supervisor:
+            supervisor.start(_take(conversation, answers), "answers")
+            try:
+                async for ask in conversation.asks:
+                    yield ask
+            finally:
+                conversation.close(f"node {conversation.name} has gone away")
 
     def lost(self, node_id: str, message: str) -> None:
         """The node is down: nobody waits for it."""

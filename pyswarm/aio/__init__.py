@@ -1,4 +1,4 @@
-"""asyncio as pyswarm uses it: supervised tasks, back-off, a broadcast and a pipe that cannot grow."""
+"""asyncio as pyswarm uses it: supervised tasks, back-off, queues that cannot grow."""
 
 from pyswarm.aio.backoff import Backoff
 from pyswarm.aio.broadcast import Broadcast, Lagged, Subscription

@@ -28,6 +28,7 @@ from pyswarm.cli.service_flags import (
     update_spec,
 )
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
+from pyswarm.cli.top import add_service_top
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
 from pyswarm.errors import InvalidArgument, NotFound, SequenceConflict, SwarmError
 from pyswarm.model import Service, ServiceMode, ServiceSpec
@@ -79,6 +80,7 @@ def register(parsers: Parsers) -> None:
     logs = command(service, "logs", "Fetch the logs of a service or task", _logs)
     add_log_options(logs)
     logs.add_argument("ref", metavar="SERVICE|TASK")
+    add_service_top(service)
     remove = command(service, "rm", "Remove services", _remove)
     remove.add_argument("--wait", action="store_true", help="return when the last task has stopped")
     remove.add_argument("refs", metavar="SERVICE", nargs="+")
