@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc.aio
 
 from agent.executor.programs import ContainerUse, ProgramRequest
+from pyswarm.aio import Closed, Pipe, Supervisor
 from pyswarm.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, observe_pb2
-from pyswarm.errors import InvalidArgument, Unavailable
+from pyswarm.errors import InvalidArgument, SwarmError, Unavailable
 from pyswarm.rpc import swarm_errors
 
+log = logging.getLogger(__name__)
+
 BEGIN_SECONDS: Final = 10.0
+FINISH_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,27 +98,41 @@ class Exchange:
         stub: Any = dispatcher_pb2_grpc.DispatcherStub(channel)
         self._call = stub.Converse()
         self._over = asyncio.Event()
+        self._turn = asyncio.Lock()
+        """Of who writes: a stream takes one message at a time."""
+        self._asks: Pipe[Ask] = Pipe(1)
+        # Its own task, since a cancelled read would cancel the whole stream.
+        self._reader = Supervisor("exchange")
         self._call.add_done_callback(lambda call: self._over.set())
 
     async def begin(self) -> Ask:
         """Say which conversation this is; what the manager asks."""
         await self._send(dispatcher_pb2.NodeAnswer(conversation_id=self._id))
+        self._reader.start(self._read(), "asks")
         try:
             async with asyncio.timeout(BEGIN_SECONDS):
-                ask = await self.ask()
-        except TimeoutError:
-            ask = None
-        if ask is None:
-            raise Unavailable("the manager asks nothing")
-        return ask
+                return await self._asks.get()
+        except (Closed, TimeoutError):
+            raise Unavailable("the manager asks nothing") from None
+
+    async def _read(self) -> None:
+        try:
+            with swarm_errors(self._address):
+                while isinstance(message := await self._call.read(), dispatcher_pb2.NodeAsk):
+                    with suppress(Closed):  # nobody wants more, and the stream is read to its end
+                        await self._asks.put(read_ask(message))
+        except SwarmError as error:
+            log.info("a conversation with %s ends: %s", self._address, error.message)
+        finally:
+            self._asks.close()
+            self._over.set()
 
     async def ask(self) -> Ask | None:
         """What the manager says next; None where it has ended the conversation."""
-        with swarm_errors(self._address):
-            message = await self._call.read()
-        if not isinstance(message, dispatcher_pb2.NodeAsk):
+        try:
+            return await self._asks.get()
+        except Closed:
             return None
-        return read_ask(message)
 
     async def started(self) -> None:
         """The program runs."""
@@ -123,6 +143,10 @@ class Exchange:
         await self._exec(
             observe_pb2.ExecOutput(stderr=data) if stderr else observe_pb2.ExecOutput(stdout=data)
         )
+
+    async def took(self, inputs: int) -> None:
+        """So many messages with input the program has taken."""
+        await self._exec(observe_pb2.ExecOutput(inputs_taken=inputs))
 
     async def ended(self, exit_code: int, error: str = "") -> None:
         """How the program ended, or why it could not be run."""
@@ -140,28 +164,31 @@ class Exchange:
 
     async def finish(self) -> None:
         """Everything is said; what was sent is delivered when this returns."""
+        self._asks.close()
         try:
-            with swarm_errors(self._address):
+            async with asyncio.timeout(FINISH_SECONDS):
                 await self._call.done_writing()
-                await self._call.read()
-        except (asyncio.InvalidStateError, grpc.aio.BaseError):
-            return  # the manager was faster
+                await self._call.code()
+        except (asyncio.InvalidStateError, grpc.aio.BaseError, TimeoutError):
+            return  # the manager was faster, or it has gone
 
     async def over(self) -> None:
         """Until the stream has ended, for a reader that is busy."""
         await self._over.wait()
 
-    def cancel(self) -> None:
+    async def close(self) -> None:
         """Drop the stream."""
         self._call.cancel()
+        await self._reader.close()
 
     async def _exec(self, output: observe_pb2.ExecOutput) -> None:
         await self._send(dispatcher_pb2.NodeAnswer(exec=output))
 
     async def _send(self, answer: dispatcher_pb2.NodeAnswer) -> None:
         try:
-            with swarm_errors(self._address):
-                await self._call.write(answer)
+            async with self._turn:
+                with swarm_errors(self._address):
+                    await self._call.write(answer)
         except (asyncio.InvalidStateError, grpc.aio.BaseError):
             raise Unavailable("the manager has ended the conversation") from None
 

@@ -30,13 +30,15 @@ from agent.executor.programs import (
     Program,
     cpu_percent,
 )
-from pyswarm.aio import Supervisor
+from pyswarm.aio import Pipe, Supervisor
 from pyswarm.errors import NotFound, SwarmError
 from pyswarm.model import Task, TaskState
 
 log = logging.getLogger(__name__)
 
 CONVERSATIONS_MAX: Final = 256
+INPUTS_WAITING_MAX: Final = 64
+"""Callers keep to less, see `inputs_taken`; one that does not is held up."""
 FIRST_LOOK_SECONDS: Final = 0.5
 INTERVAL_SECONDS_MIN: Final = 0.2
 LOOKS_AT_ONCE: Final = 16
@@ -88,7 +90,7 @@ class Conversations:
             log.info("conversation %s: %s", conversation_id, error.message)
         finally:
             if exchange is not None:
-                exchange.cancel()
+                await exchange.close()
 
     # ---- programs ----
 
@@ -127,21 +129,43 @@ class Conversations:
 
     async def _listen(self, exchange: Exchange, program: Program, detach: bool) -> None:
         """What the caller says, to its end; detached, the program goes on without a caller."""
+        inputs: Pipe[InputGiven | InputOver] = Pipe(INPUTS_WAITING_MAX)
         try:
-            while (said := await exchange.ask()) is not None:
-                match said:
-                    case InputGiven(data):
-                        await program.write(data)
-                    case InputOver():
-                        await program.close_input()
-                    case Resized(rows, columns):
-                        await program.resize(rows, columns)
-                    case Signalled(name):
-                        await program.signal(name)
+            async with Supervisor("input") as supervisor:
+                supervisor.start(self._give(exchange, program, inputs), "writer")
+                await self._hear(exchange, program, inputs)
         except SwarmError as error:
             log.info("a program's caller is not heard any more: %s", error.message)
         if detach:
             await asyncio.Event().wait()
+
+    async def _give(
+        self, exchange: Exchange, program: Program, inputs: Pipe[InputGiven | InputOver]
+    ) -> None:
+        """Input goes its own way, so that a program which reads none holds up no signal."""
+        taken = 0
+        try:
+            async for given in inputs:
+                if isinstance(given, InputOver):
+                    await program.close_input()
+                    return
+                await program.write(given.data)
+                taken += 1
+                await exchange.took(taken)
+        except SwarmError as error:
+            log.info("a program gets no more input: %s", error.message)
+
+    async def _hear(
+        self, exchange: Exchange, program: Program, inputs: Pipe[InputGiven | InputOver]
+    ) -> None:
+        while (said := await exchange.ask()) is not None:
+            match said:
+                case InputGiven() | InputOver():
+                    await inputs.put(said)
+                case Resized(rows, columns):
+                    await program.resize(rows, columns)
+                case Signalled(name):
+                    await program.signal(name)
 
     async def _over(self, exchange: Exchange, detach: bool) -> None:
         # The listener may be held up by a program that reads no input.

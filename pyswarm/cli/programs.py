@@ -24,7 +24,9 @@ from pyswarm.cli.connection import Connection
 from pyswarm.errors import InvalidArgument, Unavailable
 
 READ_BYTES: Final = 32 * 1024
-INPUTS_WAITING_MAX: Final = 4
+INPUTS_UNDER_WAY_MAX: Final = 32
+"""Messages with input that the program has not taken: what it does not read stays where it is, and
+signals pass."""
 INTERRUPTS_MAX: Final = 2
 """So many Ctrl-C end the command itself; the one before goes to the program."""
 _PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -96,13 +98,14 @@ def _user() -> str:
 
 
 class _Inputs:
-    """What the program is told: bounded, so that input which it does not read stays where it is."""
+    """What the program is told."""
 
     def __init__(self, start: observe_pb2.ExecStart) -> None:
         self._start = start
-        self._queue: asyncio.Queue[observe_pb2.ExecInput] = asyncio.Queue(INPUTS_WAITING_MAX)
+        self._queue: asyncio.Queue[observe_pb2.ExecInput] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
-        self._over = asyncio.Event()
+        self._window = threading.Semaphore(INPUTS_UNDER_WAY_MAX)
+        self._taken = 0
         self._interrupts = 0
 
     async def messages(self) -> AsyncIterator[observe_pb2.ExecInput]:
@@ -117,6 +120,7 @@ class _Inputs:
         """In a thread: standard input may be a file, which no selector takes."""
         data = b"-"
         while data:
+            self._window.acquire()
             try:
                 data = os.read(sys.stdin.fileno(), READ_BYTES)
             except OSError:
@@ -124,24 +128,25 @@ class _Inputs:
             said = observe_pb2.ExecInput(stdin=data) if data else None
             said = said or observe_pb2.ExecInput(stdin_over=True)
             with suppress(RuntimeError):  # the command has ended, and its loop with it
-                asyncio.run_coroutine_threadsafe(self._queue.put(said), self._loop).result()
+                self._loop.call_soon_threadsafe(self._queue.put_nowait, said)
 
-    def _say(self, said: observe_pb2.ExecInput) -> None:
-        if not self._queue.full():
-            self._queue.put_nowait(said)
+    def taken(self, count: int) -> None:
+        """The program has taken so many inputs."""
+        self._window.release(count - self._taken)
+        self._taken = count
 
     def resized(self) -> None:
         """The window has another size."""
         size = shutil.get_terminal_size()
         window = observe_pb2.WindowSize(rows=size.lines, columns=size.columns)
-        self._say(observe_pb2.ExecInput(resize=window))
+        self._queue.put_nowait(observe_pb2.ExecInput(resize=window))
 
     def signalled(self, number: signal.Signals, task: asyncio.Task[Any]) -> None:
         """A signal for the program; whoever insists ends the command, and so the program."""
         self._interrupts += number == signal.SIGINT
         if self._interrupts >= INTERRUPTS_MAX:
             task.cancel()
-        self._say(observe_pb2.ExecInput(signal=number.name))
+        self._queue.put_nowait(observe_pb2.ExecInput(signal=number.name))
 
 
 @contextmanager
@@ -192,6 +197,8 @@ async def _follow(connection: Connection, inputs: _Inputs, detach: bool) -> obse
                     _write(sys.stdout.fileno(), output.stdout)
                 case "stderr":
                     _write(sys.stderr.fileno(), output.stderr)
+                case "inputs_taken":
+                    inputs.taken(output.inputs_taken)
                 case "ended":
                     ended: observe_pb2.ExecEnded = output.ended
                     return ended

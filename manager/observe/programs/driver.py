@@ -9,6 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
+import grpc.aio
+
 from manager.conversations.driver import Conversation, Conversations
 from manager.observe import audit
 from manager.state.driver import Store
@@ -70,14 +72,16 @@ class Programs:
         demand = _Demand(start=start, record=record, inputs=inputs, outputs=outputs)
         failed: list[SwarmError] = []
         work = self._supervisor.start(self._serve(demand, failed), record.id)
+        is_heard = False
         try:
             async for output in outputs:
                 yield output
+            is_heard = True
             if failed:
                 raise failed[0]
         finally:
             outputs.close()
-            if not start.detach:
+            if not is_heard and not start.detach:
                 work.cancel()
 
     async def _serve(self, demand: _Demand, failed: list[SwarmError]) -> None:
@@ -153,8 +157,8 @@ async def _feed(demand: _Demand, conversation: Conversation) -> None:
             await conversation.ask(_ask(said))
         if not demand.start.detach:
             await conversation.ask(_ask(observe_pb2.ExecInput(stdin_over=True)))
-    except SwarmError as error:
-        log.debug("input for a program that has ended: %s", error.message)
+    except (SwarmError, grpc.aio.UsageError) as error:
+        log.debug("input for a program that has ended: %s", error)
 
 
 async def _pass_on(demand: _Demand, output: observe_pb2.ExecOutput) -> None:

@@ -307,15 +307,21 @@ Global___ExecEnded: _TypeAlias = ExecEnded  # noqa: Y015
 
 @_typing.final
 class ExecOutput(_message.Message):
+    """`inputs_taken` counts the messages with input that the program has taken. No more than 32 may be
+    on their way, so that a program which reads none holds up neither a signal nor a hang-up.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     STARTED_FIELD_NUMBER: _builtins.int
     STDOUT_FIELD_NUMBER: _builtins.int
     STDERR_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    INPUTS_TAKEN_FIELD_NUMBER: _builtins.int
     started: _builtins.bool
     stdout: _builtins.bytes
     stderr: _builtins.bytes
+    inputs_taken: _builtins.int
     @_builtins.property
     def ended(self) -> Global___ExecEnded: ...
     def __init__(
@@ -325,12 +331,13 @@ class ExecOutput(_message.Message):
         stdout: _builtins.bytes = ...,
         stderr: _builtins.bytes = ...,
         ended: Global___ExecEnded | None = ...,
+        inputs_taken: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "output", b"output", "started", b"started", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "inputs_taken", b"inputs_taken", "output", b"output", "started", b"started", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "output", b"output", "started", b"started", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "inputs_taken", b"inputs_taken", "output", b"output", "started", b"started", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_output: _TypeAlias = _typing.Literal["started", "stdout", "stderr", "ended"]  # noqa: Y015
+    _WhichOneofReturnType_output: _TypeAlias = _typing.Literal["started", "stdout", "stderr", "ended", "inputs_taken"]  # noqa: Y015
     _WhichOneofArgType_output: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_output) -> _WhichOneofReturnType_output | None: ...
 
@@ -377,7 +384,7 @@ Global___StatsRequest: _TypeAlias = StatsRequest  # noqa: Y015
 @_typing.final
 class TaskStats(_message.Message):
     """What one task uses. Sizes are in bytes since its start, but memory, which is of now; a limit of 0
-    is none. `cpu_percent` is 100 for one processor used whole.
+    is none (of memory it is the node's then, where that is known). `cpu_percent` is 100 for one processor used whole.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
