@@ -46,6 +46,7 @@ class LogsAsked:
     follow: bool = False
     tail: int = -1
     since: float = 0.0
+    until: float = 0.0
     close: bool = False
 
 
@@ -62,10 +63,12 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPiece:
-    """Some lines, or a sentence about what is not there."""
+    """Some lines, or a sentence about what is not there; `caught_up` where what follows is new. An
+    empty piece says that the work goes on."""
 
     lines: tuple[LogLine, ...] = ()
     problem: str = ""
+    caught_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ def read_message(message: dispatcher_pb2.SessionMessage) -> Message:
                 follow=asked.follow,
                 tail=asked.tail,
                 since=asked.since,
+                until=asked.until,
                 close=asked.close,
             )
         case "conversation":
@@ -224,6 +228,7 @@ class DispatcherClient:
             async for piece in pieces:
                 yield dispatcher_pb2.PublishedLogs(
                     subscription_id=subscription_id,
+                    caught_up=piece.caught_up,
                     chunk=control_pb2.LogChunk(
                         lines=_lines(piece.lines),
                         problem=piece.problem,

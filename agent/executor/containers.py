@@ -113,9 +113,10 @@ class Containers(Protocol):
         ...
 
     def logs(
-        self, container_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[OutputLine]:
-        """Its output, the last `tail` lines (-1: all), since a time; `follow`: until it ends."""
+        self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0
+    ) -> AsyncIterator[OutputLine | None]:
+        """Its output, the last `tail` lines (-1: all), of times in [since, until] (0: without end).
+        `follow`: one None where what follows is new, and then to the container's end."""
         ...
 
     async def delete_logs(self, container_id: str) -> None:

@@ -241,12 +241,15 @@ class ContainerdRuntime:
     # ---- logs ----
 
     async def logs(
-        self, container_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[OutputLine]:
-        """Its output, the last `tail` lines (-1: all), since a time; `follow`: until it ends."""
+        self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0
+    ) -> AsyncIterator[OutputLine | None]:
+        """Its output, the last `tail` lines (-1: all), of times in [since, until] (0: without end).
+        `follow`: one None where what follows is new, and then to the container's end."""
         if not self._collector.directory(container_id).is_dir():
             raise NotFound(f"container {container_id} has no logs")
-        lines = logreader.read(self._collector, container_id, follow=follow, last=tail, since=since)
+        lines = logreader.read(
+            self._collector, container_id, follow=follow, last=tail, since=since, until=until
+        )
         async with aclosing(lines):  # type: ignore[type-var]
             async for line in lines:
                 yield line

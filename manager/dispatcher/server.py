@@ -96,7 +96,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         self._supervisor: Supervisor | None = None
         self.applied: dict[tuple[str, str], int] = {}
         """The version of each (network, node) that the node says it has applied."""
-        self.logs = LogBroker(self._send_logs, context.new_id)
+        self.logs = LogBroker(self._send_logs, lambda: self._streams, context.new_id)
         self.conversations = Conversations(self._announce, context.new_id)
 
     async def open(self) -> None:
@@ -242,9 +242,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         """What a node answers to a log subscription."""
         self._require_open()
         node_id = self._context.caller(context)
-        async for message in request_iterator:
-            if not await self.logs.publish(node_id, message):
-                break
+        await self.logs.take(node_id, request_iterator)
         return dispatcher_pb2.StatusReply()
 
     async def Converse(

@@ -40,3 +40,9 @@ def local_text(seconds: float) -> str:
     zone = when.strftime("%z")
     offset = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
     return f"{when.strftime('%Y-%m-%dT%H:%M:%S')}.{when.microsecond:06d}000{offset}"
+
+
+def nano_text(seconds: float) -> str:
+    """RFC 3339 with nine digits in UTC, as `docker logs --timestamps` writes it."""
+    when = datetime.fromtimestamp(seconds, UTC)
+    return f"{when.strftime('%Y-%m-%dT%H:%M:%S')}.{when.microsecond:06d}000Z"

@@ -201,17 +201,18 @@ class FakeRuntime:
         )
 
     async def logs(
-        self, container_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[OutputLine]:
+        self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0
+    ) -> AsyncIterator[OutputLine | None]:
         """What its script wrote."""
         self._called("logs", container_id)
         if container_id not in self.output:
             raise NotFound(f"container {container_id} has no logs")
         lines = self.output[container_id]
         for line in lines if tail < 0 else lines[len(lines) - min(tail, len(lines)) :]:
-            if line.timestamp >= since:
+            if line.timestamp >= since and not (until and line.timestamp > until):
                 yield line
         if follow and container_id in self.containers:
+            yield None
             await asyncio.shield(self.containers[container_id].ended)
 
     async def delete_logs(self, container_id: str) -> None:

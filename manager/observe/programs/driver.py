@@ -75,6 +75,7 @@ class Programs:
         is_heard = False
         try:
             async for output in outputs:
+                is_heard = output.HasField("ended")  # the caller may go at once
                 yield output
             is_heard = True
             if failed:
@@ -93,8 +94,8 @@ class Programs:
             error = problem.message
         finally:
             demand.outputs.close()
-            # Also after a cancellation, which counts once.
-            await self._end(demand.record.id, code, error)
+            # On its own, since the caller's going must not keep it from the record.
+            self._supervisor.start(self._end(demand.record.id, code, error), "record")
 
     async def _converse(self, demand: _Demand) -> tuple[int, str]:
         """Exit code and error of the program."""

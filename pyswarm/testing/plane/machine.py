@@ -196,8 +196,8 @@ class Machine:
         raise NotFound(f"container {container_id} does not run")
 
     async def logs(
-        self, container_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[OutputLine]:
+        self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0
+    ) -> AsyncIterator[OutputLine | None]:
         """Nothing."""
         return
         yield
