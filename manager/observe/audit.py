@@ -38,15 +38,23 @@ def check(start: observe_pb2.ExecStart) -> None:
 
 
 def pick(tasks: Sequence[Task], reference: str) -> Task:
-    """The task meant by an id, a name, `service.slot` or the start of an id: of several the one
-    that runs. Raises NotFound, and InvalidArgument where several are meant."""
+    """The task meant by an id, a name, `service.slot` or the start of an id: of several in one slot
+    the one that is to run, and of those the newest. Raises NotFound, and InvalidArgument where the
+    tasks of several slots are meant."""
     wanted = reference.lower()
     for means in (_is_id, _is_named, _begins_with):
         found = [task for task in tasks if means(task, wanted)]
-        running = [task for task in found if task.status.state is TaskState.RUNNING]
         if found:
-            return only(Task, reference, running or found[-1:])
+            newest: dict[tuple[str, int | str], Task] = {}
+            for task in sorted(found, key=_worth):
+                newest[task.slot_key] = task
+            return only(Task, reference, list(newest.values()))
     raise NotFound(f"no such task: {reference}")
+
+
+def _worth(task: Task) -> tuple[bool, bool, float, str]:
+    runs = task.status.state is TaskState.RUNNING
+    return runs, task.desired_state <= TaskState.RUNNING, task.meta.created_at, task.id
 
 
 def _is_id(task: Task, wanted: str) -> bool:
