@@ -189,6 +189,7 @@ def _of_exec(
         return None
     attributes = {
         "name": new.task_name,
+        "service": new.task_name.rsplit(".", 2)[0],
         "service.id": new.service_id,
         "node": node_name(new.node_id),
         "node.id": new.node_id,

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import getpass
 import os
-import shutil
 import signal
 import sys
 import termios
@@ -75,7 +74,6 @@ def _start(args: Namespace) -> observe_pb2.ExecStart:
         raise InvalidArgument("conflicting options: --detach and --interactive")
     if args.tty and args.interactive and not sys.stdin.isatty():
         raise InvalidArgument("the input device is not a TTY")
-    size = shutil.get_terminal_size()
     return observe_pb2.ExecStart(
         task=args.task,
         command=words,
@@ -85,9 +83,18 @@ def _start(args: Namespace) -> observe_pb2.ExecStart:
         tty=args.tty,
         stdin=args.interactive,
         detach=args.detach,
-        size=observe_pb2.WindowSize(rows=size.lines, columns=size.columns) if args.tty else None,
+        size=_window() if args.tty else None,
         asked_by=os.environ.get("SUDO_USER") or _user(),
     )
+
+
+def _window() -> observe_pb2.WindowSize | None:
+    """The size of the terminal; None where there is none."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            size = os.get_terminal_size(stream.fileno())
+            return observe_pb2.WindowSize(rows=size.lines, columns=size.columns)
+    return None
 
 
 def _user() -> str:
@@ -137,9 +144,7 @@ class _Inputs:
 
     def resized(self) -> None:
         """The window has another size."""
-        size = shutil.get_terminal_size()
-        window = observe_pb2.WindowSize(rows=size.lines, columns=size.columns)
-        self._queue.put_nowait(observe_pb2.ExecInput(resize=window))
+        self._queue.put_nowait(observe_pb2.ExecInput(resize=_window()))
 
     def signalled(self, number: signal.Signals, task: asyncio.Task[Any]) -> None:
         """A signal for the program; whoever insists ends the command, and so the program."""
