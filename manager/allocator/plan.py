@@ -15,6 +15,7 @@ from typing import Final
 from immutables import Map
 
 from manager.allocator import ipam, ports, vni
+from manager.planning import revisions
 from manager.state import Transaction, View
 from manager.state.apply import number_of
 from pyswarm.model import (
@@ -188,6 +189,7 @@ def _virtual_ips(
 def _deallocate(tx: Transaction, service: Service) -> None:
     # The virtual address must not reach another service while tasks of this one still answer it.
     if not tx.view.service_tasks.get(service.id):
+        revisions.forget(tx, service)
         tx.delete(Service, service.id)
 
 
@@ -197,7 +199,7 @@ def allocate_task(tx: Transaction, task_id: str, cursors: Cursors) -> str:
     What is in the way is written into its status, so that the user sees it there.
     """
     task = tx.get(Task, task_id)
-    if task is None or task.status.state != TaskState.NEW or task.desired_state > TaskState.RUNNING:
+    if task is None or task.status.state != TaskState.NEW or not task.is_wanted:
         return ""
     service = tx.get(Service, task.service_id)
     if service is None or service.pending_delete:

@@ -17,11 +17,15 @@ from pyswarm.model import (
     PublishMode,
     ResolutionMode,
     Resources,
+    RestartCondition,
+    ServiceMode,
     ServiceSpec,
     TaskSpec,
+    UpdateConfig,
 )
 
 NANO_CPUS_MIN: Final = 1_000_000
+PROGRESS_DEADLINE_SECONDS_MAX: Final = 720 * 3600.0
 MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
 _DNS_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
 _NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?")
@@ -153,14 +157,43 @@ def _ports(ports: Iterable[PortConfig], mode: ResolutionMode) -> None:
         seen.add(key)
 
 
+def _job(spec: ServiceSpec) -> None:
+    """What a job cannot have, since its tasks end and are not updated one after the other."""
+    if spec.max_concurrent < 0:
+        raise InvalidArgument(f"service {spec.name}: max concurrent must not be negative")
+    if spec.max_concurrent and spec.mode != ServiceMode.REPLICATED_JOB:
+        raise InvalidArgument(
+            f"service {spec.name}: max-concurrent can only be used with replicated-job mode"
+        )
+    if not spec.mode.is_job:
+        return
+    if spec.update != UpdateConfig() or spec.rollback != UpdateConfig():
+        raise InvalidArgument(
+            f"service {spec.name}: a job may not have an update or rollback config; "
+            "a changed job begins anew"
+        )
+    if spec.task.restart.condition == RestartCondition.ANY:
+        raise InvalidArgument(
+            f"service {spec.name}: a job may not have the restart condition any, which would run "
+            "completed tasks again; use on-failure or none"
+        )
+
+
 def service(spec: ServiceSpec) -> None:
     """A whole service specification."""
     service_name(spec.name)
+    _job(spec)
     if spec.replicas < 0:
         raise InvalidArgument(f"service {spec.name}: replicas must not be negative")
     for update in (spec.update, spec.rollback):
         if update.parallelism < 0 or update.delay_seconds < 0 or update.monitor_seconds < 0:
             raise InvalidArgument(f"service {spec.name}: an update setting is negative")
+        deadline = update.progress_deadline_seconds
+        # 0 is what a client says that knows of no deadline: it gets the default.
+        if deadline and not 1 <= deadline <= PROGRESS_DEADLINE_SECONDS_MAX:
+            raise InvalidArgument(
+                f"service {spec.name}: the progress deadline must be from 1s to 720h"
+            )
         if not 0 <= update.max_failure_ratio <= 1:
             raise InvalidArgument(f"service {spec.name}: max failure ratio must be from 0 to 1")
     try:

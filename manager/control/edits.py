@@ -6,11 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from manager.control.updates.edits import previous_spec
+from manager.orchestrator.update import begun
 from pyswarm.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from pyswarm.model import (
     Cluster,
     Config,
     FileReference,
+    JobState,
+    JobStatus,
+    Meta,
     NetworkAttachmentConfig,
     Node,
     NodeSpec,
@@ -18,8 +23,6 @@ from pyswarm.model import (
     Secret,
     Service,
     ServiceSpec,
-    UpdateState,
-    UpdateStatus,
 )
 
 Lookup = Callable[[str], str]
@@ -54,33 +57,46 @@ def _file(reference: FileReference, lookup: Lookup) -> FileReference:
     return replace(reference, id=lookup(reference.id or reference.name))
 
 
+def new_service(service_id: str, spec: ServiceSpec, now: float) -> Service:
+    """A service as it begins."""
+    return Service(
+        id=service_id,
+        meta=Meta(created_at=now, updated_at=now),
+        spec=spec,
+        spec_version=1,
+        job_status=JobStatus(last_execution=now) if spec.mode.is_job else JobStatus(),
+    )
+
+
 def update_service(old: Service, spec: ServiceSpec, now: float) -> Service:
-    """The service with a new spec; a changed task spec begins an update."""
+    """The service with a new spec; a changed task spec begins an update, or a job's next
+    iteration."""
     if spec.name != old.spec.name:
         raise Unimplemented("renaming services is not supported")
     if spec.mode != old.spec.mode:
         raise Unimplemented("service mode change is not allowed")
     if old.pending_delete:
         raise NotFound(f"service {old.spec.name} not found: it is being removed")
-    changed = replace(old, spec=spec, meta=replace(old.meta, updated_at=now))
+    meta = replace(old.meta, updated_at=now)
+    changed = replace(old, spec=spec, meta=meta, previous_spec=previous_spec(old, spec))
+    if spec.mode.is_job:
+        # More may be missing now: the orchestrator says again how it stands.
+        status = replace(old.job_status, state=JobState.ACTIVE, message="")
+        changed = replace(changed, job_status=status)
     if spec.task == old.spec.task:
         return changed
+    if spec.mode.is_job:
+        iteration = old.job_status.iteration + 1
+        return replace(
+            changed,
+            spec_version=old.spec_version + 1,
+            job_status=JobStatus(iteration=iteration, last_execution=now),
+        )
     return replace(
         changed,
-        previous_spec=old.spec,
         spec_version=old.spec_version + 1,
-        update_status=UpdateStatus(
-            state=UpdateState.UPDATING, started_at=now, message="update in progress"
-        ),
+        update_status=begun(now, "update in progress"),
     )
-
-
-def roll_back_service(old: Service, now: float) -> Service:
-    """The service with the spec before its last update."""
-    if old.previous_spec is None:
-        raise InvalidArgument(f"service {old.spec.name} does not have a previous spec")
-    back = update_service(old, old.previous_spec, now)
-    return replace(back, previous_spec=None)
 
 
 def update_node(old: Node, spec: NodeSpec, now: float) -> Node:

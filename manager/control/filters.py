@@ -7,13 +7,25 @@ from dataclasses import dataclass
 
 from pyswarm.api.v1 import control_pb2
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Config, Network, Node, NodeRole, Secret, Service, Task, TaskState
+from pyswarm.model import (
+    Config,
+    Network,
+    Node,
+    NodeRole,
+    Secret,
+    Service,
+    ServiceMode,
+    Task,
+    TaskState,
+    UpdateState,
+)
 
 _DESIRED = {
     "running": lambda state: state <= TaskState.RUNNING,
     "accepted": lambda state: state <= TaskState.RUNNING,
     "ready": lambda state: state <= TaskState.RUNNING,
-    "shutdown": lambda state: state > TaskState.RUNNING,
+    "complete": lambda state: state == TaskState.COMPLETE,
+    "shutdown": lambda state: state > TaskState.COMPLETE,
 }
 
 
@@ -32,6 +44,7 @@ class Filters:
     desired_states: Sequence[str] = ()
     drivers: Sequence[str] = ()
     memberships: Sequence[str] = ()
+    update_states: Sequence[str] = ()
 
     def check(self) -> None:
         """Refuse words that no object can match."""
@@ -39,12 +52,20 @@ class Filters:
             if role not in ("manager", "worker"):
                 raise InvalidArgument(f"Invalid role filter: '{role}', use manager or worker")
         for mode in self.modes:
-            if mode not in ("replicated", "global"):
-                raise InvalidArgument(f"Invalid mode filter: '{mode}', use replicated or global")
+            if mode not in [known.word for known in ServiceMode]:
+                words = ", ".join(known.word for known in ServiceMode)
+                raise InvalidArgument(f"Invalid mode filter: '{mode}', use one of {words}")
+        for state in self.update_states:
+            if state.upper() not in UpdateState.__members__:
+                known_states = ", ".join(state.name.lower() for state in UpdateState)
+                raise InvalidArgument(
+                    f"Invalid update filter: '{state}', use one of {known_states}"
+                )
         for state in self.desired_states:
             if state not in _DESIRED:
                 raise InvalidArgument(
-                    f"Invalid desired-state filter: '{state}', use running, shutdown or accepted"
+                    f"Invalid desired-state filter: '{state}', "
+                    "use running, complete, shutdown or accepted"
                 )
 
     def _id(self, value: str) -> bool:
@@ -70,7 +91,11 @@ class Filters:
             self._id(service.id)
             and self._name(service.spec.name)
             and has_labels(service.spec.labels, self.labels)
-            and (not self.modes or service.spec.mode.name.lower() in self.modes)
+            and (not self.modes or service.spec.mode.word in self.modes)
+            and (
+                not self.update_states
+                or service.update_status.state.name.lower() in self.update_states
+            )
         )
 
     def task(self, task: Task) -> bool:

@@ -11,7 +11,16 @@ from typing import Any
 
 from manager.state.changes import Changed
 from manager.state.tables import KINDS, View
-from pyswarm.model import Cluster, ExecRecord, Node, Service, Task, UpdateStatus, is_terminal
+from pyswarm.model import (
+    Cluster,
+    ExecRecord,
+    Node,
+    Revision,
+    Service,
+    Task,
+    UpdateStatus,
+    is_terminal,
+)
 
 Attributes = dict[str, str]
 NodeName = Callable[[str], str]
@@ -119,6 +128,8 @@ def _said(change: Changed, node_name: NodeName) -> tuple[str, Attributes] | None
         return _of_node(change.old, change.new)
     if change.kind is ExecRecord:
         return _of_exec(change.old, change.new, node_name)
+    if change.kind is Revision:
+        return None  # the service's own change says it
     return _of_other(change)
 
 

@@ -21,13 +21,14 @@ from pyswarm.model import (
     Network,
     Node,
     Protocol,
+    Revision,
     Secret,
     Service,
     Task,
     TaskState,
 )
 
-Record = Node | Service | Task | Network | Secret | Config | Cluster | ExecRecord
+Record = Node | Service | Task | Network | Secret | Config | Cluster | ExecRecord | Revision
 R = TypeVar("R", bound=Record)
 
 KINDS: Final[dict[int, type[Record]]] = {
@@ -39,6 +40,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     6: Service,
     7: Task,
     12: ExecRecord,
+    14: Revision,
 }
 """The number of each kind in the log and in snapshots; never used again for another kind."""
 
@@ -50,7 +52,8 @@ UNIQUE_NAMES: Final[frozenset[type[Any]]] = frozenset({Network, Secret, Config, 
 WAITING: Final = frozenset({TaskState.NEW, TaskState.PENDING})
 """States in which a task waits for a manager's planner; tasks in them have an index."""
 
-Ids = Map[str, None]
+Ids = Mapping[str, None]
+"""A set of ids that never changes, in no order."""
 
 Rows = list
 """A list: inside `View` that word is the method."""

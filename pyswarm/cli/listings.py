@@ -16,6 +16,7 @@ from pyswarm.cli.render import (
     short_id,
     title,
 )
+from pyswarm.cli.spec_changes import changes, summary
 from pyswarm.compose import NAMESPACE_LABEL
 from pyswarm.model import (
     Config,
@@ -23,12 +24,14 @@ from pyswarm.model import (
     Node,
     PortConfig,
     PublishMode,
+    Revision,
     Secret,
     Service,
     Task,
 )
 
 ERROR_LENGTH_MAX: Final = 30
+CHANGES_LENGTH_MAX: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,19 @@ class CountedService:
     service: Service
     running: int
     desired: int
+    completed: int = 0
+
+    @property
+    def replicas(self) -> str:
+        """Docker's column: `2/3 (max 1 per node)`; of a job `0/1 (3/5 completed)`."""
+        count, spec = f"{self.running}/{self.desired}", self.service.spec
+        if spec.mode.is_job:
+            total = spec.replicas
+            if spec.mode.is_global:
+                total = self.desired + self.completed
+            return f"{count} ({self.completed}/{total} completed)"
+        most = spec.task.placement.max_replicas
+        return f"{count} (max {most} per node)" if most else count
 
 
 def nodes(found: Iterable[Node], self_id: str) -> Listing:
@@ -105,18 +121,41 @@ def services(found: Iterable[CountedService]) -> Listing:
     rows = []
     for counted in sorted(found, key=lambda c: natural_key(c.service.spec.name)):
         service = counted.service
-        most = service.spec.task.placement.max_replicas
-        limit = f" (max {most} per node)" if most else ""
         values = {
             "ID": short_id(service.id),
             "Name": service.spec.name,
-            "Mode": service.spec.mode.name.lower(),
-            "Replicas": f"{counted.running}/{counted.desired}{limit}",
+            "Mode": service.spec.mode.word,
+            "Replicas": counted.replicas,
             "Image": image_name(service.spec.task.container.image),
             "Ports": ports_text(service.endpoint.ports or service.spec.endpoint.ports),
         }
         rows.append(Row(short_id(service.id), tuple(values.values()), values))
     return Listing(("ID", "NAME", "MODE", "REPLICAS", "IMAGE", "PORTS"), tuple(rows))
+
+
+def revisions(
+    found: Sequence[Revision], current: int, now: float, *, full: bool = False
+) -> Listing:
+    """`service history`, newest first; `found` is oldest first, a star marks the present one."""
+    rows = []
+    for index, revision in enumerate(found):
+        before = found[index - 1].spec if index else None
+        changed = changes(before, revision.spec) if before else [summary(revision.spec)]
+        text = ", ".join(changed)
+        if not full and len(text) > CHANGES_LENGTH_MAX:
+            text = text[: CHANGES_LENGTH_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        number = str(revision.number)
+        values = {
+            "Revision": number,
+            "CreatedAt": ago(revision.meta.created_at, now),
+            "Changes": text,
+            "Cause": revision.cause,
+        }
+        is_current = revision.number == current
+        star = f"{number} {'*' if is_current else ' '}"
+        cells = (star, *list(values.values())[1:])
+        rows.append(Row(number, cells, {**values, "Current": is_current}))
+    return Listing(("REVISION", "CREATED", "CHANGES", "CAUSE"), tuple(reversed(rows)))
 
 
 def task_name(task: Task) -> str:

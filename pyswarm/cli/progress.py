@@ -4,7 +4,9 @@
                                              (WORKING, VERIFYING, CONVERGED, FAILED)
 
 A service has converged when every slot has run its newest specification for the monitor period
-(Docker: 5 s), or as soon as the managers call the update complete, since they have monitored it.
+(Docker: 5 s), or as soon as the managers call the update complete, since they have monitored it. A
+slot whose task has ended well and is not restarted is done; one that is given up after a failure,
+or whose tasks end one after the other, fails the wait.
 """
 
 from __future__ import annotations
@@ -15,12 +17,26 @@ from enum import IntEnum
 from itertools import islice
 from typing import Final
 
+from pyswarm.cli.outcomes import Outcome, Patience, update_end
 from pyswarm.cli.render import clean, human_duration, natural_key
 from pyswarm.core import NEVER
-from pyswarm.model import Service, ServiceMode, Task, TaskState, UpdateState, UpdateStatus
+from pyswarm.model import (
+    PublishMode,
+    Service,
+    Task,
+    TaskState,
+    UpdateState,
+    UpdateStatus,
+    is_completion,
+    is_terminal,
+)
+from pyswarm.model.restart import FAILURES, is_given_up
 
 SLOTS_SHOWN_MAX: Final = 20
 ERROR_LENGTH_MAX: Final = 75
+
+ENDS_MAX: Final = 5
+"""A slot whose tasks end so often in a row is not waited for any longer."""
 
 _BAR_WIDTH: Final = 40
 _STATES: Final = (
@@ -39,12 +55,16 @@ _STATES: Final = (
 class SlotProgress:
     """One slot: its label ("1/3" or a node's name), its task's state, and what went wrong in it.
 
-    `state` is None while the slot has no task of the newest specification.
+    `state` is None while the slot has no task of the newest specification. `final`: no other task
+    follows in it. `ends` are the tasks in a row that ended before
+    its present one, soon after they began.
     """
 
     label: str
     state: TaskState | None = None
     error: str = ""
+    final: bool = False
+    ends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +74,24 @@ class Progress:
     running: int
     wanted: int
     slots: tuple[SlotProgress, ...] = ()
+    outdated: int = 0
+    """Tasks of an older specification that still shall run."""
+
+    @property
+    def finished(self) -> int:
+        """Slots whose task has ended well, and is not followed by another."""
+        return sum(slot.final and slot.state == TaskState.COMPLETE for slot in self.slots)
+
+    @property
+    def given_up(self) -> SlotProgress | None:
+        """A slot in which nothing runs and nothing will, since its task failed."""
+        lost = (s for s in self.slots if s.final and s.state != TaskState.COMPLETE)
+        return next(lost, None)
 
     @property
     def complete(self) -> bool:
-        """Whether everything that is wanted runs."""
-        return self.running >= self.wanted
+        """Whether everything that is wanted runs, or has done its work."""
+        return self.running + self.finished >= self.wanted
 
 
 def measure(service: Service, tasks: Iterable[Task], node_names: dict[str, str]) -> Progress:
@@ -67,27 +100,51 @@ def measure(service: Service, tasks: Iterable[Task], node_names: dict[str, str])
     `node_names` are the nodes that are up: a task on any other does not count as running.
     """
     by_slot: dict[int | str, list[Task]] = {}
+    outdated, current = 0, _Current(service)
     for task in sorted(tasks, key=lambda t: (t.meta.created_at, t.id)):
-        if task.service_id == service.id and task.spec_version == service.spec_version:
+        if task.service_id != service.id or task.desired_state == TaskState.REMOVE:
+            continue
+        if current.has(task):
             by_slot.setdefault(task.slot or task.node_id, []).append(task)
+        elif task.is_wanted:
+            outdated += 1
     ordered: list[tuple[int | str, str]]
-    if service.spec.mode == ServiceMode.GLOBAL:
+    if service.spec.mode.is_global:
         counted = [key for key in by_slot if key in node_names and _is_wanted(by_slot[key])]
         ordered = [(key, node_names[str(key)]) for key in counted]
         ordered.sort(key=lambda item: natural_key(item[1]))
     else:
         wanted = service.spec.replicas
         ordered = [(slot, f"{slot}/{wanted}") for slot in _slots(by_slot, wanted)]
-    slots = tuple(_slot(label, by_slot.get(key, []), node_names) for key, label in ordered)
+    slots = tuple(_slot(service, label, by_slot.get(key, []), node_names) for key, label in ordered)
     running = sum(slot.state == TaskState.RUNNING for slot in slots)
-    return Progress(running, len(slots), slots)
+    return Progress(running, len(slots), slots, outdated)
+
+
+class _Current:
+    """Which tasks are of the service's specification. The version alone does not say it: after a
+    rollback there are tasks that are right under an older number. In a job they are of an earlier
+    iteration. Tasks of one version have one spec, so it is compared once."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        ports = service.spec.endpoint.ports
+        self._ports = tuple(p for p in ports if p.publish_mode == PublishMode.HOST)
+        self._known = {service.spec_version: True}
+
+    def has(self, task: Task) -> bool:
+        version, service = task.spec_version, self._service
+        if version not in self._known:
+            same = not service.spec.mode.is_job and task.spec == service.spec.task
+            self._known[version] = same
+        return self._known[version] and task.ports == self._ports
 
 
 def _is_wanted(tasks: Sequence[Task]) -> bool:
     """Whether a node is still meant to run a global service; a drained one is not."""
     last = tasks[-1]
     failed = last.status.state in (TaskState.FAILED, TaskState.REJECTED)
-    return failed or any(task.desired_state <= TaskState.RUNNING for task in tasks)
+    return failed or any(task.is_wanted for task in tasks)
 
 
 def _slots(by_slot: dict[int | str, list[Task]], wanted: int) -> list[int]:
@@ -95,19 +152,41 @@ def _slots(by_slot: dict[int | str, list[Task]], wanted: int) -> list[int]:
     alive = [
         key
         for key, tasks in by_slot.items()
-        if isinstance(key, int) and any(t.desired_state <= TaskState.RUNNING for t in tasks)
+        if isinstance(key, int) and any(t.is_wanted or _ended_well(t) for t in tasks)
     ]
     taken = set(sorted(alive)[:wanted])
     free = (number for number in range(1, 2 * wanted + 1) if number not in taken)
     return sorted([*taken, *islice(free, wanted - len(taken))])
 
 
-def _slot(label: str, tasks: Sequence[Task], nodes_up: dict[str, str]) -> SlotProgress:
-    current = [task for task in tasks if task.desired_state <= TaskState.RUNNING]
+def _ended_well(task: Task) -> bool:
+    return task.status.state == TaskState.COMPLETE
+
+
+def _ends(service: Service, tasks: Sequence[Task]) -> int:
+    """Those in a row that ended soon; in a job, whose tasks may take long, all that failed."""
+    failed = sum(task.status.state in FAILURES for task in tasks)
+    quick = tasks[-1].quick_ends
+    return max(quick, failed) if service.spec.mode.is_job else quick
+
+
+def _slot(
+    service: Service, label: str, tasks: Sequence[Task], nodes_up: dict[str, str]
+) -> SlotProgress:
+    current = [task for task in tasks if task.is_wanted]
+    if not tasks:
+        return SlotProgress(label)
     if not current:
-        return SlotProgress(label, None, tasks[-1].status.error if tasks else "")
-    task = current[-1]
+        last = tasks[-1].status
+        if not is_given_up(service.spec.task.restart, tasks):
+            return SlotProgress(label, None, last.error)
+        reason = last.error or (last.message if is_terminal(last.state) else "its node is lost")
+        reason = "" if last.state == TaskState.COMPLETE else reason
+        return SlotProgress(label, last.state, reason, final=True)
+    task, ends = current[-1], _ends(service, tasks)
     state = task.status.state
+    if is_completion(service, task):
+        return SlotProgress(label, state, final=True)
     if state == TaskState.RUNNING and task.node_id in nodes_up:
         return SlotProgress(label, state)
     # A new attempt says nothing yet of what the last one died of, and that is what helps.
@@ -116,7 +195,22 @@ def _slot(label: str, tasks: Sequence[Task], nodes_up: dict[str, str]) -> SlotPr
     )
     if state == TaskState.RUNNING:
         return SlotProgress(label, None, error or f"node {task.node_id} is not up")
-    return SlotProgress(label, state, error)
+    return SlotProgress(label, state, error, ends=ends)
+
+
+def failing(slots: Iterable[SlotProgress]) -> str:
+    """The slot whose tasks end one after the other, in words; empty where none does."""
+    for slot in slots:
+        if slot.ends >= ENDS_MAX:
+            word, reason = ("failed", f": {slot.error}") if slot.error else ("ended", "")
+            return (
+                f"{slot.label} has {word} {slot.ends} times in a row{reason}; "
+                "the managers keep trying"
+            )
+    return ""
+
+
+_DONE: Final = (UpdateState.COMPLETED, UpdateState.ROLLBACK_COMPLETED)
 
 
 class Phase(IntEnum):
@@ -135,43 +229,102 @@ class Convergence:
     then is an older one, and neither ends nor fails this wait.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(
+        self, service: Service, settled: bool = False, started: float | None = None
+    ) -> None:
+        """`settled`: nothing was changed that concerns tasks, so there is nothing to verify where
+        all of them run. `started` is when the wait began, if the first event may never come."""
         self.service = service
         self.phase = Phase.WORKING
         self.progress = Progress(0, service.spec.replicas)
         self.problem = ""
+        self._outcome = Outcome.FAILED
         self._verified_at = NEVER
         self._older = service.update_status
+        self._goes_back = self._older.state.is_rollback and self._older.state.is_running
+        self._why_back = ""
+        self._settled = settled
+        self._patience = Patience(started)
 
     def handle(self, service: Service, progress: Progress, now: float) -> None:
         """Take what is known now; after CONVERGED or FAILED nothing changes any more."""
         if self.phase >= Phase.CONVERGED:
             return
-        self.service, self.progress = service, progress
+        self._take(service, progress, now)
         status = service.update_status
         fresh = self._is_fresh(status)
-        if fresh and status.state == UpdateState.PAUSED:
-            self.phase, self.problem = Phase.FAILED, f"service update paused: {status.message}"
-        elif not progress.complete or (fresh and status.state == UpdateState.UPDATING):
+        goes_on = fresh and status.state.is_running
+        self._watch_direction(status, fresh)
+        if self._has_ended(status, fresh) or (not goes_on and self._has_failed(progress)):
+            self.phase = Phase.FAILED
+        elif goes_on or not progress.complete:
             self.phase, self._verified_at = Phase.WORKING, NEVER
-            self.problem = ""
-        elif fresh and status.state == UpdateState.COMPLETED:
+            self.problem, self._settled = "", False
+        elif (fresh and status.state in _DONE) or self._needs_no_watch(progress):
             self.phase = Phase.CONVERGED
         elif self.phase == Phase.WORKING:
             self.phase = Phase.VERIFYING
             self._verified_at = now + service.spec.update.monitor_seconds
         self.tick(now)
 
+    def _needs_no_watch(self, progress: Progress) -> bool:
+        return self._settled or (progress.finished > 0 and not progress.running)
+
+    def _take(self, service: Service, progress: Progress, now: float) -> None:
+        self.service, self.progress = service, progress
+        self._patience.note(service, progress.running + progress.finished, now)
+
+    def _watch_direction(self, status: UpdateStatus, fresh: bool) -> None:
+        if status.state == UpdateState.UPDATING:
+            self._goes_back = False  # another update has taken over from a rollback
+        elif fresh and status.state == UpdateState.ROLLBACK_STARTED:
+            self._why_back = self._why_back or status.message
+
+    def _has_ended(self, status: UpdateStatus, fresh: bool) -> bool:
+        """Whether the update has ended otherwise than was asked; with the reason."""
+        if not fresh and not (status.state.is_paused and self.progress.outdated):
+            return False  # an older pause matters only where it holds back what is waited for
+        end = update_end(status, self._why_back)
+        if end is None or (end[0] == Outcome.ROLLED_BACK and self._goes_back):
+            return False
+        self._outcome, self.problem = end
+        return True
+
+    @property
+    def outcome(self) -> Outcome:
+        """The exit code, once the wait is over."""
+        return self._outcome if self.phase == Phase.FAILED else Outcome.CONVERGED
+
+    def _has_failed(self, progress: Progress) -> bool:
+        """Whether the service will not come to what was asked, or not soon; with the reason."""
+        lost = progress.given_up
+        if lost is not None:
+            reason = f": {lost.error}" if lost.error else ""
+            self.problem = f"task {lost.label} has ended and is not restarted{reason}"
+            return True
+        self.problem = failing(progress.slots)
+        return bool(self.problem)
+
     def _is_fresh(self, status: UpdateStatus) -> bool:
-        return status != self._older or status.state == UpdateState.UPDATING
+        return status != self._older or status.state.is_running
 
     def tick(self, now: float) -> None:
         """The time has come; call at `deadline()`."""
         if self.phase == Phase.VERIFYING and now >= self._verified_at:
             self.phase = Phase.CONVERGED
+        elif self.phase == Phase.WORKING and now >= self.deadline():
+            self.phase, self._outcome = Phase.FAILED, Outcome.TIMED_OUT
+            errors = [f"{slot.label}: {slot.error}" for slot in self.progress.slots if slot.error]
+            self.problem = self._patience.problem(self.service, errors)
+
+    def _takes_its_time(self) -> bool:
+        """Whether the wait may go on without progress."""
+        return False
 
     def deadline(self) -> float:
         """When the wait is over if nothing else happens."""
+        if self.phase == Phase.WORKING and not self._takes_its_time():
+            return self._patience.end(self.service)
         return self._verified_at if self.phase == Phase.VERIFYING else NEVER
 
     def check(self) -> None:
@@ -181,22 +334,44 @@ class Convergence:
         assert (self.phase == Phase.FAILED) == bool(self.problem), f"{self.phase}: {self.problem}"
 
     @property
+    def count(self) -> str:
+        """For a line of its own."""
+        progress = self.progress
+        return f"{progress.running + progress.finished}/{progress.wanted}"
+
+    @property
+    def done_word(self) -> str:
+        """How the line of a service ends that is there."""
+        return "converged"
+
+    def head(self) -> list[str]:
+        """The sum."""
+        progress = self.progress
+        done = progress.running + progress.finished
+        state = self.service.update_status.state
+        back = "rolling back update: " if state == UpdateState.ROLLBACK_STARTED else ""
+        return [f"overall progress: {back}{done} out of {progress.wanted} tasks"]
+
+    @property
     def verdict(self) -> str:
         """The last line: what is waited for, or how it ended."""
         if self.phase == Phase.FAILED:
             return clean(self.problem)
+        if self.phase == Phase.CONVERGED and self.progress.finished:
+            done = f"{self.progress.finished} of {self.progress.wanted}"
+            return f"verify: Service {self.service.spec.name} converged, {done} tasks completed"
         if self.phase == Phase.CONVERGED:
             return f"verify: Service {self.service.spec.name} converged"
         if self.phase == Phase.VERIFYING:
             period = human_duration(self.service.spec.update.monitor_seconds).lower()
             return f"verify: Waiting {period} to verify that tasks are stable..."
-        return ""
+        return f"rollback: {clean(self._why_back)}" if self._why_back else ""
 
 
 def service_lines(wait: Convergence) -> list[str]:
     """One service in full: the sum, each slot (up to twenty), the verdict."""
     progress = wait.progress
-    lines = [f"overall progress: {progress.running} out of {progress.wanted} tasks"]
+    lines = wait.head()
     if progress.wanted <= SLOTS_SHOWN_MAX:
         width = max((len(slot.label) for slot in progress.slots), default=0)
         lines += [_slot_line(slot, width) for slot in progress.slots]
@@ -212,11 +387,11 @@ def stack_lines(waits: Iterable[Convergence]) -> list[str]:
 
 def _stack_line(wait: Convergence, width: int) -> str:
     progress = wait.progress
-    words = {Phase.WORKING: "", Phase.VERIFYING: "verifying", Phase.CONVERGED: "converged"}
+    words = {Phase.WORKING: "", Phase.VERIFYING: "verifying", Phase.CONVERGED: wait.done_word}
     note = wait.verdict if wait.phase == Phase.FAILED else words[wait.phase]
     if wait.phase == Phase.WORKING:
         note = next((_shortened(slot.error) for slot in progress.slots if slot.error), "")
-    line = f"{wait.service.spec.name.ljust(width)}  {progress.running}/{progress.wanted}  {note}"
+    line = f"{wait.service.spec.name.ljust(width)}  {wait.count}  {note}"
     return line.rstrip()
 
 
@@ -229,6 +404,8 @@ def _slot_line(slot: SlotProgress, width: int) -> str:
         return f"{label}{word} {_shortened(slot.error)}"
     reached = _STATES.index(slot.state) + 1 if slot.state in _STATES else 0
     filled = _BAR_WIDTH * reached // len(_STATES)
+    if slot.state == TaskState.COMPLETE:
+        filled = _BAR_WIDTH
     bar = ("=" * filled)[:-1] + ">" if filled else ""
     return f"{label}{word} [{bar.ljust(_BAR_WIDTH)}]"
 

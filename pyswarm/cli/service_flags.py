@@ -13,12 +13,12 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from pyswarm.cli.pairs import file_reference, key_values, mount, port, split_fields
+from pyswarm.cli.update_flags import add_policy_flags, policy
 from pyswarm.compose.values import duration_seconds, nano_cpus, size_bytes
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
-    FailureAction,
     Healthcheck,
     NetworkAttachmentConfig,
     Placement,
@@ -30,8 +30,6 @@ from pyswarm.model import (
     ServiceSpec,
     TaskSpec,
     Ulimit,
-    UpdateConfig,
-    UpdateOrder,
 )
 
 Item = TypeVar("Item")
@@ -62,6 +60,11 @@ SWITCH = _typed(_boolean, "true/false")
 
 _SINGLE: tuple[tuple[str, Callable[[str], Any] | None, str], ...] = (
     ("replicas", int, "Number of tasks"),
+    (
+        "max-concurrent",
+        int,
+        "Number of job tasks to run concurrently (default equal to --replicas)",
+    ),
     ("replicas-max-per-node", int, "Maximum number of tasks per node (default 0 = unlimited)"),
     ("entrypoint", None, "Overwrite the default ENTRYPOINT of the image"),
     ("workdir", None, "Working directory inside the container"),
@@ -78,12 +81,6 @@ _SINGLE: tuple[tuple[str, Callable[[str], Any] | None, str], ...] = (
     ("restart-delay", DURATION, "Delay between restart attempts (5s)"),
     ("restart-max-attempts", int, "Maximum number of restarts before giving up"),
     ("restart-window", DURATION, "Window used to evaluate the restart policy"),
-    ("update-parallelism", int, "Maximum number of tasks updated simultaneously (0: all)"),
-    ("update-delay", DURATION, "Delay between updates"),
-    ("update-monitor", DURATION, "Duration after each task update to monitor for failure (5s)"),
-    ("update-failure-action", None, 'Action on failure ("pause", "continue", "rollback")'),
-    ("update-max-failure-ratio", float, "Failure rate to tolerate during an update"),
-    ("update-order", None, 'Update order ("start-first", "stop-first")'),
     ("endpoint-mode", None, "Endpoint mode (vip or dnsrr)"),
     ("health-cmd", None, "Command to run to check health"),
     ("health-interval", DURATION, "Time between running the check"),
@@ -125,7 +122,11 @@ _NOT_EDITED = {"cap-add", "cap-drop", "log-opt"}
 def add_create_flags(parser: ArgumentParser) -> None:
     """The flags of `service create`."""
     parser.add_argument("--name", default="", help="Service name")
-    parser.add_argument("--mode", default="replicated", help="replicated or global")
+    parser.add_argument(
+        "--mode",
+        default="replicated",
+        help='Service mode ("replicated", "global", "replicated-job", "global-job")',
+    )
     parser.add_argument("--env-file", action="append", default=[], help="Read in a file of KEY=V")
     _add_single(parser)
     for name, short, text in _LISTS:
@@ -151,6 +152,7 @@ def add_update_flags(parser: ArgumentParser) -> None:
 
 
 def _add_single(parser: ArgumentParser) -> None:
+    add_policy_flags(parser)
     for name, read, text in _SINGLE:
         options: dict[str, Any] = {"help": text}
         if read is not None:
@@ -330,26 +332,6 @@ def _restart(args: Namespace, old: RestartPolicy) -> RestartPolicy:
     return policy
 
 
-def _update(args: Namespace, old: UpdateConfig) -> UpdateConfig:
-    config = _set(
-        old,
-        args,
-        {
-            "parallelism": "update-parallelism",
-            "delay_seconds": "update-delay",
-            "monitor_seconds": "update-monitor",
-            "max_failure_ratio": "update-max-failure-ratio",
-        },
-    )
-    if args.update_failure_action is not None:
-        action = _choice(FailureAction, args.update_failure_action, "update-failure-action")
-        config = replace(config, failure_action=action)
-    if args.update_order is not None:
-        order = _choice(UpdateOrder, args.update_order, "update-order")
-        config = replace(config, order=order)
-    return config
-
-
 def _task(args: Namespace, old: TaskSpec) -> TaskSpec:
     limits = _set(
         old.resources.limits,
@@ -392,28 +374,56 @@ def _endpoint(args: Namespace, old: EndpointSpec) -> EndpointSpec:
 
 def _edit(args: Namespace, old: ServiceSpec) -> ServiceSpec:
     return replace(
-        _set(old, args, {"replicas": "replicas"}),
+        _set(old, args, {"replicas": "replicas", "max_concurrent": "max-concurrent"}),
         labels=_edited_map(args, "label", old.labels),
         task=_task(args, old.task),
-        update=_update(args, old.update),
+        update=policy(args, "update", old.update),
+        rollback=policy(args, "rollback", old.rollback),
         endpoint=_endpoint(args, old.endpoint),
     )
+
+
+def _check_mode(args: Namespace, mode: ServiceMode) -> None:
+    if mode.is_global and args.replicas is not None:
+        raise InvalidArgument("replicas can only be used with replicated or replicated-job mode")
+    if mode.is_global and args.replicas_max_per_node is not None:
+        raise InvalidArgument(
+            "replicas-max-per-node can only be used with replicated or replicated-job mode"
+        )
+    if args.max_concurrent is not None and mode != ServiceMode.REPLICATED_JOB:
+        raise InvalidArgument("max-concurrent can only be used with replicated-job mode")
+    if not mode.is_job:
+        return
+    updating = sorted(
+        name
+        for name, value in vars(args).items()
+        if name.startswith(("update_", "rollback_")) and value is not None
+    )
+    if updating:
+        flag = updating[0].replace("_", "-")
+        raise InvalidArgument(f"--{flag} can only be used with replicated or global mode")
+
+
+def _blank(name: str, mode: ServiceMode) -> ServiceSpec:
+    spec = ServiceSpec(name=name, mode=mode)
+    if mode.is_job:
+        restart = RestartPolicy(condition=RestartCondition.ON_FAILURE)
+        spec = replace(spec, task=replace(spec.task, restart=restart))
+    return spec
 
 
 def create_spec(args: Namespace, name: str) -> ServiceSpec:
     """The specification of `service create`; `args` has `image` and `command` too."""
     mode = _choice(ServiceMode, args.mode, "mode")
-    if mode == ServiceMode.GLOBAL and args.replicas is not None:
-        raise InvalidArgument("replicas can only be used with replicated mode")
-    spec = _edit(args, ServiceSpec(name=args.name or name, mode=mode))
+    _check_mode(args, mode)
+    spec = _edit(args, _blank(args.name or name, mode))
     container = replace(spec.task.container, image=args.image, args=tuple(args.command))
     return replace(spec, task=replace(spec.task, container=container))
 
 
 def update_spec(args: Namespace, old: ServiceSpec) -> ServiceSpec:
     """The specification after `service update`."""
-    if old.mode == ServiceMode.GLOBAL and args.replicas is not None:
-        raise InvalidArgument("replicas can only be used with replicated mode")
+    _check_mode(args, old.mode)
     spec = _edit(args, old)
     container = spec.task.container
     if args.image is not None:

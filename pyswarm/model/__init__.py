@@ -29,6 +29,9 @@ from pyswarm.model.payload import Config, PayloadSpec, Secret
 from pyswarm.model.resources import Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
+    JobState,
+    JobStatus,
+    Revision,
     Service,
     ServiceMode,
     ServiceSpec,
@@ -36,6 +39,7 @@ from pyswarm.model.service import (
     UpdateOrder,
     UpdateState,
     UpdateStatus,
+    is_completion,
 )
 from pyswarm.model.states import (
     Availability,
@@ -98,6 +102,9 @@ __all__ = [
     "ResourceRequirements",
     "Resources",
     "FailureAction",
+    "JobState",
+    "JobStatus",
+    "Revision",
     "Service",
     "ServiceMode",
     "ServiceSpec",
@@ -105,6 +112,7 @@ __all__ = [
     "UpdateOrder",
     "UpdateState",
     "UpdateStatus",
+    "is_completion",
     "Availability",
     "NodeRole",
     "NodeState",

@@ -17,7 +17,10 @@ from manager.allocator.plan import (
     allocate_service,
     allocate_task,
 )
+from manager.control import edits
+from manager.control.updates import edits as updates
 from manager.orchestrator.plan import plan_service
+from manager.planning import revisions
 from manager.scheduler.nodeinfo import survey
 from manager.scheduler.plan import plan
 from manager.state import Transaction, View
@@ -39,8 +42,6 @@ from pyswarm.model import (
     Task,
     TaskState,
     TaskStatus,
-    UpdateState,
-    UpdateStatus,
     is_terminal,
 )
 
@@ -113,23 +114,28 @@ class World:
 
     def create(self, spec: ServiceSpec) -> str:
         """A new service; its id is `id-NAME`."""
-        service = Service(id=f"id-{spec.name}", spec=spec, spec_version=1)
-        self.write(lambda tx: tx.put(service))
+        service = edits.new_service(f"id-{spec.name}", spec, self.now)
+        self._put(service)
         return service.id
 
     def change(self, service_id: str, spec: ServiceSpec) -> None:
         """Update a service, as the control API does."""
         old = self.view.require(Service, service_id)
-        new = replace(old, spec=spec)
-        if spec.task != old.spec.task:
-            status = UpdateStatus(state=UpdateState.UPDATING, started_at=self.now)
-            new = replace(
-                new,
-                previous_spec=old.spec,
-                spec_version=old.spec_version + 1,
-                update_status=status,
-            )
-        self.write(lambda tx: tx.put(new))
+        self._put(edits.update_service(old, spec, self.now))
+
+    def roll_back(self, service_id: str, to: ServiceSpec | None = None) -> None:
+        """Roll a service back, as the control API does."""
+        old = self.view.require(Service, service_id)
+        target = updates.target_of(old, to)
+        back = edits.update_service(old, target, self.now)
+        self._put(updates.rolled_back(old, back, self.now))
+
+    def steer(self, service_id: str, action: int) -> None:
+        """Pause, continue or abort an update, as the control API does."""
+        self._put(updates.steered(self.view.require(Service, service_id), action, self.now))
+
+    def _put(self, service: Service) -> None:
+        self.write(lambda tx: revisions.put_service(tx, service))
 
     def remove(self, service_id: str) -> None:
         """Remove a service, as the control API does."""
@@ -145,7 +151,7 @@ class World:
         found = [
             task
             for task in self.view.tasks_of_service(service_id)
-            if task.desired_state == TaskState.RUNNING and task.status.state == TaskState.RUNNING
+            if task.is_wanted and task.status.state == TaskState.RUNNING
         ]
         return sorted(found, key=lambda task: (task.slot, task.node_id))
 
@@ -190,7 +196,9 @@ class World:
             wanted = Counter(
                 task.slot_key
                 for task in self.view.tasks_of_service(service.id)
-                if task.desired_state == TaskState.RUNNING and not is_terminal(task.status.state)
+                if task.is_wanted
+                and not is_terminal(task.status.state)
+                and task.desired_state >= TaskState.RUNNING
             )
             limit = 2 if service.spec.update.order else 1
             assert all(count <= limit for count in wanted.values()), f"{wanted}"
@@ -231,7 +239,8 @@ class World:
                     for task in found.tasks:  # noqa: B023
                         tx.put(task)
                     if found.service is not None:  # noqa: B023
-                        tx.put(found.service)  # noqa: B023
+                        message = found.service.update_status.message  # noqa: B023
+                        revisions.put_service(tx, found.service, message)  # noqa: B023
 
                 self.write(apply)
 
@@ -267,7 +276,8 @@ class World:
                 continue
             new = self._moved(task)
             if new is not None and new != state:
-                status = replace(task.status, state=new, timestamp=self.now)
+                error = "task: non-zero exit (1)" if new == TaskState.FAILED else ""
+                status = replace(task.status, state=new, timestamp=self.now, error=error)
                 moved = replace(task, status=status)
                 self.write(lambda tx, t=moved: tx.put(t))  # type: ignore[misc]
 

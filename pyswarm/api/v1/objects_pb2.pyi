@@ -138,12 +138,16 @@ class _ServiceModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServiceMo
     DESCRIPTOR: _descriptor.EnumDescriptor
     SERVICE_MODE_REPLICATED: _ServiceMode.ValueType  # 0
     SERVICE_MODE_GLOBAL: _ServiceMode.ValueType  # 1
+    SERVICE_MODE_REPLICATED_JOB: _ServiceMode.ValueType  # 2
+    SERVICE_MODE_GLOBAL_JOB: _ServiceMode.ValueType  # 3
 
 class ServiceMode(_ServiceMode, metaclass=_ServiceModeEnumTypeWrapper):
     """REPLICATED: a number of tasks; GLOBAL: one on every fitting node."""
 
 SERVICE_MODE_REPLICATED: ServiceMode.ValueType  # 0
 SERVICE_MODE_GLOBAL: ServiceMode.ValueType  # 1
+SERVICE_MODE_REPLICATED_JOB: ServiceMode.ValueType  # 2
+SERVICE_MODE_GLOBAL_JOB: ServiceMode.ValueType  # 3
 Global___ServiceMode: _TypeAlias = ServiceMode  # noqa: Y015
 
 class _FailureAction:
@@ -230,6 +234,24 @@ PUBLISH_MODE_INGRESS: PublishMode.ValueType  # 0
 PUBLISH_MODE_HOST: PublishMode.ValueType  # 1
 Global___PublishMode: _TypeAlias = PublishMode  # noqa: Y015
 
+class _JobState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JOB_STATE_ACTIVE: _JobState.ValueType  # 0
+    JOB_STATE_COMPLETED: _JobState.ValueType  # 1
+    JOB_STATE_FAILED: _JobState.ValueType  # 2
+
+class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
+    """How the present iteration of a job stands."""
+
+JOB_STATE_ACTIVE: JobState.ValueType  # 0
+JOB_STATE_COMPLETED: JobState.ValueType  # 1
+JOB_STATE_FAILED: JobState.ValueType  # 2
+Global___JobState: _TypeAlias = JobState  # noqa: Y015
+
 class _UpdateState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -240,6 +262,9 @@ class _UpdateStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpdateSta
     UPDATE_STATE_UPDATING: _UpdateState.ValueType  # 1
     UPDATE_STATE_PAUSED: _UpdateState.ValueType  # 2
     UPDATE_STATE_COMPLETED: _UpdateState.ValueType  # 3
+    UPDATE_STATE_ROLLBACK_STARTED: _UpdateState.ValueType  # 4
+    UPDATE_STATE_ROLLBACK_PAUSED: _UpdateState.ValueType  # 5
+    UPDATE_STATE_ROLLBACK_COMPLETED: _UpdateState.ValueType  # 6
 
 class UpdateState(_UpdateState, metaclass=_UpdateStateEnumTypeWrapper):
     """Where an update stands."""
@@ -248,6 +273,9 @@ UPDATE_STATE_NONE: UpdateState.ValueType  # 0
 UPDATE_STATE_UPDATING: UpdateState.ValueType  # 1
 UPDATE_STATE_PAUSED: UpdateState.ValueType  # 2
 UPDATE_STATE_COMPLETED: UpdateState.ValueType  # 3
+UPDATE_STATE_ROLLBACK_STARTED: UpdateState.ValueType  # 4
+UPDATE_STATE_ROLLBACK_PAUSED: UpdateState.ValueType  # 5
+UPDATE_STATE_ROLLBACK_COMPLETED: UpdateState.ValueType  # 6
 Global___UpdateState: _TypeAlias = UpdateState  # noqa: Y015
 
 class _TaskState:
@@ -1130,12 +1158,14 @@ class UpdateConfig(_message.Message):
     MONITOR_SECONDS_FIELD_NUMBER: _builtins.int
     MAX_FAILURE_RATIO_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    PROGRESS_DEADLINE_SECONDS_FIELD_NUMBER: _builtins.int
     parallelism: _builtins.int
     delay_seconds: _builtins.float
     failure_action: Global___FailureAction.ValueType
     monitor_seconds: _builtins.float
     max_failure_ratio: _builtins.float
     order: Global___UpdateOrder.ValueType
+    progress_deadline_seconds: _builtins.float
     def __init__(
         self,
         *,
@@ -1145,10 +1175,11 @@ class UpdateConfig(_message.Message):
         monitor_seconds: _builtins.float = ...,
         max_failure_ratio: _builtins.float = ...,
         order: Global___UpdateOrder.ValueType = ...,
+        progress_deadline_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_seconds", b"delay_seconds", "failure_action", b"failure_action", "max_failure_ratio", b"max_failure_ratio", "monitor_seconds", b"monitor_seconds", "order", b"order", "parallelism", b"parallelism"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_seconds", b"delay_seconds", "failure_action", b"failure_action", "max_failure_ratio", b"max_failure_ratio", "monitor_seconds", b"monitor_seconds", "order", b"order", "parallelism", b"parallelism", "progress_deadline_seconds", b"progress_deadline_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1246,9 +1277,11 @@ class ServiceSpec(_message.Message):
     UPDATE_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     mode: Global___ServiceMode.ValueType
     replicas: _builtins.int
+    max_concurrent: _builtins.int
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1270,14 +1303,45 @@ class ServiceSpec(_message.Message):
         update: Global___UpdateConfig | None = ...,
         rollback: Global___UpdateConfig | None = ...,
         endpoint: Global___EndpointSpec | None = ...,
+        max_concurrent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "labels", b"labels", "mode", b"mode", "name", b"name", "replicas", b"replicas", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "labels", b"labels", "max_concurrent", b"max_concurrent", "mode", b"mode", "name", b"name", "replicas", b"replicas", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServiceSpec: _TypeAlias = ServiceSpec  # noqa: Y015
+
+@_typing.final
+class JobStatus(_message.Message):
+    """Which iteration of a job this is, from 0, when it was asked for, and how it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITERATION_FIELD_NUMBER: _builtins.int
+    LAST_EXECUTION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    iteration: _builtins.int
+    last_execution: _builtins.float
+    state: Global___JobState.ValueType
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        iteration: _builtins.int = ...,
+        last_execution: _builtins.float = ...,
+        state: Global___JobState.ValueType = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["iteration", b"iteration", "last_execution", b"last_execution", "message", b"message", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
 
 @_typing.final
 class VirtualIP(_message.Message):
@@ -1339,10 +1403,16 @@ class UpdateStatus(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     COMPLETED_AT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    PROGRESSED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_FIELD_NUMBER: _builtins.int
+    TIMED_OUT_FIELD_NUMBER: _builtins.int
     state: Global___UpdateState.ValueType
     started_at: _builtins.float
     completed_at: _builtins.float
     message: _builtins.str
+    progressed_at: _builtins.float
+    updated: _builtins.int
+    timed_out: _builtins.bool
     def __init__(
         self,
         *,
@@ -1350,10 +1420,13 @@ class UpdateStatus(_message.Message):
         started_at: _builtins.float = ...,
         completed_at: _builtins.float = ...,
         message: _builtins.str = ...,
+        progressed_at: _builtins.float = ...,
+        updated: _builtins.int = ...,
+        timed_out: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "message", b"message", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "message", b"message", "progressed_at", b"progressed_at", "started_at", b"started_at", "state", b"state", "timed_out", b"timed_out", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1373,9 +1446,12 @@ class Service(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     UPDATE_STATUS_FIELD_NUMBER: _builtins.int
     PENDING_DELETE_FIELD_NUMBER: _builtins.int
+    JOB_STATUS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     spec_version: _builtins.int
     pending_delete: _builtins.bool
+    revision: _builtins.int
     @_builtins.property
     def meta(self) -> Global___Meta: ...
     @_builtins.property
@@ -1386,6 +1462,8 @@ class Service(_message.Message):
     def endpoint(self) -> Global___Endpoint: ...
     @_builtins.property
     def update_status(self) -> Global___UpdateStatus: ...
+    @_builtins.property
+    def job_status(self) -> Global___JobStatus: ...
     def __init__(
         self,
         *,
@@ -1397,14 +1475,54 @@ class Service(_message.Message):
         endpoint: Global___Endpoint | None = ...,
         update_status: Global___UpdateStatus | None = ...,
         pending_delete: _builtins.bool = ...,
+        job_status: Global___JobStatus | None = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "meta", b"meta", "previous_spec", b"previous_spec", "spec", b"spec", "update_status", b"update_status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "job_status", b"job_status", "meta", b"meta", "previous_spec", b"previous_spec", "spec", b"spec", "update_status", b"update_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "id", b"id", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "id", b"id", "job_status", b"job_status", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "revision", b"revision", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Service: _TypeAlias = Service  # noqa: Y015
+
+@_typing.final
+class Revision(_message.Message):
+    """One state of a service's specification; `number` counts from 1, `cause` says why it changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    META_FIELD_NUMBER: _builtins.int
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    service_id: _builtins.str
+    number: _builtins.int
+    cause: _builtins.str
+    @_builtins.property
+    def meta(self) -> Global___Meta: ...
+    @_builtins.property
+    def spec(self) -> Global___ServiceSpec: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        meta: Global___Meta | None = ...,
+        service_id: _builtins.str = ...,
+        number: _builtins.int = ...,
+        spec: Global___ServiceSpec | None = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "id", b"id", "meta", b"meta", "number", b"number", "service_id", b"service_id", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Revision: _TypeAlias = Revision  # noqa: Y015
 
 @_typing.final
 class TaskStatus(_message.Message):
@@ -1517,6 +1635,8 @@ class Task(_message.Message):
     NETWORKS_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
     START_AFTER_FIELD_NUMBER: _builtins.int
+    JOB_ITERATION_FIELD_NUMBER: _builtins.int
+    QUICK_ENDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     service_id: _builtins.str
     service_name: _builtins.str
@@ -1525,6 +1645,8 @@ class Task(_message.Message):
     spec_version: _builtins.int
     desired_state: Global___TaskState.ValueType
     start_after: _builtins.float
+    job_iteration: _builtins.int
+    quick_ends: _builtins.int
     @_builtins.property
     def meta(self) -> Global___Meta: ...
     @_builtins.property
@@ -1554,10 +1676,12 @@ class Task(_message.Message):
         networks: _abc.Iterable[Global___NetworkAttachment] | None = ...,
         ports: _abc.Iterable[Global___PortConfig] | None = ...,
         start_after: _builtins.float = ...,
+        job_iteration: _builtins.int = ...,
+        quick_ends: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "id", b"id", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "ports", b"ports", "service_id", b"service_id", "service_labels", b"service_labels", "service_name", b"service_name", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "ports", b"ports", "quick_ends", b"quick_ends", "service_id", b"service_id", "service_labels", b"service_labels", "service_name", b"service_name", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

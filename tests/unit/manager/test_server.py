@@ -77,6 +77,8 @@ Control.Logs                  closed   refused  served   refused  closed   refus
 Observe.Events                closed   refused  served   refused  closed   refused
 Observe.Exec                  closed   refused  served   refused  closed   refused
 Observe.Stats                 closed   refused  served   refused  closed   refused
+Updates.SteerUpdate           closed   refused  served   refused  closed   refused
+Updates.ListRevisions         closed   refused  served   refused  closed   refused
 Health.Figures                closed   refused  served   refused  closed   refused
 Recovery.Status               closed   absent   absent   absent   closed   absent
 Recovery.Backup               closed   absent   absent   absent   closed   absent

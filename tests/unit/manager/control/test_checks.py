@@ -1,5 +1,7 @@
 """Bad input gets one sentence that says what is wrong."""
 
+from dataclasses import replace
+
 import pytest
 
 from manager.control import checks
@@ -16,8 +18,12 @@ from pyswarm.model import (
     ResolutionMode,
     ResourceRequirements,
     Resources,
+    RestartCondition,
+    RestartPolicy,
+    ServiceMode,
     ServiceSpec,
     TaskSpec,
+    UpdateConfig,
 )
 
 
@@ -99,3 +105,18 @@ def test_a_secret_must_have_content_below_the_limit():
 def test_a_network_that_cannot_be_is_refused(spec, words):
     with pytest.raises(InvalidArgument, match=words):
         checks.network(spec)
+
+
+def test_a_job_has_no_update_config_and_runs_nothing_again_that_completed():
+    def job(mode=ServiceMode.REPLICATED_JOB, condition=RestartCondition.ON_FAILURE, **changes):
+        spec = service(restart=RestartPolicy(condition=condition))
+        return replace(spec, mode=mode, **changes)
+
+    checks.service(job(max_concurrent=2))
+    assert "update or rollback config" in refused(job(update=UpdateConfig(parallelism=2)))
+    assert "update or rollback config" in refused(job(rollback=UpdateConfig(parallelism=2)))
+    assert "use on-failure or none" in refused(job(condition=RestartCondition.ANY))
+    assert "must not be negative" in refused(job(max_concurrent=-1))
+    words = "max-concurrent can only be used with replicated-job mode"
+    assert words in refused(job(ServiceMode.GLOBAL_JOB, max_concurrent=1))
+    assert words in refused(job(ServiceMode.REPLICATED, max_concurrent=1))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from manager.control import edits
+from manager.control.updates.edits import rolled_back, target_of
 from manager.control.view_of import public
 from pyswarm.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from pyswarm.model import (
@@ -12,6 +13,8 @@ from pyswarm.model import (
     ClusterSpec,
     ContainerSpec,
     FileReference,
+    JobState,
+    JobStatus,
     NetworkAttachmentConfig,
     PayloadSpec,
     Secret,
@@ -45,17 +48,6 @@ def test_scaling_is_no_update():
 def test_name_and_mode_stay(change):
     with pytest.raises(Unimplemented):
         edits.update_service(WEB, replace(SPEC, **change), now=5.0)
-
-
-def test_a_rollback_brings_the_spec_before_back():
-    changed = edits.update_service(WEB, NEW, now=5.0)
-    back = edits.roll_back_service(changed, now=6.0)
-    assert (back.spec, back.spec_version, back.previous_spec) == (SPEC, 3, None)
-
-
-def test_there_is_no_rollback_without_a_previous_spec():
-    with pytest.raises(InvalidArgument, match="previous spec"):
-        edits.roll_back_service(WEB, now=6.0)
 
 
 def test_names_become_ids():
@@ -112,3 +104,17 @@ def test_the_unlock_key_is_no_public_part_of_the_cluster_and_not_in_a_log():
     on = edits.set_unlock_key(AUTOLOCK, KEY, rotate=False)
     assert public(on).unlock_key == b""
     assert "kkk" not in repr(on)
+
+
+def test_a_changed_job_begins_its_next_iteration_and_more_completions_do_not():
+    job = edits.new_service("j", replace(SPEC, mode=ServiceMode.REPLICATED_JOB), now=3.0)
+    assert job.job_status == JobStatus(last_execution=3.0)
+    over = replace(job, job_status=replace(job.job_status, state=JobState.COMPLETED))
+    more = edits.update_service(over, replace(job.spec, replicas=9), now=4.0)
+    assert (more.spec_version, more.job_status) == (1, job.job_status)
+    again = edits.update_service(over, replace(NEW, mode=job.spec.mode), now=5.0)
+    assert again.job_status == JobStatus(iteration=1, last_execution=5.0)
+    assert again.update_status.state == UpdateState.NONE
+    back = rolled_back(again, edits.update_service(again, target_of(again, None), 6.0), 6.0)
+    assert (back.spec, back.job_status.iteration) == (job.spec, 2)
+    assert back.update_status.state == UpdateState.NONE

@@ -131,7 +131,7 @@ def test_deploy_becomes_policies():
         "  restart_policy: {condition: on-failure, delay: 1s, max_attempts: 3, window: 2m}\n"
         "  update_config: {parallelism: 0, delay: 10s, failure_action: rollback, monitor: 1s,\n"
         "                  max_failure_ratio: 0.25, order: start-first}\n"
-        "  rollback_config: {failure_action: continue}\n"
+        "  rollback_config: {failure_action: continue, x-progress-deadline: 2m}\n"
         "  placement: {constraints: [node.role==manager], preferences: [{spread: node.labels.z}],\n"
         "              max_replicas_per_node: 2}\n"
     )
@@ -149,7 +149,9 @@ def test_deploy_becomes_policies():
         max_failure_ratio=0.25,
         order=UpdateOrder.START_FIRST,
     )
-    assert service.rollback == UpdateConfig(failure_action=FailureAction.CONTINUE)
+    assert service.rollback == UpdateConfig(
+        failure_action=FailureAction.CONTINUE, progress_deadline_seconds=120.0
+    )
     placement = service.task.placement
     assert placement.constraints == ("node.role==manager",)
     assert (placement.spread, placement.max_replicas) == (("node.labels.z",), 2)
@@ -169,6 +171,17 @@ def test_deploy_becomes_policies():
 )
 def test_restart_counts_where_deploy_says_nothing(text, policy):
     assert web(text).task.restart == policy
+
+
+def test_a_job_completes_as_often_as_it_has_replicas_and_is_restarted_on_failure():
+    service = web("deploy: {mode: replicated-job, replicas: 3}")
+    assert (service.mode, service.replicas) == (ServiceMode.REPLICATED_JOB, 3)
+    assert service.task.restart == RestartPolicy(condition=RestartCondition.ON_FAILURE)
+    service = web("deploy: {mode: global-job, restart_policy: {condition: none, delay: 1s}}")
+    assert service.mode == ServiceMode.GLOBAL_JOB
+    assert service.task.restart == RestartPolicy(condition=RestartCondition.NONE, delay_seconds=1)
+    service = web("deploy: {mode: global-job, restart_policy: {max_attempts: 2}}")
+    assert service.task.restart.condition == RestartCondition.ON_FAILURE
 
 
 def test_the_environment_wins_over_files_and_names_without_value_take_ours():
@@ -331,7 +344,17 @@ def test_ports_logging_and_platform():
             "declare it under volumes at the top level",
         ),
         ("secrets: [pw]", "", "services.web.secrets[0]: the secret 'pw' is not declared"),
-        ("deploy: {mode: replicated-job}", "", "jobs are not available in this version"),
+        ("deploy: {mode: global-job, replicas: 2}", "", "a global-job service runs once on every"),
+        (
+            "deploy: {mode: global-job}\nrestart: always",
+            "",
+            "on-failure or not at all, not 'always'",
+        ),
+        (
+            "deploy: {mode: global-job, update_config: {parallelism: 2}}",
+            "",
+            "services.web.deploy.update_config: a job is not updated task by task",
+        ),
         ("deploy: {mode: global, replicas: 2}", "", "a global service runs once on every node"),
         ("restart: sometimes", "", "must be no, always, unless-stopped, on-failure"),
         ("restart: always:3", "", "must be no, always, unless-stopped, on-failure"),
