@@ -14,7 +14,17 @@ from agent.networks import NetworkNews
 from agent.reporter import Send
 from pyswarm.api.v1 import control_pb2, dispatcher_pb2, dispatcher_pb2_grpc
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Config, EndpointDelta, EndpointSet, Node, NodeDescription, Secret, Task
+from pyswarm.model import (
+    Config,
+    EndpointDelta,
+    EndpointSet,
+    ImagePolicy,
+    Node,
+    NodeDescription,
+    RegistryCredential,
+    Secret,
+    Task,
+)
 from pyswarm.rpc import swarm_errors
 from pyswarm.wire import from_message, to_message
 
@@ -35,6 +45,7 @@ class Hello:
     root_certificate: bytes
     """All roots that count; the last one signs."""
     renewal_spread_seconds: float
+    images: ImagePolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +89,9 @@ class ConversationAsked:
     id: str
 
 
-Message = Hello | AssignmentNews | NetworkNews | LogsAsked | ConversationAsked
+Message = (
+    Hello | AssignmentNews | NetworkNews | LogsAsked | ConversationAsked | dispatcher_pb2.NodeAsk
+)
 
 
 def read_message(message: dispatcher_pb2.SessionMessage) -> Message:
@@ -108,6 +121,8 @@ def read_message(message: dispatcher_pb2.SessionMessage) -> Message:
             )
         case "conversation":
             return ConversationAsked(message.conversation.id)
+        case "ask":
+            return message.ask  # only the handler of its kind knows what is in it
     raise InvalidArgument("the manager sent a message that this version does not know")
 
 
@@ -120,6 +135,7 @@ def _hello(hello: dispatcher_pb2.SessionHello) -> Hello:
         cluster_id=hello.cluster_id,
         root_certificate=hello.root_certificate,
         renewal_spread_seconds=hello.renewal_spread_seconds,
+        images=from_message(ImagePolicy, hello.images) if hello.HasField("images") else None,
     )
 
 
@@ -134,6 +150,8 @@ def _assignments(message: dispatcher_pb2.Assignments) -> AssignmentNews:
         removed_tasks=tuple(message.removed_tasks),
         removed_secrets=tuple(message.removed_secrets),
         removed_configs=tuple(message.removed_configs),
+        credentials=tuple(from_message(RegistryCredential, m) for m in message.credentials),
+        removed_credentials=tuple(message.removed_credentials),
     )
 
 
@@ -220,6 +238,11 @@ class DispatcherClient:
     def converse(self, conversation_id: str) -> Exchange:
         """Open a conversation that the manager wants."""
         return Exchange(self._channel, self._address, conversation_id)
+
+    async def answer(self, answer: dispatcher_pb2.NodeAnswer) -> None:
+        """Answer a question."""
+        with swarm_errors(self._address):
+            await self._stub.Answer(answer, timeout=REPORT_SECONDS)
 
     async def publish(self, subscription_id: str, pieces: AsyncIterator[LogPiece]) -> None:
         """Answer a request for logs; ends early where nobody listens any more."""

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 BEGIN_SECONDS: Final = 10.0
 FINISH_SECONDS: Final = 5.0
+_MESSAGE: Final = dispatcher_pb2.ConversationAsk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ class Exchange:
 
     async def begin(self) -> Ask:
         """Say which conversation this is; what the manager asks."""
-        await self._send(dispatcher_pb2.NodeAnswer(conversation_id=self._id))
+        await self._send(dispatcher_pb2.ConversationAnswer(conversation_id=self._id))
         self._reader.start(self._read(), "asks")
         try:
             async with asyncio.timeout(BEGIN_SECONDS):
@@ -118,7 +119,9 @@ class Exchange:
     async def _read(self) -> None:
         try:
             with swarm_errors(self._address):
-                while isinstance(message := await self._call.read(), dispatcher_pb2.NodeAsk):
+                while isinstance(
+                    message := await self._call.read(), dispatcher_pb2.ConversationAsk
+                ):
                     with suppress(Closed):  # nobody wants more, and the stream is read to its end
                         await self._asks.put(read_ask(message))
         except SwarmError as error:
@@ -156,11 +159,11 @@ class Exchange:
     async def uses(self, tasks: list[TaskUse]) -> None:
         """What tasks use now."""
         batch = observe_pb2.StatsBatch(tasks=[_stats(each) for each in tasks])
-        await self._send(dispatcher_pb2.NodeAnswer(stats=batch))
+        await self._send(dispatcher_pb2.ConversationAnswer(stats=batch))
 
     async def refuse(self, message: str) -> None:
         """Why there is no answer."""
-        await self._send(dispatcher_pb2.NodeAnswer(failed=message))
+        await self._send(dispatcher_pb2.ConversationAnswer(failed=message))
 
     async def finish(self) -> None:
         """Everything is said; what was sent is delivered when this returns."""
@@ -182,9 +185,9 @@ class Exchange:
         await self._reader.close()
 
     async def _exec(self, output: observe_pb2.ExecOutput) -> None:
-        await self._send(dispatcher_pb2.NodeAnswer(exec=output))
+        await self._send(dispatcher_pb2.ConversationAnswer(exec=output))
 
-    async def _send(self, answer: dispatcher_pb2.NodeAnswer) -> None:
+    async def _send(self, answer: dispatcher_pb2.ConversationAnswer) -> None:
         try:
             async with self._turn:
                 with swarm_errors(self._address):
@@ -193,7 +196,7 @@ class Exchange:
             raise Unavailable("the manager has ended the conversation") from None
 
 
-def read_ask(message: dispatcher_pb2.NodeAsk) -> Ask:
+def read_ask(message: dispatcher_pb2.ConversationAsk) -> Ask:
     """The record of one message; raises InvalidArgument for a kind that is not known."""
     if message.HasField("stats"):
         stats = message.stats

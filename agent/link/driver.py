@@ -19,6 +19,7 @@ from agent.client import Beats, ConversationAsked, DispatcherClient, Hello, LogP
 from agent.conversations.client import Exchange
 from agent.networks import NetworkNews
 from pyswarm.aio import Supervisor
+from pyswarm.api.v1 import dispatcher_pb2
 from pyswarm.errors import NotLeader, PermissionDenied, SwarmError, Unavailable
 from pyswarm.model import NodeDescription, TaskStatus
 
@@ -50,6 +51,9 @@ class Listener(Protocol):
 
     def on_conversation(self, conversation_id: str) -> None:
         """A manager wants to talk."""
+
+    def on_ask(self, ask: dispatcher_pb2.NodeAsk) -> None:
+        """A manager wants to know or have something of this node."""
 
     def on_closed(self) -> None:
         """The session is over."""
@@ -148,6 +152,12 @@ class Link:
             raise Unavailable("no manager is connected")
         await self._client.publish(subscription_id, pieces)
 
+    async def answer(self, answer: dispatcher_pb2.NodeAnswer) -> None:
+        """Send an answer to the manager that asked."""
+        if self._client is None:
+            raise Unavailable("no manager is connected")
+        await self._client.answer(answer)
+
     # ---- the clock ----
 
     async def _tick(self) -> None:
@@ -234,6 +244,8 @@ class Link:
                 self._listener.on_logs(message)
             case ConversationAsked(conversation_id):
                 self._listener.on_conversation(conversation_id)
+            case dispatcher_pb2.NodeAsk():
+                self._listener.on_ask(message)
         if fits:
             self._decide(session.Heard())
         else:

@@ -6,12 +6,16 @@ from typing import Final
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from pyswarm.api.v1 import control_pb2, observe_pb2, updates_pb2
+from pyswarm.api.v1 import control_pb2, observe_pb2, registry_pb2, system_pb2, updates_pb2
 
 CONTROL: Final[ServiceDescriptor] = control_pb2.DESCRIPTOR.services_by_name["Control"]
 OBSERVE: Final[ServiceDescriptor] = observe_pb2.DESCRIPTOR.services_by_name["Observe"]
 
 UPDATES: Final[ServiceDescriptor] = updates_pb2.DESCRIPTOR.services_by_name["Updates"]
 
-SERVICES: Final = (CONTROL, OBSERVE, UPDATES)
+REGISTRIES: Final[ServiceDescriptor] = registry_pb2.DESCRIPTOR.services_by_name["Registries"]
+
+SYSTEM: Final[ServiceDescriptor] = system_pb2.DESCRIPTOR.services_by_name["System"]
+
+SERVICES: Final = (CONTROL, OBSERVE, UPDATES, REGISTRIES, SYSTEM)
 """Each is served by the leader, and passed on to it by the others."""

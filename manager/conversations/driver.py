@@ -28,20 +28,20 @@ class Conversation:
     def __init__(self, node_id: str, name: str) -> None:
         self.node_id = node_id
         self.attended = asyncio.Event()
-        self.asks: Pipe[dispatcher_pb2.NodeAsk] = Pipe(MESSAGES_WAITING_MAX)
-        self.replies: Pipe[dispatcher_pb2.NodeAnswer] = Pipe(MESSAGES_WAITING_MAX)
+        self.asks: Pipe[dispatcher_pb2.ConversationAsk] = Pipe(MESSAGES_WAITING_MAX)
+        self.replies: Pipe[dispatcher_pb2.ConversationAnswer] = Pipe(MESSAGES_WAITING_MAX)
         self.name = name
         self._problem = ""
         self._is_closed = False
 
-    async def ask(self, ask: dispatcher_pb2.NodeAsk) -> None:
+    async def ask(self, ask: dispatcher_pb2.ConversationAsk) -> None:
         """Send a message; waits while the node is slow. Raises Unavailable."""
         try:
             await self.asks.put(ask)
         except Closed:
             raise self._gone() from None
 
-    async def answers(self) -> AsyncGenerator[dispatcher_pb2.NodeAnswer, None]:
+    async def answers(self) -> AsyncGenerator[dispatcher_pb2.ConversationAnswer, None]:
         """What the node says until it has said everything; raises Unavailable where it went away,
         and what it refuses as the error that it is."""
         try:
@@ -94,8 +94,8 @@ class Conversations:
             conversation.close()
 
     async def attend(
-        self, node_id: str, answers: AsyncIterator[dispatcher_pb2.NodeAnswer]
-    ) -> AsyncGenerator[dispatcher_pb2.NodeAsk, None]:
+        self, node_id: str, answers: AsyncIterator[dispatcher_pb2.ConversationAnswer]
+    ) -> AsyncGenerator[dispatcher_pb2.ConversationAsk, None]:
         """The stream that a node has opened: what it is asked."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -129,7 +129,7 @@ class Conversations:
 
 
 async def _take(
-    conversation: Conversation, answers: AsyncIterator[dispatcher_pb2.NodeAnswer]
+    conversation: Conversation, answers: AsyncIterator[dispatcher_pb2.ConversationAnswer]
 ) -> None:
     """Everything that the node says; ends with its half of the stream."""
     with suppress(Closed):

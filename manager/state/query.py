@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pyswarm.errors import InvalidArgument, NotFound
-from pyswarm.model import Cluster, ExecRecord, Node, Task
+from pyswarm.model import Cluster, ExecRecord, Node, RegistryCredential, Task
 
 Named = TypeVar("Named")
 
@@ -26,6 +26,8 @@ def name_of(record: Any) -> str:
         return "default"
     if isinstance(record, ExecRecord):
         return record.id
+    if isinstance(record, RegistryCredential):
+        return record.server
     name: str = record.spec.name
     return name
 

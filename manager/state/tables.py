@@ -21,6 +21,7 @@ from pyswarm.model import (
     Network,
     Node,
     Protocol,
+    RegistryCredential,
     Revision,
     Secret,
     Service,
@@ -28,7 +29,18 @@ from pyswarm.model import (
     TaskState,
 )
 
-Record = Node | Service | Task | Network | Secret | Config | Cluster | ExecRecord | Revision
+Record = (
+    Node
+    | Service
+    | Task
+    | Network
+    | Secret
+    | Config
+    | Cluster
+    | RegistryCredential
+    | ExecRecord
+    | Revision
+)
 R = TypeVar("R", bound=Record)
 
 KINDS: Final[dict[int, type[Record]]] = {
@@ -39,6 +51,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     5: Config,
     6: Service,
     7: Task,
+    10: RegistryCredential,
     12: ExecRecord,
     14: Revision,
 }

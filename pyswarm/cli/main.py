@@ -21,11 +21,13 @@ from pyswarm.cli import (
     node,
     payload,
     programs,
+    registry,
     service,
     stack,
     swarm,
     system,
     top,
+    usage,
 )
 from pyswarm.cli.connection import Connection, socket_path
 from pyswarm.daemon import settings
@@ -59,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--version", action="version", version=f"pyswarm {__version__}")
     parser.set_defaults(help_of=parser)
     parsers: Any = parser.add_subparsers(metavar="COMMAND", title="Commands")
-    nouns = (swarm, node, service, stack, network, payload, system)
+    nouns = (swarm, node, service, stack, network, payload, registry, usage, system)
     for module in (*nouns, events, programs, top):
         module.register(parsers)
     daemon = parsers.add_parser("daemon", help="Run the daemon of this machine")

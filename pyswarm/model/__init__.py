@@ -26,6 +26,7 @@ from pyswarm.model.network import (
 )
 from pyswarm.model.node import ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus
 from pyswarm.model.payload import Config, PayloadSpec, Secret
+from pyswarm.model.registry import ImagePolicy, RegistryCredential
 from pyswarm.model.resources import Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
@@ -98,6 +99,8 @@ __all__ = [
     "Config",
     "PayloadSpec",
     "Secret",
+    "ImagePolicy",
+    "RegistryCredential",
     "Platform",
     "ResourceRequirements",
     "Resources",

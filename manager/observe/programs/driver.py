@@ -136,8 +136,8 @@ def _begin(tx: Transaction, record: ExecRecord) -> None:
     tx.put(record)
 
 
-def _ask(said: observe_pb2.ExecInput) -> dispatcher_pb2.NodeAsk:
-    return dispatcher_pb2.NodeAsk(exec=said)
+def _ask(said: observe_pb2.ExecInput) -> dispatcher_pb2.ConversationAsk:
+    return dispatcher_pb2.ConversationAsk(exec=said)
 
 
 async def _first(inputs: Inputs) -> observe_pb2.ExecStart:

@@ -84,7 +84,7 @@ class Statistics:
         interval = min(max(request.interval_seconds, 0.0), INTERVAL_SECONDS_MAX)
         try:
             async with self._conversations().open(node_id, name) as conversation:
-                await conversation.ask(dispatcher_pb2.NodeAsk(stats=request))
+                await conversation.ask(dispatcher_pb2.ConversationAsk(stats=request))
                 async with aclosing(conversation.answers()) as answers:
                     while True:
                         async with asyncio.timeout(interval + ANSWER_SECONDS):

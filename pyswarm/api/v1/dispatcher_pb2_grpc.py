@@ -56,8 +56,13 @@ class DispatcherStub:
                 _registered_method=True)
         self.Converse = channel.stream_stream(
                 '/pyswarm.api.v1.Dispatcher/Converse',
+                request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAnswer.SerializeToString,
+                response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAsk.FromString,
+                _registered_method=True)
+        self.Answer = channel.unary_unary(
+                '/pyswarm.api.v1.Dispatcher/Answer',
                 request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.SerializeToString,
-                response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAsk.FromString,
+                response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
                 _registered_method=True)
 
 
@@ -94,6 +99,12 @@ class DispatcherServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Answer(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DispatcherServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -119,8 +130,13 @@ def add_DispatcherServicer_to_server(servicer, server):
             ),
             'Converse': grpc.stream_stream_rpc_method_handler(
                     servicer.Converse,
+                    request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAnswer.FromString,
+                    response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAsk.SerializeToString,
+            ),
+            'Answer': grpc.unary_unary_rpc_method_handler(
+                    servicer.Answer,
                     request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.FromString,
-                    response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAsk.SerializeToString,
+                    response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -256,8 +272,35 @@ class Dispatcher:
             request_iterator,
             target,
             '/pyswarm.api.v1.Dispatcher/Converse',
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAnswer.SerializeToString,
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAsk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Answer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pyswarm.api.v1.Dispatcher/Answer',
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.SerializeToString,
-            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAsk.FromString,
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
             options,
             channel_credentials,
             insecure,

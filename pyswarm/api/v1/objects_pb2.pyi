@@ -1919,6 +1919,74 @@ class Config(_message.Message):
 Global___Config: _TypeAlias = Config  # noqa: Y015
 
 @_typing.final
+class RegistryCredential(_message.Message):
+    """Who may pull from a registry; with a service id it counts for that service alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    META_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    server: _builtins.str
+    """"docker.io", "registry:5000" """
+    user: _builtins.str
+    password: _builtins.str
+    service_id: _builtins.str
+    @_builtins.property
+    def meta(self) -> Global___Meta: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        meta: Global___Meta | None = ...,
+        server: _builtins.str = ...,
+        user: _builtins.str = ...,
+        password: _builtins.str = ...,
+        service_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "meta", b"meta", "password", b"password", "server", b"server", "service_id", b"service_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistryCredential: _TypeAlias = RegistryCredential  # noqa: Y015
+
+@_typing.final
+class ImagePolicy(_message.Message):
+    """When a node removes images that nothing needs; 0 is never."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    GRACE_SECONDS_FIELD_NUMBER: _builtins.int
+    DISK_HIGH_PERCENT_FIELD_NUMBER: _builtins.int
+    DISK_LOW_PERCENT_FIELD_NUMBER: _builtins.int
+    max_age_seconds: _builtins.float
+    grace_seconds: _builtins.float
+    disk_high_percent: _builtins.int
+    disk_low_percent: _builtins.int
+    def __init__(
+        self,
+        *,
+        max_age_seconds: _builtins.float = ...,
+        grace_seconds: _builtins.float = ...,
+        disk_high_percent: _builtins.int = ...,
+        disk_low_percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_high_percent", b"disk_high_percent", "disk_low_percent", b"disk_low_percent", "grace_seconds", b"grace_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImagePolicy: _TypeAlias = ImagePolicy  # noqa: Y015
+
+@_typing.final
 class ClusterSpec(_message.Message):
     """What an operator may change while the cluster runs."""
 
@@ -1952,6 +2020,7 @@ class ClusterSpec(_message.Message):
     SNAPSHOT_INTERVAL_ENTRIES_FIELD_NUMBER: _builtins.int
     AUTOLOCK_FIELD_NUMBER: _builtins.int
     EXTERNAL_CAS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
     task_history_limit: _builtins.int
     heartbeat_period_seconds: _builtins.float
     heartbeat_misses: _builtins.int
@@ -1962,6 +2031,8 @@ class ClusterSpec(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def external_cas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExternalCA]: ...
+    @_builtins.property
+    def images(self) -> Global___ImagePolicy: ...
     def __init__(
         self,
         *,
@@ -1973,10 +2044,11 @@ class ClusterSpec(_message.Message):
         snapshot_interval_entries: _builtins.int = ...,
         autolock: _builtins.bool = ...,
         external_cas: _abc.Iterable[Global___ExternalCA] | None = ...,
+        images: Global___ImagePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["autolock", b"autolock", "certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["autolock", b"autolock", "certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "images", b"images", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,6 +38,7 @@ Dispatcher.Heartbeat          closed   served   served   refused  closed   refus
 Dispatcher.ReportStatus       closed   served   served   refused  closed   refused
 Dispatcher.PublishLogs        closed   served   served   refused  closed   refused
 Dispatcher.Converse           closed   served   served   refused  closed   refused
+Dispatcher.Answer             closed   served   served   refused  closed   refused
 Membership.Leave              closed   served   served   refused  closed   refused
 Membership.JoinRaft           closed   refused  served   refused  closed   refused
 RaftTransport.Stream          closed   refused  served   refused  closed   refused
@@ -77,6 +78,12 @@ Control.Logs                  closed   refused  served   refused  closed   refus
 Observe.Events                closed   refused  served   refused  closed   refused
 Observe.Exec                  closed   refused  served   refused  closed   refused
 Observe.Stats                 closed   refused  served   refused  closed   refused
+Registries.Login              closed   refused  served   refused  closed   refused
+Registries.Logout             closed   refused  served   refused  closed   refused
+Registries.ListCredentials    closed   refused  served   refused  closed   refused
+Registries.ResolveImage       closed   refused  served   refused  closed   refused
+System.DiskUsage              closed   refused  served   refused  closed   refused
+System.Prune                  closed   refused  served   refused  closed   refused
 Updates.SteerUpdate           closed   refused  served   refused  closed   refused
 Updates.ListRevisions         closed   refused  served   refused  closed   refused
 Health.Figures                closed   refused  served   refused  closed   refused

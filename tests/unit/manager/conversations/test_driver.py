@@ -24,7 +24,7 @@ class Node:
 
     def attend(self, answers, conversation_id="c0", node_id="n1"):
         async def stream():
-            yield dispatcher_pb2.NodeAnswer(conversation_id=conversation_id)
+            yield dispatcher_pb2.ConversationAnswer(conversation_id=conversation_id)
             async for answer in answers:
                 yield answer
 
@@ -32,7 +32,7 @@ class Node:
 
 
 def output(text):
-    return dispatcher_pb2.NodeAnswer(exec=observe_pb2.ExecOutput(stdout=text))
+    return dispatcher_pb2.ConversationAnswer(exec=observe_pb2.ExecOutput(stdout=text))
 
 
 async def says(*texts):
@@ -41,7 +41,7 @@ async def says(*texts):
 
 
 def ask(text):
-    return dispatcher_pb2.NodeAsk(exec=observe_pb2.ExecInput(stdin=text))
+    return dispatcher_pb2.ConversationAsk(exec=observe_pb2.ExecInput(stdin=text))
 
 
 def test_each_side_hears_the_other():
@@ -114,7 +114,7 @@ def test_a_refusal_reaches_whoever_asked():
         node = Node()
 
         async def answers():
-            yield dispatcher_pb2.NodeAnswer(failed="this node does not do that")
+            yield dispatcher_pb2.ConversationAnswer(failed="this node does not do that")
 
         async def attend():
             return [ask async for ask in node.attend(answers())]
