@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from agent.executor.programs import ContainerUse, Program, ProgramRequest
 from pyswarm.model import ContainerSpec, Healthcheck, MemorySwap, Mount, Resources, Task
 from pyswarm.registry.logins import Login
 
@@ -106,10 +107,20 @@ class Containers(Protocol):
         Raises DeadlineExceeded, the program killed."""
         ...
 
+    async def run(self, container_id: str, request: ProgramRequest) -> Program:
+        """Run a program in the container and talk with it; the caller closes it. Raises CannotRun
+        with an exit code, NotFound, FailedPrecondition where the container does not run."""
+        ...
+
+    async def use(self, container_id: str) -> ContainerUse:
+        """What the container uses; raises NotFound where it does not run."""
+        ...
+
     def logs(
-        self, container_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[OutputLine]:
-        """Its output, the last `tail` lines (-1: all), since a time; `follow`: until it ends."""
+        self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0
+    ) -> AsyncIterator[OutputLine | None]:
+        """Its output, the last `tail` lines (-1: all), of times in [since, until] (0: without end).
+        `follow`: one None where what follows is new, and then to the container's end."""
         ...
 
     async def delete_logs(self, container_id: str) -> None:

@@ -17,15 +17,18 @@ from typing import Any, NoReturn
 
 from pyswarm import __version__
 from pyswarm.cli import (
+    events,
     inspecting,
     network,
     node,
     payload,
+    programs,
     registry,
     service,
     stack,
     swarm,
     system,
+    top,
     usage,
 )
 from pyswarm.cli.connection import Connection, socket_path
@@ -86,8 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--version", action="version", version=f"pyswarm {__version__}")
     parser.set_defaults(help_of=parser)
     parsers: Any = parser.add_subparsers(metavar="COMMAND", title="Commands")
-    modules = (swarm, node, service, stack, network, payload, registry, usage, inspecting, system)
-    for module in modules:
+    nouns = (swarm, node, service, stack, network, payload, registry, usage, inspecting, system)
+    for module in (*nouns, events, programs, top):
         module.register(parsers)
     daemon = parsers.add_parser("daemon", help="Run the daemon of this machine")
     settings.add_options(daemon)

@@ -1,5 +1,6 @@
 """The records of pyswarm: frozen, typed, known to every part. A change is `replace`."""
 
+from pyswarm.model.audit import ExecRecord
 from pyswarm.model.cluster import Cluster, ClusterSpec, ExternalCA, RootCA, RootRotation
 from pyswarm.model.endpoints import (
     EndpointDelta,
@@ -68,6 +69,7 @@ from pyswarm.model.task import (
 )
 
 __all__ = [
+    "ExecRecord",
     "Cluster",
     "ClusterSpec",
     "ExternalCA",

@@ -368,8 +368,9 @@ def test_the_stop_signal_is_the_services_and_a_deaf_container_is_killed(node):
     request = node.request("sh", "-c", text, stop_signal="SIGUSR1")
 
     async def scenario(runtime, pid):
-        async for _ in runtime.logs(request.id, follow=True, tail=-1, since=0.0):
-            break  # it is up: its traps are set
+        async for line in runtime.logs(request.id, follow=True, tail=-1, since=0.0):
+            if line is not None:
+                break  # it is up: its traps are set
         await runtime.kill(request.id, "SIGTERM")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):

@@ -2598,3 +2598,67 @@ class EndpointDelta(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndpointDelta: _TypeAlias = EndpointDelta  # noqa: Y015
+
+@_typing.final
+class ExecRecord(_message.Message):
+    """A program that somebody had run in a task's container: what, where, by whom, how it ended.
+    `manager_id` is the node whose manager was asked; `asked_by` what the command line said of itself.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    META_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    TASK_NAME_FIELD_NUMBER: _builtins.int
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    MANAGER_ID_FIELD_NUMBER: _builtins.int
+    ASKED_BY_FIELD_NUMBER: _builtins.int
+    COMMAND_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    TTY_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    task_id: _builtins.str
+    task_name: _builtins.str
+    service_id: _builtins.str
+    node_id: _builtins.str
+    manager_id: _builtins.str
+    asked_by: _builtins.str
+    user: _builtins.str
+    tty: _builtins.bool
+    ended: _builtins.bool
+    exit_code: _builtins.int
+    error: _builtins.str
+    @_builtins.property
+    def meta(self) -> Global___Meta: ...
+    @_builtins.property
+    def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        meta: Global___Meta | None = ...,
+        task_id: _builtins.str = ...,
+        task_name: _builtins.str = ...,
+        service_id: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        manager_id: _builtins.str = ...,
+        asked_by: _builtins.str = ...,
+        command: _abc.Iterable[_builtins.str] | None = ...,
+        user: _builtins.str = ...,
+        tty: _builtins.bool = ...,
+        ended: _builtins.bool = ...,
+        exit_code: _builtins.int = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_by", b"asked_by", "command", b"command", "ended", b"ended", "error", b"error", "exit_code", b"exit_code", "id", b"id", "manager_id", b"manager_id", "meta", b"meta", "node_id", b"node_id", "service_id", b"service_id", "task_id", b"task_id", "task_name", b"task_name", "tty", b"tty", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecRecord: _TypeAlias = ExecRecord  # noqa: Y015
