@@ -11,6 +11,7 @@ from manager.control import containers
 from manager.placement.constraint import parse as parse_constraint
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
+    Healthcheck,
     NetworkSpec,
     NodeSpec,
     PayloadSpec,
@@ -26,6 +27,7 @@ from pyswarm.model import (
 )
 from pyswarm.templates import tasks as templates
 
+HEALTH_SECONDS_MIN: Final = 0.001
 NANO_CPUS_MIN: Final = 1_000_000
 REPLICAS_MAX: Final = 100_000
 PROGRESS_DEADLINE_SECONDS_MAX: Final = 720 * 3600.0
@@ -118,6 +120,26 @@ def task(spec: TaskSpec) -> None:
         raise InvalidArgument("a count must not be negative")
     for value in (spec.restart.delay_seconds, spec.restart.window_seconds):
         containers.seconds(value, "a restart delay or window")
+    if container.healthcheck is not None:
+        _healthcheck(container.healthcheck)
+
+
+def _healthcheck(check: Healthcheck) -> None:
+    for name, seconds in (
+        ("Interval", check.interval_seconds),
+        ("Timeout", check.timeout_seconds),
+        ("StartPeriod", check.start_period_seconds),
+        ("StartInterval", check.start_interval_seconds),
+    ):
+        containers.seconds(max(seconds, 0), f"{name} in Healthcheck")
+        if seconds < 0 or 0 < seconds < HEALTH_SECONDS_MIN:
+            raise InvalidArgument(f"{name} in Healthcheck cannot be less than 1ms")
+    if check.retries < 0:
+        raise InvalidArgument("Retries in Healthcheck cannot be negative")
+    if check.test and check.test[0] not in ("NONE", "CMD", "CMD-SHELL"):
+        raise InvalidArgument(f'Unknown healthcheck type "{check.test[0]}"')
+    if check.test and check.test[0] != "NONE" and len(check.test) < 2:
+        raise InvalidArgument(f"the healthcheck {check.test[0]} names no command")
 
 
 def _ports(ports: Iterable[PortConfig], mode: ResolutionMode) -> None:

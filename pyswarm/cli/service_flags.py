@@ -84,6 +84,7 @@ def add_create_flags(parser: ArgumentParser) -> None:
         help='Service mode ("replicated", "global", "replicated-job", "global-job")',
     )
     container.add_create_flags(parser)
+    health.add_flags(parser)
     add_policy_flags(parser)
     add_single(parser, _SINGLE)
     add_switches(parser, _SWITCHES)
@@ -96,6 +97,7 @@ def add_update_flags(parser: ArgumentParser) -> None:
     container.add_update_flags(parser)
     parser.add_argument("--force", action="store_true", help="Update even if nothing changed")
     parser.add_argument("--rollback", action="store_true", help="Back to the previous spec")
+    health.add_flags(parser)
     add_policy_flags(parser)
     add_single(parser, _SINGLE)
     add_switches(parser, _SWITCHES)

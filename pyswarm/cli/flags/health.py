@@ -1,11 +1,13 @@
-"""The health check."""
+"""The flags of a service's health check: `--health-*` and `--no-healthcheck`."""
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
+from typing import Final
 
-from pyswarm.cli.flags.declared import DURATION, Single, whole, with_given
+from pyswarm.cli.flags.declared import DURATION, Single, whole
+from pyswarm.errors import InvalidArgument
 from pyswarm.model import Healthcheck
 
 SINGLE = (
@@ -14,24 +16,52 @@ SINGLE = (
     Single("health-timeout", DURATION, "Maximum time to allow one check to run"),
     Single("health-start-period", DURATION, "Start period before retries count"),
     Single("health-retries", whole(), "Consecutive failures needed to report unhealthy"),
+    Single(
+        "health-start-interval",
+        DURATION,
+        "Time between running the check during the start period",
+    ),
 )
 
 
-def edit(args: Namespace, old: Healthcheck | None) -> Healthcheck | None:
-    """The check after the flags; None where nobody asks for one."""
-    names = ("cmd", "interval", "timeout", "start_period", "retries")
-    if all(getattr(args, f"health_{name}") is None for name in names):
-        return old
-    check = with_given(
-        old or Healthcheck(),
-        args,
-        {
-            "interval_seconds": "health-interval",
-            "timeout_seconds": "health-timeout",
-            "start_period_seconds": "health-start-period",
-            "retries": "health-retries",
-        },
+def add_flags(parser: ArgumentParser) -> None:
+    """What is no single value."""
+    parser.add_argument(
+        "--no-healthcheck",
+        action="store_true",
+        help="Disable any container-specified HEALTHCHECK",
     )
-    if args.health_cmd is not None:
-        check = replace(check, test=("CMD-SHELL", args.health_cmd))
-    return check
+
+
+_FIELDS: Final = {
+    "interval_seconds": "health_interval",
+    "timeout_seconds": "health_timeout",
+    "start_period_seconds": "health_start_period",
+    "retries": "health_retries",
+    "start_interval_seconds": "health_start_interval",
+}
+
+
+def edit(args: Namespace, old: Healthcheck | None) -> Healthcheck | None:
+    """The check after the flags; None leaves all of it to the image. An empty `--health-cmd` gives
+    the command back to the image, and any `--health-*` ends `--no-healthcheck`, as in Docker."""
+    given = {
+        field: value
+        for field, flag in _FIELDS.items()
+        if (value := getattr(args, flag)) is not None
+    }
+    command: str | None = args.health_cmd
+    if args.no_healthcheck:
+        if given or command is not None:
+            raise InvalidArgument("--no-healthcheck conflicts with --health-* options")
+        return Healthcheck(test=("NONE",))
+    if not given and command is None:
+        return old
+    if any(value < 0 for value in given.values()):
+        raise InvalidArgument("--health-retries cannot be negative")
+    check = replace(old or Healthcheck(), **given)
+    if command is not None:
+        check = replace(check, test=("CMD-SHELL", command) if command else ())
+    elif check.test == ("NONE",):
+        check = replace(check, test=())
+    return None if check == Healthcheck() else check
