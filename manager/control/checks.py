@@ -131,8 +131,8 @@ def _healthcheck(check: Healthcheck) -> None:
         ("StartPeriod", check.start_period_seconds),
         ("StartInterval", check.start_interval_seconds),
     ):
-        containers.seconds(max(seconds, 0), f"{name} in Healthcheck")
-        if seconds < 0 or 0 < seconds < HEALTH_SECONDS_MIN:
+        containers.seconds(seconds, f"{name} in Healthcheck")
+        if 0 < seconds < HEALTH_SECONDS_MIN:
             raise InvalidArgument(f"{name} in Healthcheck cannot be less than 1ms")
     if check.retries < 0:
         raise InvalidArgument("Retries in Healthcheck cannot be negative")

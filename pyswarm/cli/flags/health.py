@@ -1,4 +1,4 @@
-"""The flags of a service's health check: `--health-*` and `--no-healthcheck`."""
+"""The flags of a service's health check: `--health-*` and `--no-healthcheck`. Pure."""
 
 from __future__ import annotations
 
@@ -17,22 +17,9 @@ SINGLE = (
     Single("health-start-period", DURATION, "Start period before retries count"),
     Single("health-retries", whole(), "Consecutive failures needed to report unhealthy"),
     Single(
-        "health-start-interval",
-        DURATION,
-        "Time between running the check during the start period",
+        "health-start-interval", DURATION, "Time between running the check during the start period"
     ),
 )
-
-
-def add_flags(parser: ArgumentParser) -> None:
-    """What is no single value."""
-    parser.add_argument(
-        "--no-healthcheck",
-        action="store_true",
-        help="Disable any container-specified HEALTHCHECK",
-    )
-
-
 _FIELDS: Final = {
     "interval_seconds": "health_interval",
     "timeout_seconds": "health_timeout",
@@ -40,6 +27,12 @@ _FIELDS: Final = {
     "retries": "health_retries",
     "start_interval_seconds": "health_start_interval",
 }
+
+
+def add_flags(parser: ArgumentParser) -> None:
+    """The one that is no `Single`."""
+    text = "Disable any container-specified HEALTHCHECK"
+    parser.add_argument("--no-healthcheck", action="store_true", help=text)
 
 
 def edit(args: Namespace, old: Healthcheck | None) -> Healthcheck | None:
