@@ -146,5 +146,7 @@ def _health(check: Healthcheck) -> Lines:
         yield f"Timeout:\t{go_duration(check.timeout_seconds)}"
     if check.start_period_seconds:
         yield f"StartPeriod:\t{go_duration(check.start_period_seconds)}"
+    if check.start_interval_seconds:
+        yield f"StartInterval:\t{go_duration(check.start_interval_seconds)}"
     if check.retries:
         yield f"Retries:\t{check.retries}"
