@@ -22,15 +22,18 @@ import manager.allocator.driver
 import manager.ca.driver
 import manager.orchestrator.driver
 import manager.scheduler.driver
+import manager.upkeep.driver
 from certs.disk import CertificateDirectory
 from certs.seal import KEY_BYTES
 from certs.tokens import new_token
 from manager.ca.client import ExternalSigner
 from manager.ca.driver import RootKeeper, StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
-from manager.control.api import CONTROL
+from manager.control.api import CONTROL, ROTATION, VOLUMES
+from manager.control.rotations.server import RotationCalls
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
+from manager.control.volumes.server import VolumeCalls
 from manager.dispatcher.server import Dispatcher, DispatcherContext
 from manager.raft.driver import RaftNode
 from manager.raft.membership import Member, Membership
@@ -82,6 +85,7 @@ PLANNERS = {
     "orchestrator": manager.orchestrator.driver.run,
     "scheduler": manager.scheduler.driver.run,
     "rotation": manager.ca.driver.run,
+    "upkeep": manager.upkeep.driver.run,
 }
 RESTART_SECONDS = 1.0
 LEADER_SECONDS = 30.0
@@ -174,23 +178,25 @@ class Manager:
                 monotonic=time.monotonic,
             )
         )
-        control = ControlServer(
-            ControlContext(
-                store=self.store,
-                logs=lambda: self.dispatcher.logs,
-                new_id=new_id,
-                new_token=lambda digest: new_token(digest, os.urandom(ID_BYTES)),
-                new_key=lambda: os.urandom(KEY_BYTES),
-                clock=time.time,
-                with_raft_status=self.with_raft_status,
-                manager_address=lambda: self.config.address,
-                check_role=self.roles.check_role,
-                check_unused=self.roles.check_unused,
-                roots=RootKeeper(self.store, self._signer),
-            )
+        calls = ControlContext(
+            store=self.store,
+            logs=lambda: self.dispatcher.logs,
+            new_id=new_id,
+            new_token=lambda digest: new_token(digest, os.urandom(ID_BYTES)),
+            new_key=lambda: os.urandom(KEY_BYTES),
+            clock=time.time,
+            with_raft_status=self.with_raft_status,
+            manager_address=lambda: self.config.address,
+            check_role=self.roles.check_role,
+            check_unused=self.roles.check_unused,
+            roots=RootKeeper(self.store, self._signer),
         )
         self.control = LeaderFirst(
-            [(CONTROL, control)],
+            [
+                (CONTROL, ControlServer(calls)),
+                (VOLUMES, VolumeCalls(calls)),
+                (ROTATION, RotationCalls(calls)),
+            ],
             self.is_leading,
             self._leader_channel,
             self.raft.read_index,

@@ -6,9 +6,12 @@ from typing import Final
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from pyswarm.api.v1 import control_pb2
+from pyswarm.api.v1 import control_pb2, volumes_pb2
 
 CONTROL: Final[ServiceDescriptor] = control_pb2.DESCRIPTOR.services_by_name["Control"]
 
-SERVICES: Final = (CONTROL,)
+VOLUMES: Final[ServiceDescriptor] = volumes_pb2.DESCRIPTOR.services_by_name["Volumes"]
+ROTATION: Final[ServiceDescriptor] = volumes_pb2.DESCRIPTOR.services_by_name["Rotation"]
+
+SERVICES: Final = (CONTROL, VOLUMES, ROTATION)
 """Each is served by the leader, and passed on to it by the others."""

@@ -51,7 +51,13 @@ def _unique(
 
 
 def _file(reference: FileReference, lookup: Lookup) -> FileReference:
-    return replace(reference, id=lookup(reference.id or reference.name))
+    try:
+        return replace(reference, id=lookup(reference.id or reference.name))
+    except NotFound:
+        # The version that an old specification names may be gone; its name means the newest.
+        if not reference.id or not reference.name:
+            raise
+        return replace(reference, id=lookup(reference.name))
 
 
 def update_service(old: Service, spec: ServiceSpec, now: float) -> Service:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from pyswarm.api.v1 import control_pb2
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Config, Network, Node, NodeRole, Secret, Service, Task, TaskState
+from pyswarm.model import (
+    Config,
+    Network,
+    Node,
+    NodeRole,
+    Secret,
+    Service,
+    Task,
+    TaskState,
+    Volume,
+)
 
 _DESIRED = {
     "running": lambda state: state <= TaskState.RUNNING,
@@ -102,6 +112,15 @@ class Filters:
             self._id(item.id)
             and self._name(item.spec.name)
             and has_labels(item.spec.labels, self.labels)
+        )
+
+    def volume(self, item: Volume) -> bool:
+        """Whether a volume is wanted; a name matches anywhere, as in Docker."""
+        return (
+            self._id(item.id)
+            and (not self.names or any(name in item.spec.name for name in self.names))
+            and has_labels(item.spec.labels, self.labels)
+            and (not self.drivers or item.spec.driver in self.drivers)
         )
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pyswarm.model import Config, Secret, Task, TaskState, is_terminal
+from pyswarm.model import Config, Secret, Task, TaskState, Volume, is_terminal
 
-TaskKey = tuple[int, float, int]
+TaskKey = tuple[int, float, int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class NodeAssignments:
     tasks: dict[str, Task] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
     configs: dict[str, Config] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +32,11 @@ class AssignmentDiff:
     tasks: tuple[Task, ...] = ()
     secrets: tuple[Secret, ...] = ()
     configs: tuple[Config, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     removed_tasks: tuple[str, ...] = ()
     removed_secrets: tuple[str, ...] = ()
     removed_configs: tuple[str, ...] = ()
+    removed_volumes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return any(
@@ -41,9 +44,11 @@ class AssignmentDiff:
                 self.tasks,
                 self.secrets,
                 self.configs,
+                self.volumes,
                 self.removed_tasks,
                 self.removed_secrets,
                 self.removed_configs,
+                self.removed_volumes,
             )
         )
 
@@ -55,11 +60,15 @@ class Sent:
     tasks: dict[str, TaskKey] = field(default_factory=dict)
     secrets: dict[str, int] = field(default_factory=dict)
     configs: dict[str, int] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
 
 
 def _task_key(task: Task) -> TaskKey:
     # The agent writes the status itself, so a change of status is no news to it.
-    return (int(task.desired_state), task.start_after, task.spec_version)
+    # A live rotation changes which secrets and configs it refers to, and nothing else.
+    container = task.spec.container
+    files = tuple(r.id for r in (*container.secrets, *container.configs))
+    return (int(task.desired_state), task.start_after, task.spec_version, files)
 
 
 def may_run(task: Task) -> bool:
@@ -99,6 +108,9 @@ def diff(sent: Sent, wanted: NodeAssignments) -> AssignmentDiff:
         removed_tasks=tuple(sorted(sent.tasks.keys() - tasks.keys())),
         removed_secrets=tuple(sorted(sent.secrets.keys() - secrets.keys())),
         removed_configs=tuple(sorted(sent.configs.keys() - configs.keys())),
+        volumes=tuple(v for k, v in sorted(wanted.volumes.items()) if sent.volumes.get(k) != v),
+        removed_volumes=tuple(sorted(sent.volumes.keys() - wanted.volumes.keys())),
     )
+    sent.volumes = wanted.volumes
     sent.tasks, sent.secrets, sent.configs = tasks, secrets, configs
     return news

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc.aio
 
+from manager.dispatcher import volumes
 from manager.dispatcher.assignments import NodeAssignments, is_for_node, references
 from manager.dispatcher.endpoints import networks_of_node
 from manager.dispatcher.outbox import Outbox
@@ -36,6 +37,8 @@ from pyswarm.model import (
     Secret,
     Task,
     TaskStatus,
+    Volume,
+    VolumeSpec,
 )
 from pyswarm.wire import from_message, to_message
 
@@ -241,6 +244,32 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 break
         return dispatcher_pb2.StatusReply()
 
+    async def ReportVolumes(
+        self, request: dispatcher_pb2.VolumeReport, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> dispatcher_pb2.StatusReply:
+        """Every volume of the calling node; answered once it is committed."""
+        self._require_open()
+        node_id = self._context.caller(context)
+        if not self._sessions.is_current(node_id, request.session_id):
+            raise NotFound("this session is over: open a new one")
+        freed = {each.name: each.freed_bytes for each in request.removed}
+        found = [
+            volumes.ReportedVolume(
+                spec=from_message(VolumeSpec, each.spec),
+                created_at=each.created_at,
+                tasks=tuple(each.tasks),
+            )
+            for each in request.volumes
+        ]
+
+        def take(tx: Transaction) -> None:
+            new_id = self._context.new_id
+            for volume in volumes.reported(tx.view, node_id, found, freed, new_id):
+                tx.put(volume)
+
+        await self._store.update(take)
+        return dispatcher_pb2.StatusReply()
+
     # ---- news for a session ----
 
     def _news(self, session: _Session) -> list[dispatcher_pb2.SessionMessage]:
@@ -259,13 +288,13 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         endpoints = session.outbox.endpoints(
             {n: s for n, s in self._topology.sets.items() if n in wanted}
         )
-        assignments = session.outbox.assignments(self._wanted(tasks))
+        assignments = session.outbox.assignments(self._wanted(session.node_id, tasks))
         messages += [m for m in (endpoints, assignments) if m is not None]
         messages += [dispatcher_pb2.SessionMessage(logs=s) for s in session.logs]
         session.logs = []
         return messages
 
-    def _wanted(self, tasks: list[Task]) -> NodeAssignments:
+    def _wanted(self, node_id: str, tasks: list[Task]) -> NodeAssignments:
         view = self._store.view
         secrets, configs = references(tasks)
         found_secrets = {key: view.get(Secret, key) for key in secrets}
@@ -274,6 +303,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             tasks={task.id: task for task in tasks},
             secrets={k: s for k, s in found_secrets.items() if s is not None},
             configs={k: c for k, c in found_configs.items() if c is not None},
+            volumes=volumes.of_node(view, node_id, tasks),
         )
 
     def _hello(self, session: _Session, node: Node) -> dispatcher_pb2.SessionHello:
@@ -329,6 +359,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 nodes.add(record.id)
             elif isinstance(record, Task):
                 nodes.add(record.node_id)
+            elif isinstance(record, Volume):
+                nodes |= {each.node_id for each in record.nodes}
         changed = self._topology.refresh(self._store.view, touched_networks(pairs))
         for session in self._streams.values():
             session.hello = session.hello or everyone or session.node_id in greeted

@@ -24,9 +24,10 @@ from pyswarm.model import (
     Service,
     Task,
     TaskState,
+    Volume,
 )
 
-Record = Node | Service | Task | Network | Secret | Config | Cluster
+Record = Node | Service | Task | Network | Secret | Config | Cluster | Volume
 R = TypeVar("R", bound=Record)
 
 KINDS: Final[dict[int, type[Record]]] = {
@@ -37,13 +38,15 @@ KINDS: Final[dict[int, type[Record]]] = {
     5: Config,
     6: Service,
     7: Task,
+    8: Volume,
 }
 """The number of each kind in the log and in snapshots; never used again for another kind."""
 
 KIND_NUMBERS: Final[dict[type[Any], int]] = {kind: number for number, kind in KINDS.items()}
 
-UNIQUE_NAMES: Final[frozenset[type[Any]]] = frozenset({Network, Secret, Config, Service})
-"""Kinds in which a name, whatever its case, belongs to one record."""
+UNIQUE_NAMES: Final[frozenset[type[Any]]] = frozenset({Network, Secret, Config, Service, Volume})
+"""Kinds in which a name, whatever its case, belongs to one record; of the versions of a secret or
+config, to the newest."""
 
 WAITING: Final = frozenset({TaskState.NEW, TaskState.PENDING})
 """States in which a task waits for a manager's planner; tasks in them have an index."""

@@ -47,6 +47,7 @@ from pyswarm.model.states import (
 from pyswarm.model.task import (
     ContainerSpec,
     FileReference,
+    Follow,
     Healthcheck,
     Mount,
     MountType,
@@ -59,6 +60,7 @@ from pyswarm.model.task import (
     TaskStatus,
     Ulimit,
 )
+from pyswarm.model.volume import Volume, VolumeOnNode, VolumeSpec
 
 __all__ = [
     "Cluster",
@@ -111,6 +113,7 @@ __all__ = [
     "is_terminal",
     "ContainerSpec",
     "FileReference",
+    "Follow",
     "Healthcheck",
     "Mount",
     "MountType",
@@ -122,4 +125,7 @@ __all__ = [
     "TaskSpec",
     "TaskStatus",
     "Ulimit",
+    "Volume",
+    "VolumeOnNode",
+    "VolumeSpec",
 ]

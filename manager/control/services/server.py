@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc.aio
 
-from manager.control import checks, edits, view_of
+from manager.control import checks, edits, rotation, view_of
 from manager.control.calls.server import Calls
 from manager.control.filters import filters_of
 from manager.state.store import Transaction
@@ -63,7 +63,8 @@ class ServiceCalls(Calls):
         def change(tx: Transaction) -> Service:
             service = self._current(tx, Service, request.id, request.version)
             if request.rollback:
-                return edits.roll_back_service(service, self._now())
+                back = edits.roll_back_service(service, self._now())
+                return rotation.with_versions_that_are_left(tx.view, back)
             resolved = self._resolved(tx, spec)
             view_of.require_free_ports(tx.view, resolved, service.id)
             return edits.update_service(service, resolved, self._now())

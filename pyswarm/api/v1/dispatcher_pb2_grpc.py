@@ -54,6 +54,11 @@ class DispatcherStub:
                 request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.SerializeToString,
                 response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.ReportVolumes = channel.unary_unary(
+                '/pyswarm.api.v1.Dispatcher/ReportVolumes',
+                request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.VolumeReport.SerializeToString,
+                response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
+                _registered_method=True)
 
 
 class DispatcherServicer:
@@ -83,6 +88,13 @@ class DispatcherServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportVolumes(self, request, context):
+        """Answered once it is committed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DispatcherServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -104,6 +116,11 @@ def add_DispatcherServicer_to_server(servicer, server):
             'PublishLogs': grpc.stream_unary_rpc_method_handler(
                     servicer.PublishLogs,
                     request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.FromString,
+                    response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.SerializeToString,
+            ),
+            'ReportVolumes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportVolumes,
+                    request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.VolumeReport.FromString,
                     response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.SerializeToString,
             ),
     }
@@ -214,6 +231,33 @@ class Dispatcher:
             target,
             '/pyswarm.api.v1.Dispatcher/PublishLogs',
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.SerializeToString,
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportVolumes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pyswarm.api.v1.Dispatcher/ReportVolumes',
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.VolumeReport.SerializeToString,
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
             options,
             channel_credentials,

@@ -37,6 +37,8 @@ class DispatcherStub:
     Heartbeat: _grpc.StreamUnaryMultiCallable[_dispatcher_pb2.Beat, _dispatcher_pb2.BeatSummary]
     ReportStatus: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.StatusReport, _dispatcher_pb2.StatusReply]
     PublishLogs: _grpc.StreamUnaryMultiCallable[_dispatcher_pb2.PublishedLogs, _dispatcher_pb2.StatusReply]
+    ReportVolumes: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.VolumeReport, _dispatcher_pb2.StatusReply]
+    """Answered once it is committed."""
 
 @_typing.type_check_only
 class DispatcherAsyncStub(DispatcherStub):
@@ -45,6 +47,8 @@ class DispatcherAsyncStub(DispatcherStub):
     Heartbeat: _aio.StreamUnaryMultiCallable[_dispatcher_pb2.Beat, _dispatcher_pb2.BeatSummary]  # type: ignore[assignment]
     ReportStatus: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.StatusReport, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
     PublishLogs: _aio.StreamUnaryMultiCallable[_dispatcher_pb2.PublishedLogs, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
+    ReportVolumes: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.VolumeReport, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
+    """Answered once it is committed."""
 
 class DispatcherServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -74,5 +78,13 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_dispatcher_pb2.PublishedLogs],
         context: _ServicerContext,
     ) -> _typing.Union[_dispatcher_pb2.StatusReply, _abc.Awaitable[_dispatcher_pb2.StatusReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ReportVolumes(
+        self,
+        request: _dispatcher_pb2.VolumeReport,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.StatusReply, _abc.Awaitable[_dispatcher_pb2.StatusReply]]:
+        """Answered once it is committed."""
 
 def add_DispatcherServicer_to_server(servicer: DispatcherServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
