@@ -25,6 +25,7 @@ from agent.endpoints.driver import NetworkKeeper
 from agent.executor.containers import Containers
 from agent.executor.driver import Executor
 from agent.link.driver import Link, LinkSettings
+from agent.livefiles.driver import LiveFiles
 from agent.logs.driver import LogPublisher
 from agent.mounts.driver import TaskFiles
 from agent.networks import NetworkNews
@@ -32,6 +33,7 @@ from agent.overlay import Overlay
 from agent.reconcile import reconcile
 from agent.runner.driver import TaskRunner
 from agent.task_events import Found
+from agent.volumes.driver import VolumeKeeper
 from pyswarm.aio import Backoff, Supervisor
 from pyswarm.crashpoints import reach
 from pyswarm.errors import SwarmError
@@ -106,6 +108,12 @@ class Agent:
             node=describe,
             assignments=self._assignments,
         )
+        self._volumes = VolumeKeeper(self._files.volumes, self._link.report_volumes)
+        self._live_files = LiveFiles(
+            is_stale=self._files.is_stale,
+            refresh=self._executor.refresh,
+            current=self._ready_to_refresh,
+        )
         self._logs = LogPublisher(runtime, self._link.publish, self._assignments.tasks.get)
 
     # ---- life ----
@@ -128,6 +136,7 @@ class Agent:
         """Stop working; containers go on. `goodbye` tells the managers that this is on purpose."""
         await self._link.stop(goodbye)
         await self._supervisor.close()
+        await self._live_files.close()
         await self._logs.close()
         for runner in list(self._runners.values()):
             await runner.close()
@@ -147,6 +156,8 @@ class Agent:
             await self._executor.discard(seen, logs=True)
         for task_id in self._files.strays(frozenset()):
             self._files.remove(task_id)
+        for task_id in self._files.forgotten(frozenset()):
+            self._files.forget(task_id)
         await self._overlay.destroy()
         self._state.wipe()
         self._runners.clear()
@@ -184,10 +195,13 @@ class Agent:
             await self._remove_stray(task_id, self._overlay.detach(task_id))
         for task_id in self._files.strays(frozenset(alive)):
             self._files.remove(task_id)
+        for task_id in self._files.forgotten(frozenset(self._assignments.tasks)):
+            self._files.forget(task_id)
         for task in list(self._assignments.tasks.values()):
             self._run(task, plan.adopt.get(task.id))
         self._link.start()
         self._supervisor.start(self._reconcile(), "reconcile")
+        self._supervisor.start(self._volumes.run(), "volumes")
         return True
 
     async def _adopt_later(self) -> None:
@@ -237,7 +251,17 @@ class Agent:
         known = self._assignments
         return missing(task, known.secrets, known.configs, self._held)
 
+    def _ready_to_refresh(self, task_id: str) -> Task | None:
+        """The task, where it runs and its secrets and configs are here, also after a restart."""
+        runner, known = self._runners.get(task_id), self._assignments
+        if runner is None or not runner.is_up:
+            return None
+        return None if missing(runner.task, known.secrets, known.configs) else runner.task
+
     def _on_status(self, task: Task, status: TaskStatus) -> None:
+        self._volumes.changed()
+        if status.state == TaskState.RUNNING and self._ready_to_refresh(task.id) is not None:
+            self._live_files.look(task)
         self._link.status(task.id, status)
         self._save(replace(task, status=status))
 
@@ -260,6 +284,7 @@ class Agent:
     def on_opened(self) -> None:
         """A new session begins: endpoint sets first, then complete assignments."""
         self._networks.begin_session()
+        self._volumes.begin_session()
 
     def on_closed(self) -> None:
         """Nobody reads our logs any more."""
@@ -310,6 +335,9 @@ class Agent:
         for runner in list(self._runners.values()):
             if not runner.machine.ready and not self._missing(runner.machine.task):
                 runner.dependencies_ready()
+            if self._ready_to_refresh(runner.task.id) is not None:
+                self._live_files.look(runner.task)
+        self._volumes.assigned(self._assignments.volumes.values())
         return True
 
     def on_logs(self, asked: LogsAsked) -> None:

@@ -72,6 +72,10 @@ def expand_container(task: Task, node: NodeDescription) -> ContainerSpec:
                 mount,
                 source=expand(mount.source, values, labels),
                 target=expand(mount.target, values, labels),
+                labels={k: expand(v, values, labels) for k, v in mount.labels.items()},
+                driver_options={
+                    k: expand(v, values, labels) for k, v in mount.driver_options.items()
+                },
             )
             for mount in container.mounts
         ),

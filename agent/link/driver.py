@@ -17,6 +17,7 @@ from agent import reporter, session
 from agent.assignments import AssignmentNews
 from agent.client import Beats, DispatcherClient, Hello, LogPiece, LogsAsked
 from agent.networks import NetworkNews
+from agent.volumes.report import VolumeReport
 from pyswarm.aio import Supervisor
 from pyswarm.errors import NotLeader, PermissionDenied, SwarmError, Unavailable
 from pyswarm.model import NodeDescription, TaskStatus
@@ -137,6 +138,12 @@ class Link:
         if self._client is None:
             raise Unavailable("no manager is connected")
         await self._client.publish(subscription_id, pieces)
+
+    async def report_volumes(self, report: VolumeReport) -> None:
+        """Tell the manager which volumes are here; raises SwarmError where none has heard it."""
+        if self._client is None or not self.connected:
+            raise Unavailable("no manager is connected")
+        await self._client.report_volumes(self._session.session_id, report)
 
     # ---- the clock ----
 

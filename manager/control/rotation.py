@@ -101,7 +101,13 @@ class _Moves:
 
 
 def rotate(
-    view: View, payload: Payload, new_id: str, older: Collection[str], *, live: bool, now: float
+    view: View,
+    payload: Secret | Config,
+    new_id: str,
+    older: Collection[str],
+    *,
+    live: bool,
+    now: float,
 ) -> Rotation:
     """What follows when `new_id` takes the place of `payload`, the newest version so far; `older`
     are the ids of the versions before. A live rotation also moves those of older versions."""

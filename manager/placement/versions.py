@@ -38,13 +38,17 @@ def superseded(view: View, kind: type[Payload]) -> list[Payload]:
     ]
     if not old:
         return []
+    used = _used(view, kind)
+    return [record for record in old if record.id not in used]
+
+
+def _used(view: View, kind: type[Secret] | type[Config]) -> set[str]:
     used: set[str] = set()
-    services: list[Service] = view.list(Service)
-    for service in services:
+    for service in view.list(Service):
         specs = [service.spec, *([service.previous_spec] if service.previous_spec else [])]
         for spec in specs:
             used |= {r.id for r in references(spec.task.container, kind)}
         for task in view.tasks_of_service(service.id):
             if not is_terminal(task.status.state):
                 used |= {r.id for r in references(task.spec.container, kind)}
-    return [record for record in old if record.id not in used]
+    return used

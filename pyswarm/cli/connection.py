@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 import grpc.aio
 
-from pyswarm.api.v1 import control_pb2_grpc, local_pb2_grpc, recovery_pb2_grpc
+from pyswarm.api.v1 import control_pb2_grpc, local_pb2_grpc, recovery_pb2_grpc, volumes_pb2_grpc
 from pyswarm.errors import InvalidArgument, Unavailable
 from pyswarm.rpc import from_rpc, local_channel
 
@@ -41,6 +41,8 @@ class Connection:
         # The generated stubs of the asyncio kind differ in their types only.
         self.control: Any = control_pb2_grpc.ControlStub(self._channel)
         self.local: Any = local_pb2_grpc.LocalStub(self._channel)
+        self.volumes: Any = volumes_pb2_grpc.VolumesStub(self._channel)
+        self.rotation: Any = volumes_pb2_grpc.RotationStub(self._channel)
         self.recovery: Any = recovery_pb2_grpc.RecoveryStub(self._channel)
 
     async def call(self, answer: Awaitable[Answer]) -> Answer:

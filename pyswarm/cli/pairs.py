@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 from pyswarm.compose.values import size_bytes
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import FileReference, Mount, MountType, PortConfig, Protocol, PublishMode
+from pyswarm.model import FileReference, Follow, Mount, MountType, PortConfig, Protocol, PublishMode
 
 _MOUNT_KEYS = {
     "type",
@@ -20,6 +20,9 @@ _MOUNT_KEYS = {
     "ro",
     "bind-propagation",
     "volume-nocopy",
+    "volume-driver",
+    "volume-opt",
+    "volume-label",
     "tmpfs-size",
     "tmpfs-mode",
 }
@@ -56,7 +59,7 @@ def file_reference(text: str) -> FileReference:
     """`name`, or `source=name,target=path,uid=0,gid=0,mode=0444`."""
     if "=" not in text:
         return FileReference(name=text, target=text)
-    known = {"source", "src", "target", "uid", "gid", "mode"}
+    known = {"source", "src", "target", "uid", "gid", "mode", "rotation", "signal"}
     fields = {key: values[0] for key, values in split_fields(text, known, "secret").items()}
     name = fields.get("source", fields.get("src", ""))
     if not name:
@@ -71,12 +74,23 @@ def file_reference(text: str) -> FileReference:
         uid=fields.get("uid", "0"),
         gid=fields.get("gid", "0"),
         mode=mode,
+        follow=_follow(fields.get("rotation", ""), text),
+        signal=fields.get("signal", ""),
     )
+
+
+def _follow(word: str, whole: str) -> Follow:
+    words = {"": Follow.AS_ROTATED, **{f.name.lower(): f for f in Follow if f}}
+    if word not in words:
+        raise InvalidArgument(f"'{whole}': rotation must be update, live or never")
+    return words[word]
 
 
 def mount(text: str) -> Mount:
     """`type=volume,source=data,target=/data[,readonly]`."""
-    fields = {key: values[0] for key, values in split_fields(text, _MOUNT_KEYS, "mount").items()}
+    repeated = {"volume-opt", "volume-label"}
+    lists = split_fields(text, _MOUNT_KEYS, "mount", repeated)
+    fields = {key: values[0] for key, values in lists.items()}
     kind = fields.get("type", "volume").upper()
     if kind not in MountType.__members__:
         raise InvalidArgument(f"mount '{text}': type must be bind, volume or tmpfs")
@@ -90,6 +104,9 @@ def mount(text: str) -> Mount:
         read_only=_is_true(fields.get("readonly", fields.get("ro", "false"))),
         propagation=fields.get("bind-propagation", ""),
         no_copy=_is_true(fields.get("volume-nocopy", "false")),
+        driver=fields.get("volume-driver", ""),
+        driver_options=dict(key_values(each) for each in lists.get("volume-opt", [])),
+        labels=dict(key_values(each) for each in lists.get("volume-label", [])),
         tmpfs_size_bytes=_read(size_bytes, fields.get("tmpfs-size", "0"), text),
         tmpfs_mode=_read(lambda mode: int(mode, 8), fields.get("tmpfs-mode", "0"), text),
     )

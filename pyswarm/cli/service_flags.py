@@ -19,6 +19,7 @@ from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
     FailureAction,
+    FileReference,
     Healthcheck,
     NetworkAttachmentConfig,
     Placement,
@@ -237,8 +238,8 @@ def _container(args: Namespace, old: ContainerSpec) -> ContainerSpec:
         new,
         env=_edited(args, "env", old.env, _environment, lambda e: e.partition("=")[0]),
         labels=_edited_map(args, "container-label", old.labels),
-        secrets=_edited(args, "secret", old.secrets, file_reference, lambda r: r.name),
-        configs=_edited(args, "config", old.configs, file_reference, lambda r: r.name),
+        secrets=_references(args, "secret", old.secrets),
+        configs=_references(args, "config", old.configs),
         mounts=_edited(args, "mount", old.mounts, mount, lambda m: m.target),
         hosts=_edited(args, "host", old.hosts, _host_line, _text, _host_line),
         dns_nameservers=_edited(args, "dns", old.dns_nameservers, _text, _text),
@@ -251,6 +252,16 @@ def _container(args: Namespace, old: ContainerSpec) -> ContainerSpec:
         ulimits=_edited(args, "ulimit", old.ulimits, _ulimit, lambda u: u.name),
         healthcheck=_healthcheck(args, old.healthcheck),
     )
+
+
+def _references(
+    args: Namespace, name: str, old: tuple[FileReference, ...]
+) -> tuple[FileReference, ...]:
+    """Secrets or configs: removed by name, added beside others; one may be shown in two places."""
+    gone = set(getattr(args, f"{name}_rm", []))
+    kept = [reference for reference in old if reference.name not in gone]
+    # The same one in the same place is given anew, as with new rights.
+    return _edited(args, name, kept, file_reference, lambda r: (r.name, r.target))
 
 
 def _host_line(text: str) -> str:

@@ -108,6 +108,7 @@ def _mount(entry: Marked, tree: Marked, context: Context) -> Mount:
                 f"these are options of a {name}, and this is a {kind.name.lower()}"
             )
     labels: dict[str, str] = {}
+    driver_options: dict[str, str] = {}
     if kind == MountType.TMPFS and source:
         raise entry.error("a tmpfs has no source: remove it")
     if kind == MountType.BIND:
@@ -119,7 +120,9 @@ def _mount(entry: Marked, tree: Marked, context: Context) -> Mount:
     elif source:
         declaration = _volume(entry, source, tree)
         source = context.scoped(source, declaration)
-        labels = {} if is_external(declaration) else context.labels(declaration.at("labels"))
+        if not is_external(declaration):
+            labels = context.labels(declaration.at("labels"))
+            driver_options = declaration.at("driver_opts").text_entries
     return Mount(
         type=kind,
         source=source,
@@ -130,6 +133,7 @@ def _mount(entry: Marked, tree: Marked, context: Context) -> Mount:
         tmpfs_size_bytes=size_bytes(entry.at("tmpfs", "size").text or "0"),
         tmpfs_mode=entry.at("tmpfs", "mode").whole(),
         labels=labels,
+        driver_options=driver_options,
     )
 
 

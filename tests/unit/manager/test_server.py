@@ -37,6 +37,7 @@ Dispatcher.Session            closed   served   served   refused  closed   refus
 Dispatcher.Heartbeat          closed   served   served   refused  closed   refused
 Dispatcher.ReportStatus       closed   served   served   refused  closed   refused
 Dispatcher.PublishLogs        closed   served   served   refused  closed   refused
+Dispatcher.ReportVolumes      closed   served   served   refused  closed   refused
 Membership.Leave              closed   served   served   refused  closed   refused
 Membership.JoinRaft           closed   refused  served   refused  closed   refused
 RaftTransport.Stream          closed   refused  served   refused  closed   refused
@@ -73,6 +74,16 @@ Control.UpdateConfig          closed   refused  served   refused  closed   refus
 Control.RemoveConfig          closed   refused  served   refused  closed   refused
 Control.Watch                 closed   refused  served   refused  closed   refused
 Control.Logs                  closed   refused  served   refused  closed   refused
+Volumes.ListVolumes           closed   refused  served   refused  closed   refused
+Volumes.GetVolume             closed   refused  served   refused  closed   refused
+Volumes.CreateVolume          closed   refused  served   refused  closed   refused
+Volumes.RemoveVolume          closed   refused  served   refused  closed   refused
+Volumes.PruneVolumes          closed   refused  served   refused  closed   refused
+Volumes.ReleaseVolume         closed   refused  served   refused  closed   refused
+Rotation.RotateSecret         closed   refused  served   refused  closed   refused
+Rotation.RotateConfig         closed   refused  served   refused  closed   refused
+Rotation.ListSecretVersions   closed   refused  served   refused  closed   refused
+Rotation.ListConfigVersions   closed   refused  served   refused  closed   refused
 Health.Figures                closed   refused  served   refused  closed   refused
 Recovery.Status               closed   absent   absent   absent   closed   absent
 Recovery.Backup               closed   absent   absent   absent   closed   absent

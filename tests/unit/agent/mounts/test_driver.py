@@ -55,8 +55,12 @@ def test_named_volumes_stay_and_anonymous_ones_go_with_the_task(tmp_path):
     (named / "kept").write_text("x")
     files.remove(ID)
     assert (named / "kept").exists()
-    assert not anonymous.exists()
     assert files.strays(frozenset()) == ()
+    assert files.forgotten(frozenset()) == (ID,)
+    assert anonymous.exists(), "until the task's record goes"
+    files.forget(ID)
+    assert not anonymous.exists()
+    assert files.forgotten(frozenset()) == ()
 
 
 @pytest.mark.parametrize("name", ["../etc", "a/b", ".hidden", "a" * 300])
