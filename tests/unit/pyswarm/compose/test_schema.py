@@ -75,7 +75,7 @@ def problems(text):
         ("networks: [a]\n", "compose.yml:4: networks: must be a mapping, not a list"),
         (
             "secrets: {pw: {file: x, template_driver: jinja}}\n",
-            "compose.yml:4: secrets.pw.template_driver: must be golang, not 'jinja'",
+            "compose.yml:4: secrets.pw.template_driver: must be one of golang, not 'jinja'",
         ),
     ],
 )
