@@ -12,7 +12,7 @@ changes its content behind a task. A service follows in one of three ways:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from pyswarm.model import (
     Config,
     FileReference,
     Follow,
+    PayloadSpec,
     Secret,
     Service,
     Task,
@@ -44,22 +45,9 @@ class Rotation:
     stayed: tuple[str, ...] = ()
 
 
-def next_version(
-    old: Payload, new_id: str, data: bytes, signal: str, labels: Mapping[str, str]
-) -> Payload:
+def next_version(old: Payload, new_id: str, spec: PayloadSpec, signal: str) -> Payload:
     """The record that takes the name of `old`."""
-    return replace(
-        old,
-        id=new_id,
-        version=old.version + 1,
-        signal=signal,
-        spec=replace(old.spec, data=data, labels=dict(labels)),
-    )
-
-
-def relabelled(old: Payload, labels: Mapping[str, str]) -> Payload:
-    """The same version with other labels."""
-    return replace(old, spec=replace(old.spec, labels=dict(labels)))
+    return replace(old, id=new_id, version=old.version + 1, signal=signal, spec=spec)
 
 
 def moved(spec: TaskSpec, kind: type[Secret] | type[Config], move: Move) -> TaskSpec:

@@ -140,6 +140,8 @@ async def _create(args: Namespace, connection: Connection) -> int:
     spec = create_spec(args, name)
     request = control_pb2.CreateServiceRequest(spec=to_message(spec))
     created = await connection.call(connection.control.CreateService(request))
+    for warning in created.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
     print(created.id, flush=True)
     if args.detach:
         return 0

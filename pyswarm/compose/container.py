@@ -11,6 +11,7 @@ from pyswarm.compose.values import duration_seconds, size_bytes, whole_number
 from pyswarm.model import (
     ContainerSpec,
     FileReference,
+    Follow,
     Healthcheck,
     Mount,
     MountType,
@@ -186,6 +187,8 @@ def _references(
             uid=entry.at("uid").text or "0",
             gid=entry.at("gid").text or "0",
             mode=entry.at("mode").whole(0o444),
+            follow=Follow[entry.at("x-rotation").text.upper() or "AS_ROTATED"],
+            signal=entry.at("x-signal").text,
         )
     return tuple(references[target] for target in sorted(references))
 

@@ -137,7 +137,11 @@ _VOLUMES: Final = listed(
 _REFERENCES: Final = listed(
     Shape(
         scalar=TEXT,
-        fields={"source": _TEXT, "target": _TEXT, "uid": _TEXT, "gid": _TEXT, "mode": one(MODE)},
+        fields={
+            **dict.fromkeys(("source", "target", "uid", "gid", "x-signal"), _TEXT),
+            "mode": one(MODE),
+            "x-rotation": one(choice("update", "live", "never")),
+        },
     )
 )
 _SERVICE_NETWORKS: Final = Shape(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -11,7 +12,7 @@ from manager.control.calls.server import Calls
 from manager.placement.versions import references
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, volumes_pb2, volumes_pb2_grpc
-from pyswarm.model import Config, PayloadSpec, Secret, Service
+from pyswarm.model import Config, Secret, Service
 from pyswarm.model.payload import CONFIG_BYTES_MAX, SECRET_BYTES_MAX
 
 Payload = TypeVar("Payload", Secret, Config)
@@ -55,13 +56,17 @@ class RotationCalls(Calls, volumes_pb2_grpc.RotationServicer):
             found = tx.view.resolve(kind, request.ref)
             versions = view_of.versions_of(tx.view, found)
             old = versions[0]
-            checks.payload(word, PayloadSpec(name=old.spec.name, data=request.data), bytes_max)
-            labels = request.labels if request.set_labels else old.spec.labels
-            new = rotation.next_version(old, new_id, request.data, signal, labels)
-            if request.if_changed and old.spec.data == request.data:
-                if dict(labels) != dict(old.spec.labels):
-                    tx.put(rotation.relabelled(old, labels))
+            spec = replace(old.spec, data=request.data)
+            if request.set_spec:
+                labels, driver = dict(request.labels), request.template_driver
+                spec = replace(spec, labels=labels, template_driver=driver)
+            checks.payload(word, spec, bytes_max)
+            same = replace(spec, labels=old.spec.labels) == old.spec
+            if request.if_changed and same:
+                if spec != old.spec:
+                    tx.put(replace(old, spec=spec))
                 return volumes_pb2.RotateResponse(id=old.id, version=old.version)
+            new = rotation.next_version(old, new_id, spec, signal)
             tx.put(new)
             older = {version.id for version in versions[1:]}
             done = rotation.rotate(tx.view, old, new_id, older, live=request.live, now=self._now())

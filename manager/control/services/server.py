@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc.aio
 
-from manager.control import checks, edits, rotation, view_of
+from manager.control import checks, edits, rotation, view_of, volume_use
 from manager.control.calls.server import Calls
 from manager.control.filters import filters_of
 from manager.state.store import Transaction
@@ -50,7 +50,7 @@ class ServiceCalls(Calls):
             tx.put(Service(id=service_id, meta=meta, spec=resolved, spec_version=1))
 
         await self._store.update(change)
-        return control_pb2.Created(id=service_id)
+        return control_pb2.Created(id=service_id, warnings=volume_use.warnings(spec))
 
     async def UpdateService(
         self, request: control_pb2.UpdateServiceRequest, context: grpc.aio.ServicerContext[Any, Any]

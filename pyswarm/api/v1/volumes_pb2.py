@@ -26,7 +26,7 @@ from pyswarm.api.v1 import objects_pb2 as pyswarm_dot_api_dot_v1_dot_objects__pb
 from pyswarm.api.v1 import control_pb2 as pyswarm_dot_api_dot_v1_dot_control__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpyswarm/api/v1/volumes.proto\x12\x0epyswarm.api.v1\x1a\x1cpyswarm/api/v1/objects.proto\x1a\x1cpyswarm/api/v1/control.proto\"V\n\x0bVolumeInUse\x12&\n\x06volume\x18\x01 \x01(\x0b\x32\x16.pyswarm.api.v1.Volume\x12\x10\n\x08services\x18\x02 \x03(\t\x12\r\n\x05tasks\x18\x03 \x03(\t\":\n\nVolumeList\x12,\n\x07volumes\x18\x01 \x03(\x0b\x32\x1b.pyswarm.api.v1.VolumeInUse\"?\n\x13\x43reateVolumeRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.pyswarm.api.v1.VolumeSpec\"2\n\x13PruneVolumesRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x0e\n\x06labels\x18\x02 \x03(\t\"%\n\x14PruneVolumesResponse\x12\r\n\x05names\x18\x01 \x03(\t\"1\n\x14ReleaseVolumeRequest\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"&\n\x15ReleaseVolumeResponse\x12\r\n\x05nodes\x18\x01 \x03(\t\"\xda\x01\n\rRotateRequest\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04live\x18\x03 \x01(\x08\x12\x0e\n\x06signal\x18\x04 \x01(\t\x12\x12\n\nif_changed\x18\x05 \x01(\x08\x12\x12\n\nset_labels\x18\x06 \x01(\x08\x12\x39\n\x06labels\x18\x07 \x03(\x0b\x32).pyswarm.api.v1.RotateRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x0eRotateResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07updated\x18\x03 \x03(\t\x12\x0c\n\x04live\x18\x04 \x03(\t\x12\x0e\n\x06stayed\x18\x05 \x03(\t\"L\n\x07Version\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x12\n\ncreated_at\x18\x03 \x01(\x01\x12\x10\n\x08services\x18\x04 \x03(\t\"8\n\x0bVersionList\x12)\n\x08versions\x18\x01 \x03(\x0b\x32\x17.pyswarm.api.v1.Version2\xdf\x03\n\x07Volumes\x12\x46\n\x0bListVolumes\x12\x1b.pyswarm.api.v1.ListRequest\x1a\x1a.pyswarm.api.v1.VolumeList\x12\x43\n\tGetVolume\x12\x19.pyswarm.api.v1.Reference\x1a\x1b.pyswarm.api.v1.VolumeInUse\x12L\n\x0c\x43reateVolume\x12#.pyswarm.api.v1.CreateVolumeRequest\x1a\x17.pyswarm.api.v1.Created\x12@\n\x0cRemoveVolume\x12\x19.pyswarm.api.v1.Reference\x1a\x15.pyswarm.api.v1.Empty\x12Y\n\x0cPruneVolumes\x12#.pyswarm.api.v1.PruneVolumesRequest\x1a$.pyswarm.api.v1.PruneVolumesResponse\x12\\\n\rReleaseVolume\x12$.pyswarm.api.v1.ReleaseVolumeRequest\x1a%.pyswarm.api.v1.ReleaseVolumeResponse2\xc4\x02\n\x08Rotation\x12M\n\x0cRotateSecret\x12\x1d.pyswarm.api.v1.RotateRequest\x1a\x1e.pyswarm.api.v1.RotateResponse\x12M\n\x0cRotateConfig\x12\x1d.pyswarm.api.v1.RotateRequest\x1a\x1e.pyswarm.api.v1.RotateResponse\x12L\n\x12ListSecretVersions\x12\x19.pyswarm.api.v1.Reference\x1a\x1b.pyswarm.api.v1.VersionList\x12L\n\x12ListConfigVersions\x12\x19.pyswarm.api.v1.Reference\x1a\x1b.pyswarm.api.v1.VersionListb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpyswarm/api/v1/volumes.proto\x12\x0epyswarm.api.v1\x1a\x1cpyswarm/api/v1/objects.proto\x1a\x1cpyswarm/api/v1/control.proto\"V\n\x0bVolumeInUse\x12&\n\x06volume\x18\x01 \x01(\x0b\x32\x16.pyswarm.api.v1.Volume\x12\x10\n\x08services\x18\x02 \x03(\t\x12\r\n\x05tasks\x18\x03 \x03(\t\":\n\nVolumeList\x12,\n\x07volumes\x18\x01 \x03(\x0b\x32\x1b.pyswarm.api.v1.VolumeInUse\"?\n\x13\x43reateVolumeRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.pyswarm.api.v1.VolumeSpec\"2\n\x13PruneVolumesRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x0e\n\x06labels\x18\x02 \x03(\t\"%\n\x14PruneVolumesResponse\x12\r\n\x05names\x18\x01 \x03(\t\"1\n\x14ReleaseVolumeRequest\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"&\n\x15ReleaseVolumeResponse\x12\r\n\x05nodes\x18\x01 \x03(\t\"\xf1\x01\n\rRotateRequest\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04live\x18\x03 \x01(\x08\x12\x0e\n\x06signal\x18\x04 \x01(\t\x12\x12\n\nif_changed\x18\x05 \x01(\x08\x12\x10\n\x08set_spec\x18\x06 \x01(\x08\x12\x39\n\x06labels\x18\x07 \x03(\x0b\x32).pyswarm.api.v1.RotateRequest.LabelsEntry\x12\x17\n\x0ftemplate_driver\x18\x08 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x0eRotateResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07updated\x18\x03 \x03(\t\x12\x0c\n\x04live\x18\x04 \x03(\t\x12\x0e\n\x06stayed\x18\x05 \x03(\t\"L\n\x07Version\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x12\n\ncreated_at\x18\x03 \x01(\x01\x12\x10\n\x08services\x18\x04 \x03(\t\"8\n\x0bVersionList\x12)\n\x08versions\x18\x01 \x03(\x0b\x32\x17.pyswarm.api.v1.Version2\xdf\x03\n\x07Volumes\x12\x46\n\x0bListVolumes\x12\x1b.pyswarm.api.v1.ListRequest\x1a\x1a.pyswarm.api.v1.VolumeList\x12\x43\n\tGetVolume\x12\x19.pyswarm.api.v1.Reference\x1a\x1b.pyswarm.api.v1.VolumeInUse\x12L\n\x0c\x43reateVolume\x12#.pyswarm.api.v1.CreateVolumeRequest\x1a\x17.pyswarm.api.v1.Created\x12@\n\x0cRemoveVolume\x12\x19.pyswarm.api.v1.Reference\x1a\x15.pyswarm.api.v1.Empty\x12Y\n\x0cPruneVolumes\x12#.pyswarm.api.v1.PruneVolumesRequest\x1a$.pyswarm.api.v1.PruneVolumesResponse\x12\\\n\rReleaseVolume\x12$.pyswarm.api.v1.ReleaseVolumeRequest\x1a%.pyswarm.api.v1.ReleaseVolumeResponse2\xc4\x02\n\x08Rotation\x12M\n\x0cRotateSecret\x12\x1d.pyswarm.api.v1.RotateRequest\x1a\x1e.pyswarm.api.v1.RotateResponse\x12M\n\x0cRotateConfig\x12\x1d.pyswarm.api.v1.RotateRequest\x1a\x1e.pyswarm.api.v1.RotateResponse\x12L\n\x12ListSecretVersions\x12\x19.pyswarm.api.v1.Reference\x1a\x1b.pyswarm.api.v1.VersionList\x12L\n\x12ListConfigVersions\x12\x19.pyswarm.api.v1.Reference\x1a\x1b.pyswarm.api.v1.VersionListb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,17 +50,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASEVOLUMERESPONSE']._serialized_start=463
   _globals['_RELEASEVOLUMERESPONSE']._serialized_end=501
   _globals['_ROTATEREQUEST']._serialized_start=504
-  _globals['_ROTATEREQUEST']._serialized_end=722
-  _globals['_ROTATEREQUEST_LABELSENTRY']._serialized_start=677
-  _globals['_ROTATEREQUEST_LABELSENTRY']._serialized_end=722
-  _globals['_ROTATERESPONSE']._serialized_start=724
-  _globals['_ROTATERESPONSE']._serialized_end=816
-  _globals['_VERSION']._serialized_start=818
-  _globals['_VERSION']._serialized_end=894
-  _globals['_VERSIONLIST']._serialized_start=896
-  _globals['_VERSIONLIST']._serialized_end=952
-  _globals['_VOLUMES']._serialized_start=955
-  _globals['_VOLUMES']._serialized_end=1434
-  _globals['_ROTATION']._serialized_start=1437
-  _globals['_ROTATION']._serialized_end=1761
+  _globals['_ROTATEREQUEST']._serialized_end=745
+  _globals['_ROTATEREQUEST_LABELSENTRY']._serialized_start=700
+  _globals['_ROTATEREQUEST_LABELSENTRY']._serialized_end=745
+  _globals['_ROTATERESPONSE']._serialized_start=747
+  _globals['_ROTATERESPONSE']._serialized_end=839
+  _globals['_VERSION']._serialized_start=841
+  _globals['_VERSION']._serialized_end=917
+  _globals['_VERSIONLIST']._serialized_start=919
+  _globals['_VERSIONLIST']._serialized_end=975
+  _globals['_VOLUMES']._serialized_start=978
+  _globals['_VOLUMES']._serialized_end=1457
+  _globals['_ROTATION']._serialized_start=1460
+  _globals['_ROTATION']._serialized_end=1784
 # @@protoc_insertion_point(module_scope)

@@ -182,8 +182,8 @@ Global___ReleaseVolumeResponse: _TypeAlias = ReleaseVolumeResponse  # noqa: Y015
 
 @_typing.final
 class RotateRequest(_message.Message):
-    """New content for a secret or config. `if_changed`: equal content makes no version. Labels replace
-    those of the version before where `set_labels` says so.
+    """New content for a secret or config. `if_changed`: equal content makes no version. With `set_spec`
+    labels and template driver take the place of those of the version before.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -213,14 +213,16 @@ class RotateRequest(_message.Message):
     LIVE_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
     IF_CHANGED_FIELD_NUMBER: _builtins.int
-    SET_LABELS_FIELD_NUMBER: _builtins.int
+    SET_SPEC_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    TEMPLATE_DRIVER_FIELD_NUMBER: _builtins.int
     ref: _builtins.str
     data: _builtins.bytes
     live: _builtins.bool
     signal: _builtins.str
     if_changed: _builtins.bool
-    set_labels: _builtins.bool
+    set_spec: _builtins.bool
+    template_driver: _builtins.str
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -231,12 +233,13 @@ class RotateRequest(_message.Message):
         live: _builtins.bool = ...,
         signal: _builtins.str = ...,
         if_changed: _builtins.bool = ...,
-        set_labels: _builtins.bool = ...,
+        set_spec: _builtins.bool = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        template_driver: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "if_changed", b"if_changed", "labels", b"labels", "live", b"live", "ref", b"ref", "set_labels", b"set_labels", "signal", b"signal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "if_changed", b"if_changed", "labels", b"labels", "live", b"live", "ref", b"ref", "set_spec", b"set_spec", "signal", b"signal", "template_driver", b"template_driver"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

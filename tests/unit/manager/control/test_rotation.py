@@ -123,7 +123,7 @@ def test_services_that_are_being_removed_and_those_of_other_secrets_do_not_count
 
 
 def test_the_newest_version_has_the_name():
-    two = rotation.next_version(ONE, "s2", b"two", "SIGHUP", {"a": "b"})
+    two = rotation.next_version(ONE, "s2", PayloadSpec(name="pw", data=b"two"), "SIGHUP")
     assert (two.version, two.spec.data, two.signal) == (2, b"two", "SIGHUP")
     view = view_of(ONE, two)
     assert view.resolve(Secret, "pw").id == "s2"
@@ -139,7 +139,7 @@ def test_a_name_is_not_taken_by_another_first_version():
 
 
 def test_an_old_version_goes_and_the_name_stays():
-    tx = Transaction(view_of(ONE, rotation.next_version(ONE, "s2", b"two", "", {})), 1.0)
+    tx = Transaction(view_of(ONE, rotation.next_version(ONE, "s2", ONE.spec, "")), 1.0)
     tx.delete(Secret, "s1")
     assert tx.view.resolve(Secret, "pw").id == "s2"
 
