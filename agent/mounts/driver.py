@@ -111,6 +111,8 @@ class TaskFiles:
         the ids of configs that stay in memory, `volumes` those that the managers know, by name.
         """
         try:
+            if _references(task) and task.id not in self.held():
+                self.mark_shown(task)
             mounts = self._host_files(task, container)
             mounts += self._config_mounts(task.id, container, configs, private)
             mounts += self._private_mounts(task.id, container, {**secrets, **configs}, private)
@@ -118,7 +120,6 @@ class TaskFiles:
                 self._mount_of(task.id, mount, str(number), volumes or {})
                 for number, mount in enumerate(container.mounts)
             ]
-            self.mark_shown(task)
         except OSError as error:
             raise Unavailable(f"cannot write the files of task {task.name}: {error}") from error
         return tuple(mounts)
