@@ -197,7 +197,7 @@ def allocate_task(tx: Transaction, task_id: str, cursors: Cursors) -> str:
     What is in the way is written into its status, so that the user sees it there.
     """
     task = tx.get(Task, task_id)
-    if task is None or task.status.state != TaskState.NEW or task.desired_state > TaskState.RUNNING:
+    if task is None or task.status.state != TaskState.NEW or not task.is_wanted:
         return ""
     service = tx.get(Service, task.service_id)
     if service is None or service.pending_delete:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
+from manager.control import attached
 from manager.placement.constraint import parse as parse_constraint
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
-    FileReference,
     NetworkSpec,
     NodeSpec,
     PayloadSpec,
@@ -19,27 +18,17 @@ from pyswarm.model import (
     PublishMode,
     ResolutionMode,
     Resources,
+    RestartCondition,
+    ServiceMode,
     ServiceSpec,
     TaskSpec,
-    VolumeSpec,
+    UpdateConfig,
 )
-from pyswarm.model.payload import GOLANG
-from pyswarm.model.volume import LOCAL, OPTION_NAMES
 
 NANO_CPUS_MIN: Final = 1_000_000
 MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
 _DNS_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
 _NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?")
-_VOLUME_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
-_VOLUME: Final = re.compile(r"(?:[a-zA-Z0-9_.-]|\{\{[^{}]*\}\})+")
-"""A volume's name in a mount, where it may have placeholders."""
-_SIGNALS: Final = frozenset(
-    [
-        *("HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV"),
-        *("USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN"),
-        *("TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"),
-    ]
-)
 _IMAGE: Final = re.compile(r"[a-zA-Z0-9][\w./:@\-]*")
 
 
@@ -60,65 +49,12 @@ def payload(kind: str, spec: PayloadSpec, bytes_max: int) -> None:
             f"invalid {kind} name '{spec.name}', only 64 [a-zA-Z0-9-_.] characters allowed, and "
             "the start and end character must be [a-zA-Z0-9]"
         )
-    if spec.template_driver not in ("", GOLANG):
-        raise InvalidArgument(
-            f"template driver '{spec.template_driver}' is not known: use {GOLANG}"
-        )
+    attached.template(spec)
     if not 0 < len(spec.data) < bytes_max:
         raise InvalidArgument(
             f"{kind} data must be larger than 0 and less than {bytes_max} bytes, "
             f"not {len(spec.data)}"
         )
-
-
-def signal(text: str) -> None:
-    """The name or number of a signal, or nothing."""
-    name = text.upper().removeprefix("SIG")
-    if text and not (name in _SIGNALS or (text.isdecimal() and 0 < int(text) < 65)):
-        raise InvalidArgument(f"signal '{text}' is not known: use a name such as SIGHUP")
-
-
-def volume(spec: VolumeSpec) -> None:
-    """A volume's name, driver and options, in the words of Docker's local driver."""
-    if not _VOLUME_NAME.fullmatch(spec.name):
-        raise InvalidArgument(
-            f'"{spec.name}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, '
-            "use absolute path"
-        )
-    volume_options(spec.driver, spec.driver_options)
-
-
-def volume_options(driver: str, options: Mapping[str, str]) -> None:
-    """The driver of a volume, and the options that go together."""
-    if driver not in ("", LOCAL):
-        raise InvalidArgument(f"volume driver '{driver}' is not known here, use local")
-    for name in options:
-        if name not in OPTION_NAMES:
-            raise InvalidArgument(f'invalid option: "{name}", use type, o and device')
-    for name in options:
-        for needed in {"device": ("type",), "type": ("device",), "o": ("device", "type")}[name]:
-            if not options.get(needed):
-                raise InvalidArgument(f'missing required option: "{needed}"')
-
-
-def _files(word: str, references: Iterable[FileReference], root: str) -> None:
-    taken: dict[str, str] = {}
-    for reference in references:
-        name = reference.name or reference.id
-        target = posixpath.normpath(posixpath.join(root, reference.target or name))
-        if target in taken:
-            raise InvalidArgument(
-                f"{word} references '{taken[target]}' and '{name}' have a conflicting target: "
-                f"'{reference.target or name}'"
-            )
-        taken[target] = name
-        if not 0 <= reference.mode <= 0o7777:
-            raise InvalidArgument(f"{word} {name}: mode must be from 0000 to 7777 (octal)")
-        for what, text in (("uid", reference.uid), ("gid", reference.gid)):
-            if text and not text.isdecimal():
-                raise InvalidArgument(f"{word} {name}: {what} '{text}' is not a number")
-        signal(reference.signal)
 
 
 def network(spec: NetworkSpec) -> None:
@@ -175,10 +111,8 @@ def _mounts(spec: TaskSpec) -> None:
             raise InvalidArgument(
                 f"invalid bind mount source, must be an absolute path: {mount.source}"
             )
-        if mount.type.name == "VOLUME" and mount.source and not _VOLUME.fullmatch(mount.source):
-            raise InvalidArgument(f"volume name '{mount.source}' is not valid")
         if mount.type.name == "VOLUME":
-            volume_options(mount.driver, mount.driver_options)
+            attached.volume_mount(mount)
         if mount.target in targets:
             raise InvalidArgument(f"two mounts have the target {mount.target}")
         targets.add(mount.target)
@@ -203,8 +137,8 @@ def task(spec: TaskSpec) -> None:
     if "\0" in "".join((*container.env, *container.command, *container.args)):
         raise InvalidArgument("environment and command must not contain NUL bytes")
     _mounts(spec)
-    _files("secret", container.secrets, "/run/secrets")
-    _files("config", container.configs, "/")
+    attached.files("secret", container.secrets, "/run/secrets")
+    attached.files("config", container.configs, "/")
 
 
 def _ports(ports: Iterable[PortConfig], mode: ResolutionMode) -> None:
@@ -226,9 +160,32 @@ def _ports(ports: Iterable[PortConfig], mode: ResolutionMode) -> None:
         seen.add(key)
 
 
+def _job(spec: ServiceSpec) -> None:
+    """What a job cannot have, since its tasks end and are not updated one after the other."""
+    if spec.max_concurrent < 0:
+        raise InvalidArgument(f"service {spec.name}: max concurrent must not be negative")
+    if spec.max_concurrent and spec.mode != ServiceMode.REPLICATED_JOB:
+        raise InvalidArgument(
+            f"service {spec.name}: max-concurrent can only be used with replicated-job mode"
+        )
+    if not spec.mode.is_job:
+        return
+    if spec.update != UpdateConfig() or spec.rollback != UpdateConfig():
+        raise InvalidArgument(
+            f"service {spec.name}: a job may not have an update or rollback config; "
+            "a changed job begins anew"
+        )
+    if spec.task.restart.condition == RestartCondition.ANY:
+        raise InvalidArgument(
+            f"service {spec.name}: a job may not have the restart condition any, which would run "
+            "completed tasks again; use on-failure or none"
+        )
+
+
 def service(spec: ServiceSpec) -> None:
     """A whole service specification."""
     service_name(spec.name)
+    _job(spec)
     if spec.replicas < 0:
         raise InvalidArgument(f"service {spec.name}: replicas must not be negative")
     for update in (spec.update, spec.rollback):

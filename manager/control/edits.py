@@ -11,6 +11,9 @@ from pyswarm.model import (
     Cluster,
     Config,
     FileReference,
+    JobState,
+    JobStatus,
+    Meta,
     NetworkAttachmentConfig,
     Node,
     NodeSpec,
@@ -60,8 +63,20 @@ def _file(reference: FileReference, lookup: Lookup) -> FileReference:
         return replace(reference, id=lookup(reference.name))
 
 
+def new_service(service_id: str, spec: ServiceSpec, now: float) -> Service:
+    """A service as it begins."""
+    return Service(
+        id=service_id,
+        meta=Meta(created_at=now, updated_at=now),
+        spec=spec,
+        spec_version=1,
+        job_status=JobStatus(last_execution=now) if spec.mode.is_job else JobStatus(),
+    )
+
+
 def update_service(old: Service, spec: ServiceSpec, now: float) -> Service:
-    """The service with a new spec; a changed task spec begins an update."""
+    """The service with a new spec; a changed task spec begins an update, or a job's next
+    iteration."""
     if spec.name != old.spec.name:
         raise Unimplemented("renaming services is not supported")
     if spec.mode != old.spec.mode:
@@ -69,8 +84,20 @@ def update_service(old: Service, spec: ServiceSpec, now: float) -> Service:
     if old.pending_delete:
         raise NotFound(f"service {old.spec.name} not found: it is being removed")
     changed = replace(old, spec=spec, meta=replace(old.meta, updated_at=now))
+    if spec.mode.is_job:
+        # More may be missing now: the orchestrator says again how it stands.
+        status = replace(old.job_status, state=JobState.ACTIVE, message="")
+        changed = replace(changed, job_status=status)
     if spec.task == old.spec.task:
         return changed
+    if spec.mode.is_job:
+        iteration = old.job_status.iteration + 1
+        return replace(
+            changed,
+            previous_spec=old.spec,
+            spec_version=old.spec_version + 1,
+            job_status=JobStatus(iteration=iteration, last_execution=now),
+        )
     return replace(
         changed,
         previous_spec=old.spec,

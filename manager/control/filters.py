@@ -14,6 +14,7 @@ from pyswarm.model import (
     NodeRole,
     Secret,
     Service,
+    ServiceMode,
     Task,
     TaskState,
     Volume,
@@ -23,7 +24,8 @@ _DESIRED = {
     "running": lambda state: state <= TaskState.RUNNING,
     "accepted": lambda state: state <= TaskState.RUNNING,
     "ready": lambda state: state <= TaskState.RUNNING,
-    "shutdown": lambda state: state > TaskState.RUNNING,
+    "complete": lambda state: state == TaskState.COMPLETE,
+    "shutdown": lambda state: state > TaskState.COMPLETE,
 }
 
 
@@ -49,12 +51,14 @@ class Filters:
             if role not in ("manager", "worker"):
                 raise InvalidArgument(f"Invalid role filter: '{role}', use manager or worker")
         for mode in self.modes:
-            if mode not in ("replicated", "global"):
-                raise InvalidArgument(f"Invalid mode filter: '{mode}', use replicated or global")
+            if mode not in [known.word for known in ServiceMode]:
+                words = ", ".join(known.word for known in ServiceMode)
+                raise InvalidArgument(f"Invalid mode filter: '{mode}', use one of {words}")
         for state in self.desired_states:
             if state not in _DESIRED:
                 raise InvalidArgument(
-                    f"Invalid desired-state filter: '{state}', use running, shutdown or accepted"
+                    f"Invalid desired-state filter: '{state}', "
+                    "use running, complete, shutdown or accepted"
                 )
 
     def _id(self, value: str) -> bool:
@@ -80,7 +84,7 @@ class Filters:
             self._id(service.id)
             and self._name(service.spec.name)
             and has_labels(service.spec.labels, self.labels)
-            and (not self.modes or service.spec.mode.name.lower() in self.modes)
+            and (not self.modes or service.spec.mode.word in self.modes)
         )
 
     def task(self, task: Task) -> bool:

@@ -32,6 +32,9 @@ RETRY_SECONDS = 0.1
 READ_SECONDS = 2.0
 """How long a manager tries to be sure of its state before the leader is asked instead."""
 
+SILENCE_SECONDS = 1.0
+"""How long an old leader may take to end its calls once another one leads."""
+
 READS: Final = ("Get", "List")
 LEADER_SEES: Final = frozenset(("GetNode", "ListNodes"))
 """Reads whose answer tells which managers are reachable: only the leader hears from all of them."""
@@ -153,7 +156,8 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                         request_serializer=type(request).SerializeToString,
                         response_deserializer=response.FromString,
                     )
-                    return await _again(_asked(call(request, metadata=((FORWARDED, "1"),))), lost)
+                    asked = self._asked(call(request, metadata=((FORWARDED, "1"),)), channel)
+                    return await _again(asked, lost)
                 except _NowHere:
                     continue
                 except Unavailable as error:
@@ -168,6 +172,23 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                 await asyncio.sleep(RETRY_SECONDS)
 
         return answer
+
+    async def _asked(self, call: Any, channel: grpc.aio.Channel) -> Any:
+        """The answer of the leader on `channel`; raises Unavailable where another one leads and it
+        stays silent: who was cut off answers nobody, which its connection shows much later."""
+        answer = asyncio.ensure_future(_awaited(call))
+        try:
+            while True:
+                moved = self._is_leader() or self._leader() not in (None, channel)
+                done, _ = await asyncio.wait({answer}, timeout=SILENCE_SECONDS)
+                if done:
+                    return answer.result()
+                if moved:
+                    raise Unavailable(
+                        "the manager that led has not answered, and another one leads"
+                    )
+        finally:
+            answer.cancel()
 
     def _stream(self, path: str, here: Callable[..., AsyncIterator[Any]], response: Any) -> Any:
         async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
@@ -192,7 +213,7 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
         return answer
 
 
-async def _asked(call: Awaitable[Any]) -> Any:
+async def _awaited(call: Any) -> Any:
     with swarm_errors():
         return await call
 

@@ -25,6 +25,7 @@ from pyswarm.model import (
     Task,
     TaskState,
     Volume,
+    is_completion,
     is_terminal,
 )
 from pyswarm.wire import to_message
@@ -43,15 +44,19 @@ _KINDS: dict[str, type] = {
 
 
 def counted(view: View, service: Service) -> control_pb2.ServiceWithCount:
-    """A service with its running tasks and those that it should have."""
-    tasks = view.tasks_of_service(service.id)
-    wanted = [t for t in tasks if t.desired_state <= TaskState.RUNNING]
+    """A service with its running tasks, those that it should have, and those of a job that
+    completed in this iteration."""
+    spec, tasks = service.spec, view.tasks_of_service(service.id)
+    completed = [t for t in tasks if is_completion(service, t)]
+    wanted = [t for t in tasks if t.is_wanted and t not in completed]
     desired = len({t.slot_key for t in wanted})
-    if service.spec.mode == ServiceMode.REPLICATED:
-        desired = service.spec.replicas
+    if spec.mode == ServiceMode.REPLICATED:
+        desired = spec.replicas
+    elif spec.mode == ServiceMode.REPLICATED_JOB:
+        desired = spec.max_concurrent or spec.replicas
     running = sum(1 for t in wanted if t.status.state == TaskState.RUNNING)
     return control_pb2.ServiceWithCount(
-        service=to_message(service), running=running, desired=desired
+        service=to_message(service), running=running, desired=desired, completed=len(completed)
     )
 
 

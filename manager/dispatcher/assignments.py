@@ -73,7 +73,7 @@ def _task_key(task: Task) -> TaskKey:
 
 def may_run(task: Task) -> bool:
     """Whether the task can still need its secrets."""
-    return task.desired_state <= TaskState.RUNNING and not is_terminal(task.status.state)
+    return task.is_wanted and not is_terminal(task.status.state)
 
 
 def is_for_node(task: Task) -> bool:

@@ -52,7 +52,7 @@ def _bare(address: str) -> str:
 
 
 def _endpoint(task: Task, address: str, aliases: tuple[str, ...]) -> TaskEndpoint:
-    wanted = task.desired_state <= TaskState.RUNNING
+    wanted = task.is_wanted
     return TaskEndpoint(
         task_id=task.id,
         service_id=task.service_id,

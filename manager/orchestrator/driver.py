@@ -11,7 +11,7 @@ from manager.planning import driver as planning
 from manager.state import Changed, Transaction
 from manager.state.driver import Store
 from pyswarm.core import NEVER
-from pyswarm.model import Cluster, Node, Service, ServiceMode, Task, TaskState, is_terminal
+from pyswarm.model import Cluster, Node, Service, Task, TaskState, is_terminal
 from pyswarm.model.ids import ID_BYTES, encode_id
 
 SERVICES_MAX: Final = 50
@@ -63,7 +63,7 @@ class Orchestrator:
         view = self._store.view
         self._dirty |= dict.fromkeys(task.service_id for task in view.tasks_of_node(node_id))
         for service in view.list(Service):
-            if service.spec.mode == ServiceMode.GLOBAL:
+            if service.spec.mode.is_global:
                 self._dirty[service.id] = None
 
     async def act(self) -> float:

@@ -6,6 +6,7 @@ from typing import Final
 
 from manager.orchestrator.enforcer import enforce
 from manager.orchestrator.global_ import plan_global
+from manager.orchestrator.jobs import plan_job
 from manager.orchestrator.reaper import end_unreported, reap, remove_all
 from manager.orchestrator.replicated import plan_replicated
 from manager.orchestrator.slots import Draft, Plan
@@ -26,6 +27,8 @@ def plan_service(view: View, service_id: str, now: float, ids: Ids, limit: int =
     draft = Draft(view, service_id, now, ids, limit)
     if draft.service is None or draft.service.pending_delete:
         steps = [remove_all]
+    elif draft.service.spec.mode.is_job:
+        steps = [enforce, plan_job]
     elif draft.service.spec.mode == ServiceMode.GLOBAL:
         steps = [enforce, plan_global, plan_update]
     else:

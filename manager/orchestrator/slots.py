@@ -117,6 +117,7 @@ class Draft:
         *,
         start_after: float = 0.0,
         desired_state: TaskState = TaskState.RUNNING,
+        quick_ends: int = 0,
     ) -> None:
         """A new task of the current spec in a slot."""
         self.put(
@@ -128,6 +129,7 @@ class Draft:
                 node_id=key if isinstance(key, str) else "",
                 desired_state=desired_state,
                 start_after=start_after,
+                quick_ends=quick_ends,
             )
         )
 

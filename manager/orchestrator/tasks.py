@@ -38,6 +38,7 @@ def new_task(
     node_id: str = "",
     desired_state: TaskState = TaskState.RUNNING,
     start_after: float = 0.0,
+    quick_ends: int = 0,
 ) -> Task:
     """A task of the service's current spec; a global one (`slot` 0) has its node from the start."""
     return Task(
@@ -54,6 +55,8 @@ def new_task(
         status=TaskStatus(state=TaskState.NEW, timestamp=now, message="created"),
         ports=host_ports(service),
         start_after=start_after,
+        job_iteration=service.job_status.iteration,
+        quick_ends=quick_ends,
     )
 
 
@@ -62,12 +65,14 @@ def is_current(service: Service, task: Task) -> bool:
     that is rolled back leaves tasks that are right under an older number."""
     if task.ports != host_ports(service):
         return False
+    if task.job_iteration != service.job_status.iteration:
+        return False
     return task.spec is service.spec.task or task.spec == service.spec.task
 
 
 def is_wanted(task: Task) -> bool:
     """Whether the task shall run, now or later."""
-    return task.desired_state <= TaskState.RUNNING
+    return task.is_wanted
 
 
 def has_ended(task: Task) -> bool:

@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from manager.orchestrator.restart import FAILURES
 from manager.orchestrator.slots import Draft, Slot
 from manager.orchestrator.tasks import has_ended, is_current, is_lost, is_wanted, wish
 from pyswarm.model import (
@@ -30,6 +29,7 @@ from pyswarm.model import (
     UpdateState,
     UpdateStatus,
 )
+from pyswarm.model.restart import FAILURES
 
 PATIENCE_SECONDS: Final = 30.0
 """A slot that is busy for longer is named in the update's message, with what it waits for."""

@@ -80,7 +80,7 @@ def _waiting(tx: Transaction, task_id: str) -> Task | None:
     task = tx.get(Task, task_id)
     if task is None or task.status.state != TaskState.PENDING:
         return None
-    return task if task.desired_state <= TaskState.RUNNING else None
+    return task if task.is_wanted else None
 
 
 def _assign(tx: Transaction, task_id: str, node_id: str) -> None:

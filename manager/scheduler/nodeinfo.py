@@ -41,7 +41,7 @@ class NodeInfo:
         self.ports |= host_ports(task)
         service_id = task.service_id
         self.alive_by_service[service_id] = self.alive_by_service.get(service_id, 0) + 1
-        if task.desired_state <= TaskState.RUNNING:
+        if task.is_wanted:
             self.tasks += 1
             self.by_service[service_id] = self.by_service.get(service_id, 0) + 1
 

@@ -43,7 +43,7 @@ def plan(view: View, nodes: Mapping[str, NodeInfo], now: float, limit: int = LIM
     wake_at, bound = NEVER, []
     homes, kept = Homes(view), []
     for task in view.tasks_in_state(TaskState.PENDING):
-        if task.desired_state > TaskState.RUNNING:
+        if not task.is_wanted:
             continue
         if task.start_after > now:
             wake_at = min(wake_at, task.start_after)

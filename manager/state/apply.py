@@ -7,6 +7,7 @@ proposed, since a transaction applies each change to its own view at once.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -24,11 +25,11 @@ from pyswarm.model import (
     Secret,
     Service,
     Task,
+    TaskState,
     is_terminal,
 )
 
 Key = TypeVar("Key")
-Value = TypeVar("Value")
 Ports = tuple[tuple[Protocol, int], ...]
 
 
@@ -53,31 +54,31 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
             for record_id, record in sorted(tables[kind].items(), key=lambda item: _age(item[1]))
         }
     )
-    by_service: dict[str, dict[str, None]] = {}
-    by_node: dict[str, dict[str, None]] = {}
-    waiting: dict[str, dict[str, None]] = {}
-    held: dict[str, dict[int, str]] = {}
+    by_service: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    by_node: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    waiting: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    held: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for task_id, task in tables[Task].items():
-        for index, key in (
-            (by_service, task.service_id),
-            (by_node, task.node_id),
-            (waiting, _waiting_key(task)),
-        ):
-            if key:
-                index.setdefault(key, {})[task_id] = None
-        for network_id, address in _task_addresses(task):
-            held.setdefault(network_id, {})[number_of(address)] = task_id
+        # There may be 100,000 of them while a manager starts: hence no calls for most.
+        if task.service_id:
+            by_service[task.service_id][task_id] = None
+        if task.node_id:
+            by_node[task.node_id][task_id] = None
+        state = task.status.state
+        if state in WAITING:
+            waiting[state.name][task_id] = None
+        if state <= TaskState.RUNNING:
+            for attachment in task.networks:
+                if attachment.address:
+                    held[attachment.network_id][number_of(attachment.address)] = task_id
     for service_id, service in tables[Service].items():
         for network_id, address in _service_addresses(service):
-            held.setdefault(network_id, {})[number_of(address)] = service_id
-    view.service_tasks, view.node_tasks = _maps(by_service), _maps(by_node)
-    view.waiting, view.addresses = _maps(waiting), _maps(held)
+            held[network_id][number_of(address)] = service_id
+    view.service_tasks, view.node_tasks = Map(by_service), Map(by_node)
+    view.waiting = Map(waiting)
+    view.addresses = Map({key: Map(inner) for key, inner in held.items()})
     view.ports = Map({key: s.id for s in tables[Service].values() for key in _ports(s)})
     return view
-
-
-def _maps(index: dict[str, dict[Key, Value]]) -> Map[str, Map[Key, Value]]:
-    return Map({key: Map(inner) for key, inner in index.items()})
 
 
 def _put(view: View, record: Record) -> None:
@@ -136,14 +137,19 @@ def _move(index: Map[Key, Ids], record_id: str, old: Key | None, new: Key | None
     if old == new:
         return index
     if old:
-        rest = index[old].delete(record_id)
+        rest = _persistent(index[old]).delete(record_id)
         index = index.set(old, rest) if rest else index.delete(old)
     if new:
-        index = index.set(new, index.get(new, _NOBODY).set(record_id, None))
+        index = index.set(new, _persistent(index.get(new, _NOBODY)).set(record_id, None))
     return index
 
 
-_NOBODY: Ids = Map()
+def _persistent(ids: Ids) -> Map[str, None]:
+    """What was built at once is plain until its first change: most is not changed for long."""
+    return ids if isinstance(ids, Map) else Map(ids)
+
+
+_NOBODY: Map[str, None] = Map()
 _NO_ADDRESSES: Map[int, str] = Map()
 
 

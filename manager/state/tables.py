@@ -51,7 +51,8 @@ config, to the newest."""
 WAITING: Final = frozenset({TaskState.NEW, TaskState.PENDING})
 """States in which a task waits for a manager's planner; tasks in them have an index."""
 
-Ids = Map[str, None]
+Ids = Mapping[str, None]
+"""A set of ids that never changes, in no order."""
 
 Rows = list
 """A list: inside `View` that word is the method."""

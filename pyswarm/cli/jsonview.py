@@ -24,7 +24,15 @@ _WHOLE = {
     "uid": "UID",
     "gid": "GID",
 }
-_TIMES = {"created_at", "updated_at", "started_at", "completed_at", "timestamp", "start_after"}
+_TIMES = {
+    "created_at",
+    "updated_at",
+    "started_at",
+    "completed_at",
+    "timestamp",
+    "start_after",
+    "last_execution",
+}
 
 
 def field_name(name: str) -> str:

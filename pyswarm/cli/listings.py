@@ -38,6 +38,19 @@ class CountedService:
     service: Service
     running: int
     desired: int
+    completed: int = 0
+
+    @property
+    def replicas(self) -> str:
+        """Docker's column: `2/3 (max 1 per node)`; of a job `0/1 (3/5 completed)`."""
+        count, spec = f"{self.running}/{self.desired}", self.service.spec
+        if spec.mode.is_job:
+            total = spec.replicas
+            if spec.mode.is_global:
+                total = self.desired + self.completed
+            return f"{count} ({self.completed}/{total} completed)"
+        most = spec.task.placement.max_replicas
+        return f"{count} (max {most} per node)" if most else count
 
 
 def nodes(found: Iterable[Node], self_id: str) -> Listing:
@@ -105,13 +118,11 @@ def services(found: Iterable[CountedService]) -> Listing:
     rows = []
     for counted in sorted(found, key=lambda c: natural_key(c.service.spec.name)):
         service = counted.service
-        most = service.spec.task.placement.max_replicas
-        limit = f" (max {most} per node)" if most else ""
         values = {
             "ID": short_id(service.id),
             "Name": service.spec.name,
-            "Mode": service.spec.mode.name.lower(),
-            "Replicas": f"{counted.running}/{counted.desired}{limit}",
+            "Mode": service.spec.mode.word,
+            "Replicas": counted.replicas,
             "Image": image_name(service.spec.task.container.image),
             "Ports": ports_text(service.endpoint.ports or service.spec.endpoint.ports),
         }

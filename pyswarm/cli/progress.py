@@ -4,7 +4,9 @@
                                              (WORKING, VERIFYING, CONVERGED, FAILED)
 
 A service has converged when every slot has run its newest specification for the monitor period
-(Docker: 5 s), or as soon as the managers call the update complete, since they have monitored it.
+(Docker: 5 s), or as soon as the managers call the update complete, since they have monitored it. A
+slot whose task has ended well and is not restarted is done; one that is given up after a failure,
+or whose tasks end one after the other, fails the wait.
 """
 
 from __future__ import annotations
@@ -17,10 +19,22 @@ from typing import Final
 
 from pyswarm.cli.render import clean, human_duration, natural_key
 from pyswarm.core import NEVER
-from pyswarm.model import Service, ServiceMode, Task, TaskState, UpdateState, UpdateStatus
+from pyswarm.model import (
+    Service,
+    Task,
+    TaskState,
+    UpdateState,
+    UpdateStatus,
+    is_completion,
+    is_terminal,
+)
+from pyswarm.model.restart import FAILURES, is_given_up
 
 SLOTS_SHOWN_MAX: Final = 20
 ERROR_LENGTH_MAX: Final = 75
+
+ENDS_MAX: Final = 5
+"""A slot whose tasks end so often in a row is not waited for any longer."""
 
 _BAR_WIDTH: Final = 40
 _STATES: Final = (
@@ -39,12 +53,16 @@ _STATES: Final = (
 class SlotProgress:
     """One slot: its label ("1/3" or a node's name), its task's state, and what went wrong in it.
 
-    `state` is None while the slot has no task of the newest specification.
+    `state` is None while the slot has no task of the newest specification. `final`: no other task
+    follows in it. `ends` are the tasks in a row that ended before
+    its present one, soon after they began.
     """
 
     label: str
     state: TaskState | None = None
     error: str = ""
+    final: bool = False
+    ends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +74,20 @@ class Progress:
     slots: tuple[SlotProgress, ...] = ()
 
     @property
+    def finished(self) -> int:
+        """Slots whose task has ended well, and is not followed by another."""
+        return sum(slot.final and slot.state == TaskState.COMPLETE for slot in self.slots)
+
+    @property
+    def given_up(self) -> SlotProgress | None:
+        """A slot in which nothing runs and nothing will, since its task failed."""
+        lost = (s for s in self.slots if s.final and s.state != TaskState.COMPLETE)
+        return next(lost, None)
+
+    @property
     def complete(self) -> bool:
-        """Whether everything that is wanted runs."""
-        return self.running >= self.wanted
+        """Whether everything that is wanted runs, or has done its work."""
+        return self.running + self.finished >= self.wanted
 
 
 def measure(service: Service, tasks: Iterable[Task], node_names: dict[str, str]) -> Progress:
@@ -68,17 +97,19 @@ def measure(service: Service, tasks: Iterable[Task], node_names: dict[str, str])
     """
     by_slot: dict[int | str, list[Task]] = {}
     for task in sorted(tasks, key=lambda t: (t.meta.created_at, t.id)):
-        if task.service_id == service.id and task.spec_version == service.spec_version:
+        if task.service_id != service.id or task.desired_state == TaskState.REMOVE:
+            continue
+        if task.spec_version == service.spec_version:
             by_slot.setdefault(task.slot or task.node_id, []).append(task)
     ordered: list[tuple[int | str, str]]
-    if service.spec.mode == ServiceMode.GLOBAL:
+    if service.spec.mode.is_global:
         counted = [key for key in by_slot if key in node_names and _is_wanted(by_slot[key])]
         ordered = [(key, node_names[str(key)]) for key in counted]
         ordered.sort(key=lambda item: natural_key(item[1]))
     else:
         wanted = service.spec.replicas
         ordered = [(slot, f"{slot}/{wanted}") for slot in _slots(by_slot, wanted)]
-    slots = tuple(_slot(label, by_slot.get(key, []), node_names) for key, label in ordered)
+    slots = tuple(_slot(service, label, by_slot.get(key, []), node_names) for key, label in ordered)
     running = sum(slot.state == TaskState.RUNNING for slot in slots)
     return Progress(running, len(slots), slots)
 
@@ -87,7 +118,7 @@ def _is_wanted(tasks: Sequence[Task]) -> bool:
     """Whether a node is still meant to run a global service; a drained one is not."""
     last = tasks[-1]
     failed = last.status.state in (TaskState.FAILED, TaskState.REJECTED)
-    return failed or any(task.desired_state <= TaskState.RUNNING for task in tasks)
+    return failed or any(task.is_wanted for task in tasks)
 
 
 def _slots(by_slot: dict[int | str, list[Task]], wanted: int) -> list[int]:
@@ -95,19 +126,41 @@ def _slots(by_slot: dict[int | str, list[Task]], wanted: int) -> list[int]:
     alive = [
         key
         for key, tasks in by_slot.items()
-        if isinstance(key, int) and any(t.desired_state <= TaskState.RUNNING for t in tasks)
+        if isinstance(key, int) and any(t.is_wanted or _ended_well(t) for t in tasks)
     ]
     taken = set(sorted(alive)[:wanted])
     free = (number for number in range(1, 2 * wanted + 1) if number not in taken)
     return sorted([*taken, *islice(free, wanted - len(taken))])
 
 
-def _slot(label: str, tasks: Sequence[Task], nodes_up: dict[str, str]) -> SlotProgress:
-    current = [task for task in tasks if task.desired_state <= TaskState.RUNNING]
+def _ended_well(task: Task) -> bool:
+    return task.status.state == TaskState.COMPLETE
+
+
+def _ends(service: Service, tasks: Sequence[Task]) -> int:
+    """Those in a row that ended soon; in a job, whose tasks may take long, all that failed."""
+    failed = sum(task.status.state in FAILURES for task in tasks)
+    quick = tasks[-1].quick_ends
+    return max(quick, failed) if service.spec.mode.is_job else quick
+
+
+def _slot(
+    service: Service, label: str, tasks: Sequence[Task], nodes_up: dict[str, str]
+) -> SlotProgress:
+    current = [task for task in tasks if task.is_wanted]
+    if not tasks:
+        return SlotProgress(label)
     if not current:
-        return SlotProgress(label, None, tasks[-1].status.error if tasks else "")
-    task = current[-1]
+        last = tasks[-1].status
+        if not is_given_up(service.spec.task.restart, tasks):
+            return SlotProgress(label, None, last.error)
+        reason = last.error or (last.message if is_terminal(last.state) else "its node is lost")
+        reason = "" if last.state == TaskState.COMPLETE else reason
+        return SlotProgress(label, last.state, reason, final=True)
+    task, ends = current[-1], _ends(service, tasks)
     state = task.status.state
+    if is_completion(service, task):
+        return SlotProgress(label, state, final=True)
     if state == TaskState.RUNNING and task.node_id in nodes_up:
         return SlotProgress(label, state)
     # A new attempt says nothing yet of what the last one died of, and that is what helps.
@@ -116,7 +169,19 @@ def _slot(label: str, tasks: Sequence[Task], nodes_up: dict[str, str]) -> SlotPr
     )
     if state == TaskState.RUNNING:
         return SlotProgress(label, None, error or f"node {task.node_id} is not up")
-    return SlotProgress(label, state, error)
+    return SlotProgress(label, state, error, ends=ends)
+
+
+def failing(slots: Iterable[SlotProgress]) -> str:
+    """The slot whose tasks end one after the other, in words; empty where none does."""
+    for slot in slots:
+        if slot.ends >= ENDS_MAX:
+            word, reason = ("failed", f": {slot.error}") if slot.error else ("ended", "")
+            return (
+                f"{slot.label} has {word} {slot.ends} times in a row{reason}; "
+                "the managers keep trying"
+            )
+    return ""
 
 
 class Phase(IntEnum):
@@ -152,15 +217,29 @@ class Convergence:
         fresh = self._is_fresh(status)
         if fresh and status.state == UpdateState.PAUSED:
             self.phase, self.problem = Phase.FAILED, f"service update paused: {status.message}"
+        elif not (fresh and status.state == UpdateState.UPDATING) and self._has_failed(progress):
+            self.phase = Phase.FAILED
         elif not progress.complete or (fresh and status.state == UpdateState.UPDATING):
             self.phase, self._verified_at = Phase.WORKING, NEVER
             self.problem = ""
-        elif fresh and status.state == UpdateState.COMPLETED:
+        elif (fresh and status.state == UpdateState.COMPLETED) or (
+            progress.finished and not progress.running
+        ):
             self.phase = Phase.CONVERGED
         elif self.phase == Phase.WORKING:
             self.phase = Phase.VERIFYING
             self._verified_at = now + service.spec.update.monitor_seconds
         self.tick(now)
+
+    def _has_failed(self, progress: Progress) -> bool:
+        """Whether the service will not come to what was asked, or not soon; with the reason."""
+        lost = progress.given_up
+        if lost is not None:
+            reason = f": {lost.error}" if lost.error else ""
+            self.problem = f"task {lost.label} has ended and is not restarted{reason}"
+            return True
+        self.problem = failing(progress.slots)
+        return bool(self.problem)
 
     def _is_fresh(self, status: UpdateStatus) -> bool:
         return status != self._older or status.state == UpdateState.UPDATING
@@ -181,10 +260,30 @@ class Convergence:
         assert (self.phase == Phase.FAILED) == bool(self.problem), f"{self.phase}: {self.problem}"
 
     @property
+    def count(self) -> str:
+        """For a line of its own."""
+        progress = self.progress
+        return f"{progress.running + progress.finished}/{progress.wanted}"
+
+    @property
+    def done_word(self) -> str:
+        """How the line of a service ends that is there."""
+        return "converged"
+
+    def head(self) -> list[str]:
+        """The sum."""
+        progress = self.progress
+        done = progress.running + progress.finished
+        return [f"overall progress: {done} out of {progress.wanted} tasks"]
+
+    @property
     def verdict(self) -> str:
         """The last line: what is waited for, or how it ended."""
         if self.phase == Phase.FAILED:
             return clean(self.problem)
+        if self.phase == Phase.CONVERGED and self.progress.finished:
+            done = f"{self.progress.finished} of {self.progress.wanted}"
+            return f"verify: Service {self.service.spec.name} converged, {done} tasks completed"
         if self.phase == Phase.CONVERGED:
             return f"verify: Service {self.service.spec.name} converged"
         if self.phase == Phase.VERIFYING:
@@ -196,7 +295,7 @@ class Convergence:
 def service_lines(wait: Convergence) -> list[str]:
     """One service in full: the sum, each slot (up to twenty), the verdict."""
     progress = wait.progress
-    lines = [f"overall progress: {progress.running} out of {progress.wanted} tasks"]
+    lines = wait.head()
     if progress.wanted <= SLOTS_SHOWN_MAX:
         width = max((len(slot.label) for slot in progress.slots), default=0)
         lines += [_slot_line(slot, width) for slot in progress.slots]
@@ -212,11 +311,11 @@ def stack_lines(waits: Iterable[Convergence]) -> list[str]:
 
 def _stack_line(wait: Convergence, width: int) -> str:
     progress = wait.progress
-    words = {Phase.WORKING: "", Phase.VERIFYING: "verifying", Phase.CONVERGED: "converged"}
+    words = {Phase.WORKING: "", Phase.VERIFYING: "verifying", Phase.CONVERGED: wait.done_word}
     note = wait.verdict if wait.phase == Phase.FAILED else words[wait.phase]
     if wait.phase == Phase.WORKING:
         note = next((_shortened(slot.error) for slot in progress.slots if slot.error), "")
-    line = f"{wait.service.spec.name.ljust(width)}  {progress.running}/{progress.wanted}  {note}"
+    line = f"{wait.service.spec.name.ljust(width)}  {wait.count}  {note}"
     return line.rstrip()
 
 
@@ -229,6 +328,8 @@ def _slot_line(slot: SlotProgress, width: int) -> str:
         return f"{label}{word} {_shortened(slot.error)}"
     reached = _STATES.index(slot.state) + 1 if slot.state in _STATES else 0
     filled = _BAR_WIDTH * reached // len(_STATES)
+    if slot.state == TaskState.COMPLETE:
+        filled = _BAR_WIDTH
     bar = ("=" * filled)[:-1] + ">" if filled else ""
     return f"{label}{word} [{bar.ljust(_BAR_WIDTH)}]"
 

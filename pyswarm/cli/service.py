@@ -30,7 +30,7 @@ from pyswarm.cli.service_flags import (
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
 from pyswarm.errors import InvalidArgument, NotFound, SequenceConflict, SwarmError
-from pyswarm.model import Service, ServiceMode, ServiceSpec
+from pyswarm.model import Service, ServiceSpec
 from pyswarm.wire import from_message, to_message
 
 _FILTERS = {"id": "ids", "name": "names", "label": "labels", "mode": "modes"}
@@ -117,7 +117,10 @@ async def list_services(
     answer = await connection.call(connection.control.ListServices(request))
     return [
         CountedService(
-            service=from_message(Service, m.service), running=m.running, desired=m.desired
+            service=from_message(Service, m.service),
+            running=m.running,
+            desired=m.desired,
+            completed=m.completed,
         )
         for m in answer.services
     ]
@@ -238,8 +241,10 @@ async def _scale_one(connection: Connection, target: str) -> Service:
         raise InvalidArgument(f"{ref}: invalid replicas value {text}: use a whole number")
 
     def edit(old: ServiceSpec) -> ServiceSpec:
-        if old.mode != ServiceMode.REPLICATED:
-            raise InvalidArgument(f"{ref}: scale can only be used with replicated mode")
+        if old.mode.is_global:
+            raise InvalidArgument(
+                f"{ref}: scale can only be used with replicated or replicated-job mode"
+            )
         return replace(old, replicas=int(text))
 
     return await edit_service(connection, ref, edit, False)

@@ -63,6 +63,11 @@ SWITCH = _typed(_boolean, "true/false")
 
 _SINGLE: tuple[tuple[str, Callable[[str], Any] | None, str], ...] = (
     ("replicas", int, "Number of tasks"),
+    (
+        "max-concurrent",
+        int,
+        "Number of job tasks to run concurrently (default equal to --replicas)",
+    ),
     ("replicas-max-per-node", int, "Maximum number of tasks per node (default 0 = unlimited)"),
     ("entrypoint", None, "Overwrite the default ENTRYPOINT of the image"),
     ("workdir", None, "Working directory inside the container"),
@@ -126,7 +131,11 @@ _NOT_EDITED = {"cap-add", "cap-drop", "log-opt"}
 def add_create_flags(parser: ArgumentParser) -> None:
     """The flags of `service create`."""
     parser.add_argument("--name", default="", help="Service name")
-    parser.add_argument("--mode", default="replicated", help="replicated or global")
+    parser.add_argument(
+        "--mode",
+        default="replicated",
+        help='Service mode ("replicated", "global", "replicated-job", "global-job")',
+    )
     parser.add_argument("--env-file", action="append", default=[], help="Read in a file of KEY=V")
     _add_single(parser)
     for name, short, text in _LISTS:
@@ -403,7 +412,7 @@ def _endpoint(args: Namespace, old: EndpointSpec) -> EndpointSpec:
 
 def _edit(args: Namespace, old: ServiceSpec) -> ServiceSpec:
     return replace(
-        _set(old, args, {"replicas": "replicas"}),
+        _set(old, args, {"replicas": "replicas", "max_concurrent": "max-concurrent"}),
         labels=_edited_map(args, "label", old.labels),
         task=_task(args, old.task),
         update=_update(args, old.update),
@@ -411,20 +420,47 @@ def _edit(args: Namespace, old: ServiceSpec) -> ServiceSpec:
     )
 
 
+def _check_mode(args: Namespace, mode: ServiceMode) -> None:
+    if mode.is_global and args.replicas is not None:
+        raise InvalidArgument("replicas can only be used with replicated or replicated-job mode")
+    if mode.is_global and args.replicas_max_per_node is not None:
+        raise InvalidArgument(
+            "replicas-max-per-node can only be used with replicated or replicated-job mode"
+        )
+    if args.max_concurrent is not None and mode != ServiceMode.REPLICATED_JOB:
+        raise InvalidArgument("max-concurrent can only be used with replicated-job mode")
+    if not mode.is_job:
+        return
+    updating = sorted(
+        name
+        for name, value in vars(args).items()
+        if name.startswith(("update_", "rollback_")) and value is not None
+    )
+    if updating:
+        flag = updating[0].replace("_", "-")
+        raise InvalidArgument(f"--{flag} can only be used with replicated or global mode")
+
+
+def _blank(name: str, mode: ServiceMode) -> ServiceSpec:
+    spec = ServiceSpec(name=name, mode=mode)
+    if mode.is_job:
+        restart = RestartPolicy(condition=RestartCondition.ON_FAILURE)
+        spec = replace(spec, task=replace(spec.task, restart=restart))
+    return spec
+
+
 def create_spec(args: Namespace, name: str) -> ServiceSpec:
     """The specification of `service create`; `args` has `image` and `command` too."""
     mode = _choice(ServiceMode, args.mode, "mode")
-    if mode == ServiceMode.GLOBAL and args.replicas is not None:
-        raise InvalidArgument("replicas can only be used with replicated mode")
-    spec = _edit(args, ServiceSpec(name=args.name or name, mode=mode))
+    _check_mode(args, mode)
+    spec = _edit(args, _blank(args.name or name, mode))
     container = replace(spec.task.container, image=args.image, args=tuple(args.command))
     return replace(spec, task=replace(spec.task, container=container))
 
 
 def update_spec(args: Namespace, old: ServiceSpec) -> ServiceSpec:
     """The specification after `service update`."""
-    if old.mode == ServiceMode.GLOBAL and args.replicas is not None:
-        raise InvalidArgument("replicas can only be used with replicated mode")
+    _check_mode(args, old.mode)
     spec = _edit(args, old)
     container = spec.task.container
     if args.image is not None:

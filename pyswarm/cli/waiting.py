@@ -11,6 +11,7 @@ from typing import Any
 
 from pyswarm.api.v1 import control_pb2
 from pyswarm.cli.connection import Connection
+from pyswarm.cli.job_progress import wait_for
 from pyswarm.cli.progress import (
     Convergence,
     Phase,
@@ -81,7 +82,7 @@ async def wait_for_services(
     """Wait until each service has converged; the exit code: 1 where one has failed for good."""
     if not services:
         return 0
-    waits = {service.id: Convergence(service) for service in services}
+    waits = {service.id: wait_for(service) for service in services}
     painter, world = Painter(), _World()
     request = control_pb2.WatchRequest(
         kinds=["service", "task", "node"], services=list(waits), follow=True

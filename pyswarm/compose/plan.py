@@ -234,8 +234,8 @@ def _services(
             continue
         if old.spec.mode != spec.mode:
             problems.append(
-                f"the service {spec.name} is {old.spec.mode.name.lower()} and cannot become "
-                f"{spec.mode.name.lower()}: remove it first with service rm {spec.name}"
+                f"the service {spec.name} is {old.spec.mode.word} and cannot become "
+                f"{spec.mode.word}: remove it first with service rm {spec.name}"
             )
             continue
         new = _carried_over(spec, old.spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from pyswarm.compose.container import container_spec, service_networks
@@ -56,19 +57,20 @@ def service_spec(key: str, item: Marked, tree: Marked, context: Context) -> Serv
     if not item.at("image").text:
         raise item.error("image is missing: a swarm runs images and builds none")
     deploy = item.at("deploy")
+    mode = _mode(deploy)
     return ServiceSpec(
         name=name,
         labels={**context.labels(deploy.at("labels")), IMAGE_LABEL: item.at("image").text},
         task=TaskSpec(
             container=container_spec(item, tree, context),
             resources=_resources(item, context),
-            restart=_restart(item, context),
+            restart=_job_restart(item, context) if mode.is_job else _restart(item, context),
             placement=_placement(item),
             networks=service_networks(key, item, tree, context),
             log_driver=item.at("logging", "driver").text,
             log_options=item.at("logging", "options").text_entries,
         ),
-        mode=_mode(deploy),
+        mode=mode,
         replicas=_replicas(item),
         update=_update(deploy.at("update_config")),
         rollback=_update(deploy.at("rollback_config")),
@@ -82,18 +84,21 @@ def seconds(item: Marked, default: float) -> float:
 
 
 def _mode(deploy: Marked) -> ServiceMode:
-    mode = deploy.at("mode")
-    if mode.text.endswith("-job"):
-        raise mode.error("jobs are not available in this version, use replicated or global")
-    return ServiceMode.GLOBAL if mode.text == "global" else ServiceMode.REPLICATED
+    word = deploy.at("mode").text or "replicated"
+    mode = next(mode for mode in ServiceMode if mode.word == word)
+    for name in ("update_config", "rollback_config"):
+        if mode.is_job and not deploy.at(name).absent:
+            raise deploy.at(name).error("a job is not updated task by task: it begins anew")
+    return mode
 
 
 def _replicas(item: Marked) -> int:
     wanted = item.at("deploy", "replicas")
     if wanted.absent:
         wanted = item.at("scale")
-    if not wanted.absent and item.at("deploy", "mode").text == "global":
-        raise wanted.error("a global service runs once on every node and has no replicas")
+    mode = item.at("deploy", "mode").text
+    if not wanted.absent and mode in ("global", "global-job"):
+        raise wanted.error(f"a {mode} service runs once on every node and has no replicas")
     return wanted.whole(1)
 
 
@@ -145,6 +150,18 @@ def _restart(item: Marked, context: Context) -> RestartPolicy:
         max_attempts=policy.at("max_attempts").whole(),
         window_seconds=seconds(policy.at("window"), default.window_seconds),
     )
+
+
+def _job_restart(item: Marked, context: Context) -> RestartPolicy:
+    """The same for a job, where on-failure is the default, and what completed is not run again."""
+    old, condition = item.at("restart"), item.at("deploy", "restart_policy", "condition")
+    policy = _restart(item, context)
+    said = condition if not item.at("deploy", "restart_policy").absent else old
+    if said.absent:
+        return replace(policy, condition=RestartCondition.ON_FAILURE)
+    if policy.condition == RestartCondition.ANY:
+        raise said.error(f"a job is restarted on-failure or not at all, not '{said.text}'")
+    return policy
 
 
 def _placement(item: Marked) -> Placement:

@@ -28,6 +28,8 @@ from pyswarm.model.payload import Config, PayloadSpec, Secret
 from pyswarm.model.resources import Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
+    JobState,
+    JobStatus,
     Service,
     ServiceMode,
     ServiceSpec,
@@ -35,6 +37,7 @@ from pyswarm.model.service import (
     UpdateOrder,
     UpdateState,
     UpdateStatus,
+    is_completion,
 )
 from pyswarm.model.states import (
     Availability,
@@ -98,6 +101,8 @@ __all__ = [
     "ResourceRequirements",
     "Resources",
     "FailureAction",
+    "JobState",
+    "JobStatus",
     "Service",
     "ServiceMode",
     "ServiceSpec",
@@ -105,6 +110,7 @@ __all__ = [
     "UpdateOrder",
     "UpdateState",
     "UpdateStatus",
+    "is_completion",
     "Availability",
     "NodeRole",
     "NodeState",

@@ -8,14 +8,33 @@ from enum import IntEnum
 
 from pyswarm.model.meta import Meta
 from pyswarm.model.network import Endpoint, EndpointSpec
-from pyswarm.model.task import TaskSpec
+from pyswarm.model.states import TaskState
+from pyswarm.model.task import Task, TaskSpec
 
 
 class ServiceMode(IntEnum):
-    """REPLICATED: a number of tasks; GLOBAL: one on every fitting node."""
+    """REPLICATED: a number of tasks; GLOBAL: one on every fitting node. The tasks of a job end,
+    and then it is complete."""
 
     REPLICATED = 0
     GLOBAL = 1
+    REPLICATED_JOB = 2
+    GLOBAL_JOB = 3
+
+    @property
+    def is_job(self) -> bool:
+        """Whether its tasks shall complete, and not run for ever."""
+        return self in (ServiceMode.REPLICATED_JOB, ServiceMode.GLOBAL_JOB)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether its slots are nodes."""
+        return self in (ServiceMode.GLOBAL, ServiceMode.GLOBAL_JOB)
+
+    @property
+    def word(self) -> str:
+        """Docker's word for it, such as "replicated-job"."""
+        return self.name.lower().replace("_", "-")
 
 
 class UpdateOrder(IntEnum):
@@ -47,7 +66,8 @@ class UpdateConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """A service as the user wrote it."""
+    """A service as the user wrote it. In a replicated job `replicas` are its completions, of which
+    `max_concurrent` run at once (0: all)."""
 
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +77,7 @@ class ServiceSpec:
     update: UpdateConfig = UpdateConfig()
     rollback: UpdateConfig = UpdateConfig()
     endpoint: EndpointSpec = EndpointSpec()
+    max_concurrent: int = 0
 
 
 class UpdateState(IntEnum):
@@ -78,6 +99,28 @@ class UpdateStatus:
     message: str = ""
 
 
+class JobState(IntEnum):
+    """How an iteration of a job stands; FAILED: what is missing is not tried again."""
+
+    ACTIVE = 0
+    COMPLETED = 1
+    FAILED = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """The present iteration of a job, from 0; a changed task spec begins the next.
+
+    `last_execution` is when it was asked for, in seconds since the epoch; `message` says why it
+    failed.
+    """
+
+    iteration: int = 0
+    last_execution: float = 0.0
+    state: JobState = JobState.ACTIVE
+    message: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A service; `spec_version` counts the changes of its task spec, from 1."""
@@ -91,3 +134,13 @@ class Service:
     update_status: UpdateStatus = UpdateStatus()
     pending_delete: bool = False
     """The user removed it: its tasks are being stopped, and then it goes with its addresses."""
+    job_status: JobStatus = JobStatus()
+
+
+def is_completion(service: Service, task: Task) -> bool:
+    """Whether the task is one of those that a job shall bring to an end, and has."""
+    return (
+        service.spec.mode.is_job
+        and task.job_iteration == service.job_status.iteration
+        and task.desired_state == task.status.state == TaskState.COMPLETE
+    )

@@ -210,6 +210,14 @@ class Task:
     """The service's host-mode ports, for the scheduler and the agent."""
     start_after: float = 0.0
     """Since the epoch: a replacement is not started before its restart delay is over."""
+    job_iteration: int = 0
+    quick_ends: int = 0
+    """Tasks of this spec that ended soon, one after the other in this slot, before this one."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it shall run, now or later; a job's task, until it has completed."""
+        return self.desired_state <= TaskState.COMPLETE
 
     @property
     def name(self) -> str:

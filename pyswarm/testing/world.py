@@ -17,6 +17,7 @@ from manager.allocator.plan import (
     allocate_service,
     allocate_task,
 )
+from manager.control.edits import new_service, update_service
 from manager.orchestrator.plan import plan_service
 from manager.scheduler.nodeinfo import survey
 from manager.scheduler.plan import plan
@@ -39,8 +40,6 @@ from pyswarm.model import (
     Task,
     TaskState,
     TaskStatus,
-    UpdateState,
-    UpdateStatus,
     is_terminal,
 )
 
@@ -113,23 +112,14 @@ class World:
 
     def create(self, spec: ServiceSpec) -> str:
         """A new service; its id is `id-NAME`."""
-        service = Service(id=f"id-{spec.name}", spec=spec, spec_version=1)
+        service = new_service(f"id-{spec.name}", spec, self.now)
         self.write(lambda tx: tx.put(service))
         return service.id
 
     def change(self, service_id: str, spec: ServiceSpec) -> None:
         """Update a service, as the control API does."""
         old = self.view.require(Service, service_id)
-        new = replace(old, spec=spec)
-        if spec.task != old.spec.task:
-            status = UpdateStatus(state=UpdateState.UPDATING, started_at=self.now)
-            new = replace(
-                new,
-                previous_spec=old.spec,
-                spec_version=old.spec_version + 1,
-                update_status=status,
-            )
-        self.write(lambda tx: tx.put(new))
+        self.write(lambda tx: tx.put(update_service(old, spec, self.now)))
 
     def remove(self, service_id: str) -> None:
         """Remove a service, as the control API does."""
@@ -145,7 +135,7 @@ class World:
         found = [
             task
             for task in self.view.tasks_of_service(service_id)
-            if task.desired_state == TaskState.RUNNING and task.status.state == TaskState.RUNNING
+            if task.is_wanted and task.status.state == TaskState.RUNNING
         ]
         return sorted(found, key=lambda task: (task.slot, task.node_id))
 
@@ -190,7 +180,9 @@ class World:
             wanted = Counter(
                 task.slot_key
                 for task in self.view.tasks_of_service(service.id)
-                if task.desired_state == TaskState.RUNNING and not is_terminal(task.status.state)
+                if task.is_wanted
+                and not is_terminal(task.status.state)
+                and task.desired_state >= TaskState.RUNNING
             )
             limit = 2 if service.spec.update.order else 1
             assert all(count <= limit for count in wanted.values()), f"{wanted}"
@@ -267,7 +259,8 @@ class World:
                 continue
             new = self._moved(task)
             if new is not None and new != state:
-                status = replace(task.status, state=new, timestamp=self.now)
+                error = "task: non-zero exit (1)" if new == TaskState.FAILED else ""
+                status = replace(task.status, state=new, timestamp=self.now, error=error)
                 moved = replace(task, status=status)
                 self.write(lambda tx, t=moved: tx.put(t))  # type: ignore[misc]
 

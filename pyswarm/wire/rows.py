@@ -47,6 +47,7 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
+@cache
 def _parts(hint: Any) -> tuple[str, Any]:
     """What a field is ("one", "many", "map"), and the type of its values; None may be beside it."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
@@ -186,19 +187,30 @@ def _maker(kind: type, cells: Mapping[str, str], names: dict[str, Any]) -> Calla
     reading takes. So it is filled as an object of a class with the same slots that is not frozen,
     and becomes the record at the end.
     """
-    draft = type(f"{kind.__name__}Draft", (), {"__slots__": kind.__slots__})  # type: ignore[attr-defined]
+    draft = _draft(kind)
     lines = [f"    o.{name} = {value}" for name, value in cells.items()]
     source = "\n".join(["def read(r):", "    o = draft()", *lines, "    o.__class__ = kind"])
     scope = {"__builtins__": _BUILTINS, "draft": draft, "kind": kind, **names}
-    exec(f"{source}\n    return o", scope)
+    exec(_code(f"{source}\n    return o", "exec"), scope)
     made: Callable[[Row], Any] = scope["read"]
     return made
 
 
+@cache
+def _draft(kind: type) -> type:
+    slots = {"__slots__": kind.__slots__}  # type: ignore[attr-defined]
+    return type(f"{kind.__name__}Draft", (), slots)
+
+
 def _compiled(source: str, names: dict[str, Any]) -> Callable[[Any], Any]:
-    # The source holds names of our own classes' fields and nothing that was read.
-    made: Callable[[Any], Any] = eval(source, {"__builtins__": _BUILTINS, **names})
+    made: Callable[[Any], Any] = eval(_code(source, "eval"), {"__builtins__": _BUILTINS, **names})
     return made
+
+
+@cache
+def _code(source: str, mode: str) -> types.CodeType:
+    # The source holds names of our own classes' fields and nothing that was read.
+    return compile(source, "rows", mode)
 
 
 _BUILTINS = {"tuple": tuple, "sorted": sorted}

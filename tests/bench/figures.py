@@ -33,6 +33,8 @@ FIGURES = (
     Figure(name="writes_per_s_16", more=True),
     Figure(name="writes_per_s_64", more=True, target=8000),
     Figure(name="state_100k_tasks_mb", target=150),
+    Figure(name="first_snapshot_100k_tasks_ms"),
+    Figure(name="snapshot_rows_100k_tasks_mb"),
     Figure(name="snapshot_100k_tasks_ms", target=500),
     Figure(name="loop_stall_ms_p999", target=20),
     Figure(name="restore_100k_tasks_ms", target=1000),

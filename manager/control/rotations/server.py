@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
-from manager.control import checks, rotation, view_of
+from manager.control import attached, checks, rotation, view_of
 from manager.control.calls.server import Calls
 from manager.placement.versions import references
 from manager.state.store import Transaction
@@ -49,7 +49,7 @@ class RotationCalls(Calls, volumes_pb2_grpc.RotationServicer):
         self, kind: type[Payload], request: volumes_pb2.RotateRequest, bytes_max: int
     ) -> volumes_pb2.RotateResponse:
         word, signal = kind.__name__.lower(), request.signal
-        checks.signal(signal)
+        attached.signal(signal)
         new_id = self._context.new_id()
 
         def change(tx: Transaction) -> volumes_pb2.RotateResponse:

@@ -12,7 +12,7 @@ from manager.control.calls.server import Calls
 from manager.control.filters import filters_of
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, objects_pb2
-from pyswarm.model import Config, Meta, Network, Secret, Service, ServiceSpec, Task
+from pyswarm.model import Config, Network, Secret, Service, ServiceSpec, Task
 from pyswarm.wire import from_message, to_message
 
 
@@ -45,9 +45,7 @@ class ServiceCalls(Calls):
             view_of.require_free_name(tx.view, Service, spec.name)
             resolved = self._resolved(tx, spec)
             view_of.require_free_ports(tx.view, resolved, service_id)
-            now = self._now()
-            meta = Meta(created_at=now, updated_at=now)
-            tx.put(Service(id=service_id, meta=meta, spec=resolved, spec_version=1))
+            tx.put(edits.new_service(service_id, resolved, self._now()))
 
         await self._store.update(change)
         return control_pb2.Created(id=service_id, warnings=volume_use.warnings(spec))

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc.aio
 
-from manager.control import checks, volume_use
+from manager.control import attached, volume_use
 from manager.control.calls.server import Calls
 from manager.control.filters import filters_of, has_labels
 from manager.state.store import Transaction
@@ -46,7 +46,7 @@ class VolumeCalls(Calls, volumes_pb2_grpc.VolumesServicer):
         """A volume that its nodes make when a task needs it; one that is there already stays."""
         spec = from_message(VolumeSpec, request.spec)
         spec = replace(spec, driver=spec.driver or "local")
-        checks.volume(spec)
+        attached.volume(spec)
         new_id = self._context.new_id()
 
         def change(tx: Transaction) -> str:

@@ -315,8 +315,10 @@ class ServiceWithCount(_message.Message):
     SERVICE_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     DESIRED_FIELD_NUMBER: _builtins.int
+    COMPLETED_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     desired: _builtins.int
+    completed: _builtins.int
     @_builtins.property
     def service(self) -> _objects_pb2.Service: ...
     def __init__(
@@ -325,10 +327,11 @@ class ServiceWithCount(_message.Message):
         service: _objects_pb2.Service | None = ...,
         running: _builtins.int = ...,
         desired: _builtins.int = ...,
+        completed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "running", b"running", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "desired", b"desired", "running", b"running", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

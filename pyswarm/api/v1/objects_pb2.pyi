@@ -158,12 +158,16 @@ class _ServiceModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServiceMo
     DESCRIPTOR: _descriptor.EnumDescriptor
     SERVICE_MODE_REPLICATED: _ServiceMode.ValueType  # 0
     SERVICE_MODE_GLOBAL: _ServiceMode.ValueType  # 1
+    SERVICE_MODE_REPLICATED_JOB: _ServiceMode.ValueType  # 2
+    SERVICE_MODE_GLOBAL_JOB: _ServiceMode.ValueType  # 3
 
 class ServiceMode(_ServiceMode, metaclass=_ServiceModeEnumTypeWrapper):
     """REPLICATED: a number of tasks; GLOBAL: one on every fitting node."""
 
 SERVICE_MODE_REPLICATED: ServiceMode.ValueType  # 0
 SERVICE_MODE_GLOBAL: ServiceMode.ValueType  # 1
+SERVICE_MODE_REPLICATED_JOB: ServiceMode.ValueType  # 2
+SERVICE_MODE_GLOBAL_JOB: ServiceMode.ValueType  # 3
 Global___ServiceMode: _TypeAlias = ServiceMode  # noqa: Y015
 
 class _FailureAction:
@@ -249,6 +253,24 @@ class PublishMode(_PublishMode, metaclass=_PublishModeEnumTypeWrapper):
 PUBLISH_MODE_INGRESS: PublishMode.ValueType  # 0
 PUBLISH_MODE_HOST: PublishMode.ValueType  # 1
 Global___PublishMode: _TypeAlias = PublishMode  # noqa: Y015
+
+class _JobState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JOB_STATE_ACTIVE: _JobState.ValueType  # 0
+    JOB_STATE_COMPLETED: _JobState.ValueType  # 1
+    JOB_STATE_FAILED: _JobState.ValueType  # 2
+
+class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
+    """How the present iteration of a job stands."""
+
+JOB_STATE_ACTIVE: JobState.ValueType  # 0
+JOB_STATE_COMPLETED: JobState.ValueType  # 1
+JOB_STATE_FAILED: JobState.ValueType  # 2
+Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 class _UpdateState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -1299,9 +1321,11 @@ class ServiceSpec(_message.Message):
     UPDATE_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     mode: Global___ServiceMode.ValueType
     replicas: _builtins.int
+    max_concurrent: _builtins.int
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1323,14 +1347,45 @@ class ServiceSpec(_message.Message):
         update: Global___UpdateConfig | None = ...,
         rollback: Global___UpdateConfig | None = ...,
         endpoint: Global___EndpointSpec | None = ...,
+        max_concurrent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "labels", b"labels", "mode", b"mode", "name", b"name", "replicas", b"replicas", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "labels", b"labels", "max_concurrent", b"max_concurrent", "mode", b"mode", "name", b"name", "replicas", b"replicas", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServiceSpec: _TypeAlias = ServiceSpec  # noqa: Y015
+
+@_typing.final
+class JobStatus(_message.Message):
+    """Which iteration of a job this is, from 0, when it was asked for, and how it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITERATION_FIELD_NUMBER: _builtins.int
+    LAST_EXECUTION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    iteration: _builtins.int
+    last_execution: _builtins.float
+    state: Global___JobState.ValueType
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        iteration: _builtins.int = ...,
+        last_execution: _builtins.float = ...,
+        state: Global___JobState.ValueType = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["iteration", b"iteration", "last_execution", b"last_execution", "message", b"message", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
 
 @_typing.final
 class VirtualIP(_message.Message):
@@ -1426,6 +1481,7 @@ class Service(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     UPDATE_STATUS_FIELD_NUMBER: _builtins.int
     PENDING_DELETE_FIELD_NUMBER: _builtins.int
+    JOB_STATUS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     spec_version: _builtins.int
     pending_delete: _builtins.bool
@@ -1439,6 +1495,8 @@ class Service(_message.Message):
     def endpoint(self) -> Global___Endpoint: ...
     @_builtins.property
     def update_status(self) -> Global___UpdateStatus: ...
+    @_builtins.property
+    def job_status(self) -> Global___JobStatus: ...
     def __init__(
         self,
         *,
@@ -1450,10 +1508,11 @@ class Service(_message.Message):
         endpoint: Global___Endpoint | None = ...,
         update_status: Global___UpdateStatus | None = ...,
         pending_delete: _builtins.bool = ...,
+        job_status: Global___JobStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "meta", b"meta", "previous_spec", b"previous_spec", "spec", b"spec", "update_status", b"update_status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "job_status", b"job_status", "meta", b"meta", "previous_spec", b"previous_spec", "spec", b"spec", "update_status", b"update_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "id", b"id", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "id", b"id", "job_status", b"job_status", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1570,6 +1629,8 @@ class Task(_message.Message):
     NETWORKS_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
     START_AFTER_FIELD_NUMBER: _builtins.int
+    JOB_ITERATION_FIELD_NUMBER: _builtins.int
+    QUICK_ENDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     service_id: _builtins.str
     service_name: _builtins.str
@@ -1578,6 +1639,8 @@ class Task(_message.Message):
     spec_version: _builtins.int
     desired_state: Global___TaskState.ValueType
     start_after: _builtins.float
+    job_iteration: _builtins.int
+    quick_ends: _builtins.int
     @_builtins.property
     def meta(self) -> Global___Meta: ...
     @_builtins.property
@@ -1607,10 +1670,12 @@ class Task(_message.Message):
         networks: _abc.Iterable[Global___NetworkAttachment] | None = ...,
         ports: _abc.Iterable[Global___PortConfig] | None = ...,
         start_after: _builtins.float = ...,
+        job_iteration: _builtins.int = ...,
+        quick_ends: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "id", b"id", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "ports", b"ports", "service_id", b"service_id", "service_labels", b"service_labels", "service_name", b"service_name", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "id", b"id", "job_iteration", b"job_iteration", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "ports", b"ports", "quick_ends", b"quick_ends", "service_id", b"service_id", "service_labels", b"service_labels", "service_name", b"service_name", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

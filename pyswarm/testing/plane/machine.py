@@ -46,16 +46,22 @@ class Container:
         return bool(self.pid) and self.exited is None
 
 
+JOB_IMAGE = "job:"
+"""What begins so runs for a moment, and then ends by itself."""
+
+
 class Machine:
     """What a host has beside the daemon. It is the agent's `Containers`.
 
-    `on_start(host, task id)` and `on_end` tell the observer what really runs.
+    `on_start(host, task id)` and `on_end` tell the observer what really runs; `after` calls a
+    function after so many seconds, whatever becomes of the daemon.
     """
 
     def __init__(
         self,
         name: str,
         chance: random.Random,
+        after: Callable[..., object],
         on_start: Callable[[str, str], None],
         on_end: Callable[[str, str], None],
     ) -> None:
@@ -66,6 +72,7 @@ class Machine:
         self.memory = Memory()
         self.slow = 1.0
         self._chance = chance
+        self._after = after
         self._on_start = on_start
         self._on_end = on_end
         self._pids = 100
@@ -140,6 +147,9 @@ class Machine:
             self._pids += 1
             container.pid = self._pids
             self._on_start(self.name, container.task_id)
+            if container.request.container.image.startswith(JOB_IMAGE):
+                exit_code = 0 if self._chance.random() < 0.85 else 1
+                self._after(self._chance.uniform(0.2, 4.0), self._end, container, exit_code)
         return container.pid
 
     async def kill(self, container_id: str, signal: str) -> None:

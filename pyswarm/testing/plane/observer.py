@@ -31,6 +31,7 @@ from pyswarm.model import (
     UpdateOrder,
     is_terminal,
 )
+from pyswarm.testing.plane.jobs import Jobs
 from pyswarm.testing.plane.loop import Timeline, Violation
 
 SNAPSHOT_EVERY = 128
@@ -72,6 +73,7 @@ class Observer:
     """Slot -> task -> host, of containers that run."""
     holders: dict[tuple[str, str], str] = field(default_factory=dict)
     """(network, address) -> who holds it, or held it last."""
+    jobs: Jobs = field(default_factory=Jobs)
     daemon_problem: Callable[[str, BaseException], bool] = lambda name, error: False
 
     def fail(self, message: str) -> None:
@@ -102,6 +104,7 @@ class Observer:
             self.view = store.view
             for change in changes or ():
                 self._changed(change)
+            self.jobs.entry(changes or (), self.view, self.fail)
         elif known[0] != data:
             self.fail(f"{host} applied another entry {index} than others did")
         elif known[1] != changes:
@@ -184,7 +187,7 @@ class Observer:
             self._moved(before, new)
         if new.status.state >= TaskState.ASSIGNED and not known.placed_at:
             known.placed_at = now
-        if new.desired_state > TaskState.RUNNING and not known.unwanted_at:
+        if not new.is_wanted and not known.unwanted_at:
             known.unwanted_at = now
         if is_terminal(new.status.state):
             self._release(new.id, ((a.network_id, a.address) for a in new.networks))
@@ -256,7 +259,7 @@ class Observer:
             return True
         if service.spec.rollback.order == UpdateOrder.START_FIRST:
             return True
-        if old.task.desired_state == TaskState.REMOVE or new.task.desired_state > TaskState.RUNNING:
+        if old.task.desired_state == TaskState.REMOVE or not new.task.is_wanted:
             return True
         grace = old.task.spec.container.stop_grace_period_seconds + STOP_SECONDS
         return (

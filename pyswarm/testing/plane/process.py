@@ -148,7 +148,9 @@ class Host:
         self.raft = raft
         self.slow = 1.0
         self.system = disk.FileSystem(chance)
-        self.machine = Machine(name, chance, observer.container_started, observer.container_ended)
+        self.machine = Machine(
+            name, chance, timeline.after, observer.container_started, observer.container_ended
+        )
         self.overlay = FakeOverlay()
         self.problem: BaseException | None = None
         self.manager: Manager | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from manager.state.tables import View
 from pyswarm.model import (
     Availability,
+    JobState,
     Node,
     NodeState,
     Service,
@@ -51,11 +52,39 @@ def _services(view: View) -> Iterable[str]:
         if service.update_status.state == UpdateState.UPDATING:
             yield f"{name}: {service.update_status.message}"
         tasks = view.tasks_of_service(service.id)
-        wanted = [t for t in tasks if t.desired_state <= TaskState.RUNNING]
+        if service.spec.mode.is_global:
+            replicas = len(_taking(view))
+        if service.spec.mode.is_job:
+            yield from _job(service, tasks, replicas)
+            continue
+        wanted = [t for t in tasks if t.is_wanted]
         running = [t for t in wanted if t.status.state == TaskState.RUNNING]
         good = [t for t in running if t.spec == service.spec.task]
         if len(good) != replicas or len(wanted) != len(good):
             yield f"{name}: {len(good)} of {replicas} run, {len(wanted)} are wanted"
+
+
+def _taking(view: View) -> set[str]:
+    return {
+        node.id
+        for node in view.list(Node)
+        if node.status.state == NodeState.READY and node.spec.availability == Availability.ACTIVE
+    }
+
+
+def _job(service: Service, tasks: Iterable[Task], wanted: int) -> Iterable[str]:
+    """A job has ended: with all its completions, or with a slot that was given up."""
+    name, status = service.spec.name, service.job_status
+    mine = [t for t in tasks if t.job_iteration == status.iteration and t.is_wanted]
+    slots = {t.slot_key for t in mine if t.status.state == TaskState.COMPLETE}
+    if any(not is_terminal(t.status.state) for t in mine):
+        yield f"{name} is not over"
+    if status.state == JobState.ACTIVE:
+        yield f"{name} is {status.state.name}"
+    if status.state == JobState.COMPLETED and len(slots) < wanted:
+        yield f"{name} is complete with {len(slots)} of {wanted}"
+    if status.state == JobState.FAILED and not service.spec.task.restart.max_attempts:
+        yield f"{name} was given up: {status.message}"
 
 
 def _containers(view: View, hosts: Mapping[str, Host]) -> Iterable[str]:
@@ -69,5 +98,5 @@ def _containers(view: View, hosts: Mapping[str, Host]) -> Iterable[str]:
     for task_id in sorted(wanted - running):
         yield f"task {task_id} shall run, and has no container"
     for task in tasks:
-        if not is_terminal(task.status.state) and task.desired_state > TaskState.RUNNING:
+        if not is_terminal(task.status.state) and not task.is_wanted:
             yield f"task {task.id} shall stop"

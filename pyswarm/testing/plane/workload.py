@@ -21,8 +21,10 @@ from pyswarm.model import (
     Node,
     NodeRole,
     NodeSpec,
+    RestartCondition,
     RestartPolicy,
     Service,
+    ServiceMode,
     ServiceSpec,
     TaskSpec,
     UpdateConfig,
@@ -31,6 +33,7 @@ from pyswarm.model import (
 from pyswarm.model.identity import Identity
 from pyswarm.rpc import swarm_errors
 from pyswarm.testing.plane.loop import ProcessLoop, Timeline
+from pyswarm.testing.plane.machine import JOB_IMAGE
 from pyswarm.testing.plane.network import Network, RaftTransport
 from pyswarm.testing.plane.observer import OPERATION, Observer
 from pyswarm.testing.plane.rpc import Channel
@@ -48,6 +51,10 @@ class Wish:
     removing: bool = False
     removed: bool = False
     busy: bool = False
+
+
+def _image(mode: ServiceMode, number: int) -> str:
+    return f"{JOB_IMAGE if mode.is_job else 'image:'}{number}"
 
 
 class Users:
@@ -131,9 +138,15 @@ class Users:
 
     def _spec(self, number: int) -> ServiceSpec:
         chance = self._chance
+        mode = chance.choices(tuple(ServiceMode), (6, 1, 2, 1))[0]
+        condition = RestartCondition.ON_FAILURE if mode.is_job else RestartCondition.ANY
         task = TaskSpec(
-            container=ContainerSpec(image=f"image:{number}", stop_grace_period_seconds=2.0),
-            restart=RestartPolicy(delay_seconds=chance.choice((0.5, 2.0))),
+            container=ContainerSpec(image=_image(mode, number), stop_grace_period_seconds=2.0),
+            restart=RestartPolicy(
+                condition=condition,
+                delay_seconds=chance.choice((0.5, 2.0)),
+                max_attempts=chance.choice((0, 0, 0, 2)) if mode.is_job else 0,
+            ),
             networks=(NetworkAttachmentConfig(target=chance.choice(NETWORKS)),),
         )
         update = UpdateConfig(
@@ -146,8 +159,10 @@ class Users:
             name=f"service-{number}",
             labels={OPERATION: str(number)},
             task=task,
+            mode=mode,
             replicas=chance.randint(1, 3),
-            update=update,
+            update=UpdateConfig() if mode.is_job else update,
+            max_concurrent=chance.randint(0, 2) if mode == ServiceMode.REPLICATED_JOB else 0,
         )
 
     async def _create(self, number: int) -> None:
@@ -164,10 +179,10 @@ class Users:
             found = await self._call("GetService", control_pb2.Reference(ref=service_id))
             service = from_message(Service, found)
             spec = replace(service.spec, labels={OPERATION: str(number)})
-            if self._chance.random() < 0.5:
+            if self._chance.random() < 0.5 and not spec.mode.is_global:
                 spec = replace(spec, replicas=self._chance.randint(1, 4))
             else:
-                container = replace(spec.task.container, image=f"image:{number}")
+                container = replace(spec.task.container, image=_image(spec.mode, number))
                 spec = replace(spec, task=replace(spec.task, container=container))
             await self._call(
                 "UpdateService",

@@ -12,6 +12,7 @@ from typing import Any
 import manager.dispatcher.assignments
 import manager.dispatcher.server
 import manager.orchestrator.driver
+import manager.orchestrator.jobs
 import manager.orchestrator.reaper
 import manager.orchestrator.update
 import manager.state.apply
@@ -26,7 +27,7 @@ from manager.state.snapshot import decode_snapshot
 from manager.state.store import Transaction
 from manager.state.tables import View
 from pyswarm.errors import NotLeader
-from pyswarm.model import Task, TaskState, is_terminal
+from pyswarm.model import Service, Task, TaskState, is_terminal
 from pyswarm.model.ids import ID_LENGTH, base36
 from pyswarm.testing.plane.faults import BUSY, ELECTIONS, STORM, Faults
 from pyswarm.testing.plane.process import wall
@@ -51,7 +52,7 @@ def _an_address_too_early() -> AbstractContextManager[None]:
     holds = manager.state.apply._task_addresses
 
     def early(task: Task | None) -> Any:
-        gone = task is not None and task.desired_state > TaskState.RUNNING
+        gone = task is not None and not task.is_wanted
         return () if gone else holds(task)
 
     return patched((manager.state.apply, "_task_addresses", early))
@@ -176,6 +177,20 @@ def _a_stray_that_runs_on() -> AbstractContextManager[None]:
     return patched((Assignments, "apply", keep))
 
 
+def _completions_of_older_iterations() -> AbstractContextManager[None]:
+    def counts(service: Service, task: Task) -> bool:
+        return task.status.state == TaskState.COMPLETE
+
+    return patched((manager.orchestrator.jobs, "is_completion", counts))
+
+
+def _one_task_too_many() -> AbstractContextManager[None]:
+    def more(numbers: Iterator[int], most: int) -> Iterator[int]:
+        return itertools.islice(numbers, most + 1)
+
+    return patched((manager.orchestrator.jobs, "islice", more))
+
+
 BUGS = [
     Bug(name, sentence, plant, seeds(faults))
     for name, sentence, plant, faults in (
@@ -268,6 +283,18 @@ BUGS = [
             "An agent that was away goes on with the tasks that the managers have forgotten.",
             _a_stray_that_runs_on,
             STORM,
+        ),
+        (
+            "older_completions",
+            "A job that runs again counts what completed before.",
+            _completions_of_older_iterations,
+            BUSY,
+        ),
+        (
+            "one_too_many",
+            "A job has one more task at work than it may.",
+            _one_task_too_many,
+            BUSY,
         ),
     )
 ]

@@ -1,5 +1,7 @@
 """Bad input gets one sentence that says what is wrong."""
 
+from dataclasses import replace
+
 import pytest
 
 from manager.control import checks
@@ -7,7 +9,6 @@ from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
-    FileReference,
     Mount,
     MountType,
     NetworkSpec,
@@ -17,9 +18,12 @@ from pyswarm.model import (
     ResolutionMode,
     ResourceRequirements,
     Resources,
+    RestartCondition,
+    RestartPolicy,
+    ServiceMode,
     ServiceSpec,
     TaskSpec,
-    VolumeSpec,
+    UpdateConfig,
 )
 
 
@@ -103,65 +107,16 @@ def test_a_network_that_cannot_be_is_refused(spec, words):
         checks.network(spec)
 
 
-def with_secrets(*references):
-    return service(container=ContainerSpec(image="nginx", secrets=references))
+def test_a_job_has_no_update_config_and_runs_nothing_again_that_completed():
+    def job(mode=ServiceMode.REPLICATED_JOB, condition=RestartCondition.ON_FAILURE, **changes):
+        spec = service(restart=RestartPolicy(condition=condition))
+        return replace(spec, mode=mode, **changes)
 
-
-def test_two_files_in_one_place_are_refused_in_the_words_of_docker():
-    one, two = FileReference(name="a", target="x"), FileReference(name="b", target="/run/secrets/x")
-    assert refused(with_secrets(one, two)).endswith(
-        "secret references 'a' and 'b' have a conflicting target: '/run/secrets/x'"
-    )
-    checks.service(with_secrets(one, FileReference(name="a", target="y")))
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"mode": 0o10000}, "mode must be from 0000 to 7777"),
-        ({"uid": "root"}, "uid 'root' is not a number"),
-        ({"signal": "SIGNOTHING"}, "signal 'SIGNOTHING' is not known"),
-    ],
-)
-def test_the_rights_of_a_file(change, problem):
-    assert problem in refused(with_secrets(FileReference(name="a", **change)))
-
-
-@pytest.mark.parametrize("text", ["", "SIGHUP", "hup", "1", "64"])
-def test_signals(text):
-    checks.signal(text)
-
-
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        ({"size": "1m"}, 'invalid option: "size"'),
-        ({"type": "nfs"}, 'missing required option: "device"'),
-        ({"o": "ro"}, 'missing required option: "device"'),
-    ],
-)
-def test_options_of_a_volume_in_the_words_of_docker(options, problem):
-    with pytest.raises(InvalidArgument) as error:
-        checks.volume(VolumeSpec(name="data", driver_options=options))
-    assert error.value.message.startswith(problem)
-    mount = Mount(source="data", target="/data", driver_options=options)
-    assert problem in refused(service(container=ContainerSpec(image="nginx", mounts=(mount,))))
-
-
-@pytest.mark.parametrize("name", ["", "/data", "a b", "-a"])
-def test_names_of_volumes(name):
-    with pytest.raises(InvalidArgument, match="invalid characters"):
-        checks.volume(VolumeSpec(name=name))
-
-
-def test_a_volume_may_be_named_by_placeholders():
-    mount = Mount(source="data-{{.Task.Slot}}", target="/data")
-    checks.service(service(container=ContainerSpec(image="nginx", mounts=(mount,))))
-
-
-def test_other_drivers_are_refused():
-    with pytest.raises(InvalidArgument, match="use local"):
-        checks.volume(VolumeSpec(name="data", driver="rexray"))
-    spec = PayloadSpec(name="pw", data=b"x", template_driver="jinja")
-    with pytest.raises(InvalidArgument, match="use golang"):
-        checks.payload("secret", spec, 100)
+    checks.service(job(max_concurrent=2))
+    assert "update or rollback config" in refused(job(update=UpdateConfig(parallelism=2)))
+    assert "update or rollback config" in refused(job(rollback=UpdateConfig(parallelism=2)))
+    assert "use on-failure or none" in refused(job(condition=RestartCondition.ANY))
+    assert "must not be negative" in refused(job(max_concurrent=-1))
+    words = "max-concurrent can only be used with replicated-job mode"
+    assert words in refused(job(ServiceMode.GLOBAL_JOB, max_concurrent=1))
+    assert words in refused(job(ServiceMode.REPLICATED, max_concurrent=1))

@@ -12,6 +12,8 @@ from pyswarm.model import (
     ClusterSpec,
     ContainerSpec,
     FileReference,
+    JobState,
+    JobStatus,
     NetworkAttachmentConfig,
     PayloadSpec,
     Secret,
@@ -112,3 +114,16 @@ def test_the_unlock_key_is_no_public_part_of_the_cluster_and_not_in_a_log():
     on = edits.set_unlock_key(AUTOLOCK, KEY, rotate=False)
     assert public(on).unlock_key == b""
     assert "kkk" not in repr(on)
+
+
+def test_a_changed_job_begins_its_next_iteration_and_more_completions_do_not():
+    job = edits.new_service("j", replace(SPEC, mode=ServiceMode.REPLICATED_JOB), now=3.0)
+    assert job.job_status == JobStatus(last_execution=3.0)
+    over = replace(job, job_status=replace(job.job_status, state=JobState.COMPLETED))
+    more = edits.update_service(over, replace(job.spec, replicas=9), now=4.0)
+    assert (more.spec_version, more.job_status) == (1, job.job_status)
+    again = edits.update_service(over, replace(NEW, mode=job.spec.mode), now=5.0)
+    assert again.job_status == JobStatus(iteration=1, last_execution=5.0)
+    assert again.update_status.state == UpdateState.NONE
+    back = edits.roll_back_service(again, now=6.0)
+    assert (back.spec, back.job_status.iteration) == (job.spec, 2)

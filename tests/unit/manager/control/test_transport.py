@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from manager.control import transport
 from manager.control.transport import LeaderFirst
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc, objects_pb2
 from pyswarm.errors import (
@@ -35,6 +36,7 @@ class Node(control_pb2_grpc.ControlServicer):
         self.confirmed: list[SwarmError | None] = []
         self.refusals: list[SwarmError] = []
         self.calls: list[str] = []
+        self.heard = asyncio.Event()
         self.channel = local_channel(str(path))
         self.server = grpc.aio.server(interceptors=[ErrorMapper()])
         self.server.add_generic_rpc_handlers((self.handler(),))
@@ -58,6 +60,11 @@ class Node(control_pb2_grpc.ControlServicer):
         if self.refusals:
             raise self.refusals.pop(0)
         return self.name
+
+    async def RemoveConfig(self, request, context):
+        self.calls.append("silent")
+        await self.heard.wait()
+        return control_pb2.Empty()
 
     async def GetConfig(self, request, context):
         return objects_pb2.Config(id=self._answer("read"))
@@ -199,5 +206,28 @@ def test_what_is_there_already_may_be_ones_own(tmp_path: Path) -> None:
         stub = control_pb2_grpc.ControlStub(follower.channel)
         with pytest.raises(AlreadyExists, match="so it may be yours"), swarm_errors():
             await stub.CreateConfig(control_pb2.CreatePayloadRequest())
+
+    story(tmp_path, told)
+
+
+def test_a_leader_that_was_cut_off_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.01)
+
+    async def told(old: Node, follower: Node) -> None:
+        stub = control_pb2_grpc.ControlStub(follower.channel)
+        removing = asyncio.ensure_future(stub.RemoveConfig(control_pb2.Reference(ref="x")))
+        while not old.calls:
+            await asyncio.sleep(0.001)
+        # It hears nothing of the election, and its connection still seems to stand.
+        new = Node("new", tmp_path / "3")
+        await new.server.start()
+        new.leading, follower.leader = True, new
+        new.heard.set()
+        await removing
+        assert (old.calls, new.calls) == (["silent"], ["silent"])
+        await new.channel.close()
+        await new.server.stop(None)
 
     story(tmp_path, told)

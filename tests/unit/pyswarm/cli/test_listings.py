@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from pyswarm.cli import listings
 from pyswarm.cli.listings import CountedService
 from pyswarm.compose import NAMESPACE_LABEL
@@ -26,6 +28,7 @@ from pyswarm.model import (
     Reachability,
     Secret,
     Service,
+    ServiceMode,
     ServiceSpec,
     Task,
     TaskSpec,
@@ -90,6 +93,20 @@ def test_services_with_replicas_ports_and_an_image_without_digest():
         "*:8080->80/tcp",
     )
     assert set(listing.rows[0].values) == {"ID", "Name", "Mode", "Replicas", "Image", "Ports"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "shown"),
+    [
+        (ServiceMode.REPLICATED_JOB, "1/2 (3/5 completed)"),
+        (ServiceMode.GLOBAL_JOB, "1/2 (3/5 completed)"),
+    ],
+)
+def test_a_job_shows_what_has_completed_of_all(mode, shown):
+    service = Service(spec=ServiceSpec(name="j", mode=mode, replicas=5, max_concurrent=2))
+    counted = CountedService(service=service, running=1, desired=2, completed=3)
+    [row] = listings.services([counted]).rows
+    assert (row.values["Mode"], row.values["Replicas"]) == (mode.word, shown)
 
 
 def test_neighbouring_ports_are_a_range_and_host_ports_are_not_shown():

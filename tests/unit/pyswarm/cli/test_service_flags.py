@@ -127,3 +127,31 @@ def test_a_secret_is_read_in_both_forms():
     assert file_reference("source=pw,target=p,mode=0400").mode == 0o400
     with pytest.raises(InvalidArgument, match="octal"):
         file_reference("source=pw,mode=rw")
+
+
+def test_a_job_is_restarted_on_failure_unless_told_otherwise():
+    job = create("--mode", "replicated-job", "--replicas", "5", "--max-concurrent", "2")
+    assert (job.mode, job.replicas, job.max_concurrent) == (ServiceMode.REPLICATED_JOB, 5, 2)
+    assert job.task.restart.condition == RestartCondition.ON_FAILURE
+    job = create("--mode", "global-job", "--restart-condition", "none")
+    assert job.task.restart.condition == RestartCondition.NONE
+    assert update(create("--mode", "replicated-job"), "--max-concurrent", "3").max_concurrent == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--mode", "global-job", "--replicas", "2"], "replicas can only be used with replicated"),
+        (["--max-concurrent", "2"], "max-concurrent can only be used with replicated-job mode"),
+        (["--mode", "global-job", "--max-concurrent", "2"], "only be used with replicated-job"),
+        (["--mode", "global", "--replicas-max-per-node", "2"], "replicas-max-per-node can only"),
+        (
+            ["--mode", "replicated-job", "--update-delay", "2s"],
+            "--update-delay can only be used with replicated or global mode",
+        ),
+        (["--mode", "sometimes"], "replicated, global, replicated-job, global-job"),
+    ],
+)
+def test_a_flag_of_another_mode_is_refused(flags, words):
+    with pytest.raises(InvalidArgument, match=words):
+        create(*flags)

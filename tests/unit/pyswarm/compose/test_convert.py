@@ -172,6 +172,17 @@ def test_restart_counts_where_deploy_says_nothing(text, policy):
     assert web(text).task.restart == policy
 
 
+def test_a_job_completes_as_often_as_it_has_replicas_and_is_restarted_on_failure():
+    service = web("deploy: {mode: replicated-job, replicas: 3}")
+    assert (service.mode, service.replicas) == (ServiceMode.REPLICATED_JOB, 3)
+    assert service.task.restart == RestartPolicy(condition=RestartCondition.ON_FAILURE)
+    service = web("deploy: {mode: global-job, restart_policy: {condition: none, delay: 1s}}")
+    assert service.mode == ServiceMode.GLOBAL_JOB
+    assert service.task.restart == RestartPolicy(condition=RestartCondition.NONE, delay_seconds=1)
+    service = web("deploy: {mode: global-job, restart_policy: {max_attempts: 2}}")
+    assert service.task.restart.condition == RestartCondition.ON_FAILURE
+
+
 def test_the_environment_wins_over_files_and_names_without_value_take_ours():
     service = web(
         "env_file: [a.env, {path: none.env, required: false}]\nenvironment: [B=2, HERE, NOWHERE]",
@@ -349,7 +360,17 @@ def test_ports_logging_and_platform():
             "declare it under volumes at the top level",
         ),
         ("secrets: [pw]", "", "services.web.secrets[0]: the secret 'pw' is not declared"),
-        ("deploy: {mode: replicated-job}", "", "jobs are not available in this version"),
+        ("deploy: {mode: global-job, replicas: 2}", "", "a global-job service runs once on every"),
+        (
+            "deploy: {mode: global-job}\nrestart: always",
+            "",
+            "on-failure or not at all, not 'always'",
+        ),
+        (
+            "deploy: {mode: global-job, update_config: {parallelism: 2}}",
+            "",
+            "services.web.deploy.update_config: a job is not updated task by task",
+        ),
         ("deploy: {mode: global, replicas: 2}", "", "a global service runs once on every node"),
         ("restart: sometimes", "", "must be no, always, unless-stopped, on-failure"),
         ("restart: always:3", "", "must be no, always, unless-stopped, on-failure"),
