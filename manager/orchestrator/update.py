@@ -19,6 +19,7 @@ from typing import Final
 
 from manager.orchestrator.slots import Draft, Slot
 from manager.orchestrator.tasks import has_ended, is_current, is_lost, is_wanted, wish
+from manager.placement.volumes import writes_to_volume
 from pyswarm.model import (
     FailureAction,
     Service,
@@ -102,6 +103,8 @@ def _promote(draft: Draft, slot: Slot) -> None:
     for task in slot.wanted:
         if task.desired_state == TaskState.RUNNING:
             continue
+        if _still_writes(draft, slot, task):
+            continue
         stopping = [
             t
             for t in slot.tasks.values()
@@ -118,6 +121,13 @@ def _promote(draft: Draft, slot: Slot) -> None:
             draft.put(wish(task, TaskState.RUNNING))
         else:
             draft.wake(until)
+
+
+def _still_writes(draft: Draft, slot: Slot, task: Task) -> bool:
+    """Whether another task of the slot may write to its volume: never two, however long it takes
+    to stop."""
+    others = (t for t in slot.tasks.values() if t.id != task.id and writes_to_volume(t.spec))
+    return any(not has_ended(t) and not is_lost(draft.view, t) for t in others)
 
 
 def _finish(draft: Draft, slot: Slot) -> None:

@@ -42,6 +42,11 @@ def is_named_volume(mount: Mount) -> bool:
     return mount.type is MountType.VOLUME and bool(mount.source)
 
 
+def writes_to_volume(spec: TaskSpec) -> bool:
+    """Whether tasks of this spec write to a volume that outlives them."""
+    return any(is_named_volume(m) and not m.read_only for m in spec.container.mounts)
+
+
 @lru_cache(maxsize=4096)
 def pattern(source: str) -> re.Pattern[str]:
     """The names that a mount's source can mean: only the node knows what its placeholders are."""

@@ -68,7 +68,7 @@ def _add_rotation(payload: Parsers, kind: type[Secret] | type[Config]) -> None:
     rotate.add_argument("-d", "--detach", action="store_true", help="Do not wait for the services")
     rotate.add_argument("-q", "--quiet", action="store_true", help="Suppress progress output")
     rotate.add_argument("ref", metavar=word.upper())
-    rotate.add_argument("file", nargs="?", default="-", help="a file, or - for STDIN")
+    rotate.add_argument("file", help="a file, or - for STDIN")
     versions = command(payload, "versions", f"List the versions of a {word}", _versions(kind))
     versions.add_argument("-q", "--quiet", action="store_true", help="Only display IDs")
     versions.add_argument("--format", choices=("table", "json"), default="table")
