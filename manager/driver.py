@@ -29,10 +29,11 @@ from certs.tokens import new_token
 from manager.ca.client import ExternalSigner
 from manager.ca.driver import RootKeeper, StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
-from manager.control.api import CONTROL, ROTATION, VOLUMES
+from manager.control.api import CONTROL, REGISTRIES, ROTATION, SYSTEM, UPDATES, VOLUMES
 from manager.control.rotations.server import RotationCalls
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
+from manager.control.updates.server import UpdateServer
 from manager.control.volumes.server import VolumeCalls
 from manager.dispatcher.server import Dispatcher, DispatcherContext
 from manager.raft.driver import RaftNode
@@ -40,6 +41,7 @@ from manager.raft.membership import Member, Membership
 from manager.raft.settings import RaftSettings
 from manager.raft.transport import PeerTransport, RemovedSender
 from manager.recovery.server import HealthServer, RecoveryContext
+from manager.registries.server import RegistryServer
 from manager.roles.access import demoted, refused_by
 from manager.roles.driver import RoleManager, RolesContext
 from manager.roles.quorum import reachable
@@ -47,6 +49,7 @@ from manager.roles.server import MembershipServer
 from manager.server import ACCESS
 from manager.state.driver import Store
 from manager.state.store import Transaction
+from manager.system.server import SystemServer
 from pyswarm.aio import Lagged, Supervisor
 from pyswarm.api.v1 import (
     ca_pb2,
@@ -68,6 +71,7 @@ from pyswarm.model import (
 )
 from pyswarm.model.identity import Identity, node_name
 from pyswarm.model.ids import ID_BYTES
+from pyswarm.registry.client import Registry
 from pyswarm.rpc import (
     Authorizer,
     ChannelPool,
@@ -103,6 +107,7 @@ class ManagerConfig:
     directory: Path
     certificates: CertificateDirectory
     raft: RaftSettings = RaftSettings()
+    insecure_registries: tuple[str, ...] = ()
 
 
 def new_id() -> str:
@@ -130,6 +135,7 @@ class Manager:
         self._planners: Supervisor | None = None
         self._role_changed = asyncio.Event()
         self._changing = asyncio.Lock()
+        self._registry = Registry(config.insecure_registries)
         self._leading = asyncio.Event()
         self.store = Store()
         self._authorizer = Authorizer(ACCESS, config.cluster_id, self._is_removed, self._is_demoted)
@@ -178,7 +184,7 @@ class Manager:
                 monotonic=time.monotonic,
             )
         )
-        calls = ControlContext(
+        context = ControlContext(
             store=self.store,
             logs=lambda: self.dispatcher.logs,
             new_id=new_id,
@@ -191,11 +197,15 @@ class Manager:
             check_unused=self.roles.check_unused,
             roots=RootKeeper(self.store, self._signer),
         )
+        control = ControlServer(context)
         self.control = LeaderFirst(
             [
-                (CONTROL, ControlServer(calls)),
-                (VOLUMES, VolumeCalls(calls)),
-                (ROTATION, RotationCalls(calls)),
+                (CONTROL, control),
+                (UPDATES, UpdateServer(context)),
+                (REGISTRIES, RegistryServer(self.store, self._registry, new_id, time.time)),
+                (SYSTEM, SystemServer(self.store, lambda: self.dispatcher.calls)),
+                (VOLUMES, VolumeCalls(context)),
+                (ROTATION, RotationCalls(context)),
             ],
             self.is_leading,
             self._leader_channel,
@@ -246,6 +256,7 @@ class Manager:
         await self._supervisor.close()
         await self._main.stop(0.5)
         await self._bootstrap.stop(0)
+        self._registry.close()
 
     async def _follow_leadership(self) -> None:
         while True:

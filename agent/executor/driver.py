@@ -26,8 +26,9 @@ from agent.task_events import Exited
 from agent.templates import expand_container
 from pyswarm.aio import Backoff
 from pyswarm.crashpoints import reach
-from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError
+from pyswarm.errors import DeadlineExceeded, NotFound, PermissionDenied, SwarmError, Unavailable
 from pyswarm.model import ContainerSpec, Healthcheck, Mount, MountType, NodeDescription, Task
+from pyswarm.registry.logins import Login, chosen
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Executor:
     async def prepare(self, task: Task) -> None:
         """Image, networks, files, container."""
         container = expand_container(task, self._node())
-        await self._pull(container.image)
+        await self._pull(task, container.image)
         reach("task.pulled")
         await self._networks.known([a.network_id for a in task.networks])
         async with self._making:
@@ -124,12 +125,17 @@ class Executor:
             await self._containers.kill(container_id(task), signal)
         self._files.mark_shown(task)
 
-    async def _pull(self, image: str) -> None:
+    async def _pull(self, task: Task, image: str) -> None:
+        found = chosen(image, task.service_id, self._assignments.credentials.values())
+        login = Login(user=found.user, password=found.password) if found else None
         try:
-            await self._containers.pull(image)
+            await self._containers.pull(image, login)
         except SwarmError as error:
             # A registry that is away, or has lost the image, must not stop what is here already.
             if not await self._containers.has_image(image):
+                if isinstance(error, PermissionDenied) and not self._assignments.sequence:
+                    # Logins are never on disk: the first manager that answers brings them.
+                    raise Unavailable(f"{error.message}; no manager has sent a login yet") from None
                 raise
             log.warning("%s is run as it is here, since %s", image, error.message)
 

@@ -15,6 +15,7 @@ from typing import Final
 from immutables import Map
 
 from manager.allocator import ipam, ports, vni
+from manager.planning import revisions
 from manager.state import Transaction, View
 from manager.state.apply import number_of
 from pyswarm.model import (
@@ -188,6 +189,7 @@ def _virtual_ips(
 def _deallocate(tx: Transaction, service: Service) -> None:
     # The virtual address must not reach another service while tasks of this one still answer it.
     if not tx.view.service_tasks.get(service.id):
+        revisions.forget(tx, service)
         tx.delete(Service, service.id)
 
 

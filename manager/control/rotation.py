@@ -18,12 +18,14 @@ from typing import TypeVar
 
 from manager.control import edits
 from manager.placement.versions import references
+from manager.planning import revisions
 from manager.state.tables import View
 from pyswarm.model import (
     Config,
     FileReference,
     Follow,
     PayloadSpec,
+    Revision,
     Secret,
     Service,
     Task,
@@ -37,9 +39,11 @@ Move = Callable[[FileReference], FileReference]
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """Records to put in this order, and the names of services by how they follow, sorted."""
+    """Records to put in this order, then services that are updated, each as a revision; and the
+    names of services by how they follow, sorted."""
 
-    records: tuple[Service | Task, ...] = ()
+    records: tuple[Service | Task | Revision, ...] = ()
+    updates: tuple[Service, ...] = ()
     updated: tuple[str, ...] = ()
     live: tuple[str, ...] = ()
     stayed: tuple[str, ...] = ()
@@ -100,8 +104,9 @@ def rotate(
     """What follows when `new_id` takes the place of `payload`, the newest version so far; `older`
     are the ids of the versions before. A live rotation also moves those of older versions."""
     kind, moves = type(payload), _Moves(payload.id, older, new_id, live)
-    updated, followed, stayed = [], [], []
-    records: list[Service | Task] = []
+    followed, stayed = [], []
+    records: list[Service | Task | Revision] = []
+    updates: list[Service] = []
     services: list[Service] = sorted(view.list(Service), key=lambda s: s.spec.name)
     for service in services:
         uses = references(service.spec.task.container, kind)
@@ -110,32 +115,36 @@ def rotate(
             continue
 
         if any(map(moves.is_live, concerned)):
-            service, tasks = _followed_live(view, service, kind, moves.live)
-            records += [service, *tasks]
+            service, others = _followed_live(view, service, kind, moves.live)
+            records += [service, *others]
             followed.append(service.spec.name)
         task = moved(service.spec.task, kind, moves.all)
         if task is not service.spec.task:
             spec = replace(service.spec, task=task)
-            records.append(edits.update_service(service, spec, now))
-            updated.append(service.spec.name)
+            updates.append(edits.update_service(service, spec, now))
         elif service.spec.name not in followed:
             stayed.append(service.spec.name)
-    return Rotation(tuple(records), tuple(updated), tuple(followed), tuple(stayed))
+    updated = tuple(service.spec.name for service in updates)
+    return Rotation(tuple(records), tuple(updates), updated, tuple(followed), tuple(stayed))
 
 
 def _followed_live(
     view: View, service: Service, kind: type[Secret] | type[Config], move: Move
-) -> tuple[Service, list[Task]]:
+) -> tuple[Service, list[Task | Revision]]:
     """The service and its tasks, all at once: a task that differs from its service is an old one.
 
-    The previous specification follows too: a live rotation is no revision of the service.
+    The specifications of its history follow too: a live rotation is no revision of the service.
     """
     spec, previous = service.spec, service.previous_spec
     service = replace(service, spec=replace(spec, task=moved(spec.task, kind, move)))
     if previous is not None:
         previous = replace(previous, task=moved(previous.task, kind, move))
         service = replace(service, previous_spec=previous)
-    tasks: list[Task] = []
+    others: list[Task | Revision] = []
+    for revision in revisions.history(view, service):
+        task_spec = moved(revision.spec.task, kind, move)
+        if task_spec is not revision.spec.task:
+            others.append(replace(revision, spec=replace(revision.spec, task=task_spec)))
     for task in view.tasks_of_service(service.id):
         if is_terminal(task.status.state):
             continue
@@ -143,22 +152,5 @@ def _followed_live(
         if new is not task.spec:
             # Tasks of one specification hold one object, and their entries in the log are small.
             shared = new == service.spec.task
-            tasks.append(replace(task, spec=service.spec.task if shared else new))
-    return service, tasks
-
-
-def with_versions_that_are_left(view: View, service: Service) -> Service:
-    """A service that goes back to an old specification: a version that has been pruned since is
-    replaced by the newest."""
-
-    def move(kind: type[Secret] | type[Config]) -> Move:
-        def to_newest(reference: FileReference) -> FileReference:
-            if view.get(kind, reference.id) is not None:
-                return reference
-            found = view.by_name(kind, reference.name)
-            return replace(reference, id=found.id) if found is not None else reference
-
-        return to_newest
-
-    task = moved(moved(service.spec.task, Secret, move(Secret)), Config, move(Config))
-    return replace(service, spec=replace(service.spec, task=task))
+            others.append(replace(task, spec=service.spec.task if shared else new))
+    return service, others

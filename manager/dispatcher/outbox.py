@@ -40,6 +40,8 @@ class Outbox:
             removed_configs=news.removed_configs,
             volumes=[to_message(volume) for volume in news.volumes],
             removed_volumes=news.removed_volumes,
+            credentials=[to_message(each) for each in news.credentials],
+            removed_credentials=news.removed_credentials,
         )
         self._sequence += 1
         return dispatcher_pb2.SessionMessage(assignments=message)

@@ -14,13 +14,19 @@ from typing import Any
 import grpc.aio
 
 from manager.dispatcher import volumes
-from manager.dispatcher.assignments import NodeAssignments, is_for_node, references
+from manager.dispatcher.assignments import (
+    NodeAssignments,
+    is_for_node,
+    pull_credentials,
+    references,
+)
 from manager.dispatcher.endpoints import networks_of_node
 from manager.dispatcher.outbox import Outbox
 from manager.dispatcher.sessions import Sessions
 from manager.dispatcher.statuses import StatusBatch, newer_status
 from manager.dispatcher.topology import Topology, touched_networks
 from manager.logs.driver import LogBroker
+from manager.nodecalls.driver import NodeCalls
 from manager.state.driver import Commit, Store
 from manager.state.store import Transaction
 from pyswarm.aio import Lagged, Supervisor
@@ -34,6 +40,7 @@ from pyswarm.model import (
     NodeDescription,
     NodeState,
     NodeStatus,
+    RegistryCredential,
     Secret,
     Task,
     TaskStatus,
@@ -49,6 +56,7 @@ COALESCE_SECONDS = 0.02
 STATUS_SECONDS = 0.03
 """Statuses of all nodes that come within this time share one write."""
 LOGS_WAITING_MAX = 64
+ASKS_WAITING_MAX = 64
 RENEWALS_PER_SECOND = 10.0
 """Nodes that renew in a second while the root is rotated: each costs a few handshakes."""
 
@@ -64,6 +72,7 @@ class _Session:
     hello: bool = True
     over: bool = False
     logs: list[dispatcher_pb2.LogSubscription] = field(default_factory=list)
+    asks: list[dispatcher_pb2.NodeAsk] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +105,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         self.applied: dict[tuple[str, str], int] = {}
         """The version of each (network, node) that the node says it has applied."""
         self.logs = LogBroker(self._send_logs, context.new_id)
+        self.calls = NodeCalls(self._send_ask, context.new_id)
 
     async def open(self) -> None:
         """Begin to serve: this manager leads."""
@@ -167,6 +177,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             if self._streams.get(node_id) is session:
                 del self._streams[node_id]
                 self.logs.lost(node_id)
+                self.calls.lost(node_id)
 
     def _ready(
         self, tx: Transaction, node_id: str, description: NodeDescription, address: str
@@ -270,6 +281,14 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         await self._store.update(take)
         return dispatcher_pb2.StatusReply()
 
+    async def Answer(
+        self, request: dispatcher_pb2.NodeAnswer, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> dispatcher_pb2.StatusReply:
+        """What a node answers to a question."""
+        self._require_open()
+        self.calls.answered(self._context.caller(context), request)
+        return dispatcher_pb2.StatusReply()
+
     # ---- news for a session ----
 
     def _news(self, session: _Session) -> list[dispatcher_pb2.SessionMessage]:
@@ -292,6 +311,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         messages += [m for m in (endpoints, assignments) if m is not None]
         messages += [dispatcher_pb2.SessionMessage(logs=s) for s in session.logs]
         session.logs = []
+        messages += [dispatcher_pb2.SessionMessage(ask=ask) for ask in session.asks]
+        session.asks = []
         return messages
 
     def _wanted(self, node_id: str, tasks: list[Task]) -> NodeAssignments:
@@ -304,6 +325,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             secrets={k: s for k, s in found_secrets.items() if s is not None},
             configs={k: c for k, c in found_configs.items() if c is not None},
             volumes=volumes.of_node(view, node_id, tasks),
+            credentials=pull_credentials(tasks, view.list(RegistryCredential)),
         )
 
     def _hello(self, session: _Session, node: Node) -> dispatcher_pb2.SessionHello:
@@ -316,6 +338,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             cluster_id=cluster.id,
             root_certificate=cluster.root_ca.trusted_pem,
             renewal_spread_seconds=self._store.view.count(Node) / RENEWALS_PER_SECOND,
+            images=to_message(cluster.spec.images),
         )
 
     def _send_logs(self, node_id: str, subscription: dispatcher_pb2.LogSubscription) -> bool:
@@ -323,6 +346,14 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         if session is None or len(session.logs) >= LOGS_WAITING_MAX:
             return False
         session.logs.append(subscription)
+        session.wake.set()
+        return True
+
+    def _send_ask(self, node_id: str, ask: dispatcher_pb2.NodeAsk) -> bool:
+        session = self._streams.get(node_id)
+        if session is None or len(session.asks) >= ASKS_WAITING_MAX:
+            return False
+        session.asks.append(ask)
         session.wake.set()
         return True
 
@@ -361,6 +392,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 nodes.add(record.node_id)
             elif isinstance(record, Volume):
                 nodes |= {each.node_id for each in record.nodes}
+            elif isinstance(record, RegistryCredential):
+                nodes |= self._streams.keys()  # whoever pulls with the old one needs the new one
         changed = self._topology.refresh(self._store.view, touched_networks(pairs))
         for session in self._streams.values():
             session.hello = session.hello or everyone or session.node_id in greeted

@@ -20,6 +20,8 @@ from pyswarm.model import (
     Network,
     Node,
     Protocol,
+    RegistryCredential,
+    Revision,
     Secret,
     Service,
     Task,
@@ -27,7 +29,18 @@ from pyswarm.model import (
     Volume,
 )
 
-Record = Node | Service | Task | Network | Secret | Config | Cluster | Volume
+Record = (
+    Node
+    | Service
+    | Task
+    | Network
+    | Secret
+    | Config
+    | Cluster
+    | RegistryCredential
+    | Revision
+    | Volume
+)
 R = TypeVar("R", bound=Record)
 
 KINDS: Final[dict[int, type[Record]]] = {
@@ -39,6 +52,8 @@ KINDS: Final[dict[int, type[Record]]] = {
     6: Service,
     7: Task,
     8: Volume,
+    10: RegistryCredential,
+    14: Revision,
 }
 """The number of each kind in the log and in snapshots; never used again for another kind."""
 

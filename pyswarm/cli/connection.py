@@ -10,7 +10,15 @@ from typing import Any, Self, TypeVar
 
 import grpc.aio
 
-from pyswarm.api.v1 import control_pb2_grpc, local_pb2_grpc, recovery_pb2_grpc, volumes_pb2_grpc
+from pyswarm.api.v1 import (
+    control_pb2_grpc,
+    local_pb2_grpc,
+    recovery_pb2_grpc,
+    registry_pb2_grpc,
+    system_pb2_grpc,
+    updates_pb2_grpc,
+    volumes_pb2_grpc,
+)
 from pyswarm.errors import InvalidArgument, Unavailable
 from pyswarm.rpc import from_rpc, local_channel
 
@@ -40,10 +48,13 @@ class Connection:
         self._channel = local_channel(str(path))
         # The generated stubs of the asyncio kind differ in their types only.
         self.control: Any = control_pb2_grpc.ControlStub(self._channel)
+        self.updates: Any = updates_pb2_grpc.UpdatesStub(self._channel)
         self.local: Any = local_pb2_grpc.LocalStub(self._channel)
         self.volumes: Any = volumes_pb2_grpc.VolumesStub(self._channel)
         self.rotation: Any = volumes_pb2_grpc.RotationStub(self._channel)
         self.recovery: Any = recovery_pb2_grpc.RecoveryStub(self._channel)
+        self.registries: Any = registry_pb2_grpc.RegistriesStub(self._channel)
+        self.system: Any = system_pb2_grpc.SystemStub(self._channel)
 
     async def call(self, answer: Awaitable[Answer]) -> Answer:
         """The answer of one call."""

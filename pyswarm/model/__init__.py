@@ -25,11 +25,13 @@ from pyswarm.model.network import (
 )
 from pyswarm.model.node import ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus
 from pyswarm.model.payload import Config, PayloadSpec, Secret
+from pyswarm.model.registry import ImagePolicy, RegistryCredential
 from pyswarm.model.resources import Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
     JobState,
     JobStatus,
+    Revision,
     Service,
     ServiceMode,
     ServiceSpec,
@@ -97,12 +99,15 @@ __all__ = [
     "Config",
     "PayloadSpec",
     "Secret",
+    "ImagePolicy",
+    "RegistryCredential",
     "Platform",
     "ResourceRequirements",
     "Resources",
     "FailureAction",
     "JobState",
     "JobStatus",
+    "Revision",
     "Service",
     "ServiceMode",
     "ServiceSpec",

@@ -21,6 +21,7 @@ from agent.runtime.command import signal_number
 from agent.runtime.facts import RuntimeInfo
 from pyswarm.errors import FailedPrecondition, NotFound, Unavailable
 from pyswarm.model import Healthcheck
+from pyswarm.registry.logins import Login
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class FakeRuntime:
         self._called("describe")
         return RuntimeInfo(name="fake", version="1")
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, login: Login | None = None) -> None:
         """There at once, or missing."""
         self._called("pull", image)
         if image in self.missing:

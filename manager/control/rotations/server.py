@@ -10,6 +10,7 @@ import grpc.aio
 from manager.control import attached, checks, rotation, view_of
 from manager.control.calls.server import Calls
 from manager.placement.versions import references
+from manager.planning import revisions
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, volumes_pb2, volumes_pb2_grpc
 from pyswarm.model import Config, Secret, Service
@@ -72,6 +73,8 @@ class RotationCalls(Calls, volumes_pb2_grpc.RotationServicer):
             done = rotation.rotate(tx.view, old, new_id, older, live=request.live, now=self._now())
             for record in done.records:
                 tx.put(record)
+            for service in done.updates:
+                revisions.put_service(tx, service, f"{word} {old.spec.name} version {new.version}")
             return volumes_pb2.RotateResponse(
                 id=new_id,
                 version=new.version,

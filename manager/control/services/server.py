@@ -7,9 +7,12 @@ from typing import Any
 
 import grpc.aio
 
-from manager.control import checks, edits, rotation, view_of, volume_use
+from manager.control import checks, edits, view_of, volume_use
 from manager.control.calls.server import Calls
 from manager.control.filters import filters_of
+from manager.control.services.logins import forget_login, keep_login
+from manager.control.updates.edits import rolled_back, target_of
+from manager.planning import revisions
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, objects_pb2
 from pyswarm.model import Config, Network, Secret, Service, ServiceSpec, Task
@@ -39,13 +42,16 @@ class ServiceCalls(Calls):
         """A new service; it is stored when this returns, and its tasks follow."""
         spec = from_message(ServiceSpec, request.spec)
         checks.service(spec)
-        service_id = self._context.new_id()
+        service_id, fresh = self._context.new_id(), self._context.new_id()
 
         def change(tx: Transaction) -> None:
             view_of.require_free_name(tx.view, Service, spec.name)
             resolved = self._resolved(tx, spec)
             view_of.require_free_ports(tx.view, resolved, service_id)
-            tx.put(edits.new_service(service_id, resolved, self._now()))
+            now = self._now()
+            service = edits.new_service(service_id, resolved, now)
+            revisions.put_service(tx, service, "created")
+            keep_login(tx, service_id, fresh, request.registry_login, now)
 
         await self._store.update(change)
         return control_pb2.Created(id=service_id, warnings=volume_use.warnings(spec))
@@ -53,21 +59,35 @@ class ServiceCalls(Calls):
     async def UpdateService(
         self, request: control_pb2.UpdateServiceRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Service:
-        """A new spec, or with `rollback` the one before."""
+        """A new spec, or with `rollback` the one before, or one of the history."""
         spec = from_message(ServiceSpec, request.spec)
         if not request.rollback:
             checks.service(spec)
+        fresh = self._context.new_id()
 
         def change(tx: Transaction) -> Service:
             service = self._current(tx, Service, request.id, request.version)
+            keep_login(tx, service.id, fresh, request.registry_login, self._now())
+            target, cause = spec, ""
             if request.rollback:
-                back = edits.roll_back_service(service, self._now())
-                return rotation.with_versions_that_are_left(tx.view, back)
-            resolved = self._resolved(tx, spec)
+                target, cause = self._target(tx, service, request.to_revision)
+            # Also in an earlier spec: what it names may be gone, or taken, by now.
+            resolved = self._resolved(tx, target)
             view_of.require_free_ports(tx.view, resolved, service.id)
-            return edits.update_service(service, resolved, self._now())
+            changed = edits.update_service(service, resolved, self._now())
+            if request.rollback:
+                changed = rolled_back(service, changed, self._now())
+            return revisions.put_service(tx, changed, cause)
 
-        return await self._changed(change)  # type: ignore[no-any-return]
+        service = await self._store.update(change)
+        return to_message(self._store.view.get(Service, service.id) or service)  # type: ignore[no-any-return]
+
+    def _target(self, tx: Transaction, service: Service, number: int) -> tuple[ServiceSpec, str]:
+        """The spec that a rollback goes to, and the words for the history."""
+        if not number:
+            return target_of(service, None), "rollback"
+        revision = revisions.require(tx.view, service, number)
+        return target_of(service, revision.spec), f"rollback to {number}"
 
     async def RemoveService(
         self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
@@ -77,6 +97,7 @@ class ServiceCalls(Calls):
         def change(tx: Transaction) -> None:
             service = tx.view.resolve(Service, request.ref)
             tx.put(replace(service, pending_delete=True))
+            forget_login(tx, service.id)
 
         await self._store.update(change)
         return control_pb2.Empty()

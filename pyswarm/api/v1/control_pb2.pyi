@@ -39,6 +39,7 @@ class Filters(_message.Message):
     DESIRED_STATES_FIELD_NUMBER: _builtins.int
     DRIVERS_FIELD_NUMBER: _builtins.int
     MEMBERSHIPS_FIELD_NUMBER: _builtins.int
+    UPDATE_STATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """id prefixes"""
@@ -83,6 +84,10 @@ class Filters(_message.Message):
     def memberships(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """nodes: accepted"""
 
+    @_builtins.property
+    def update_states(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """services: updating, paused, rollback_started, ..."""
+
     def __init__(
         self,
         *,
@@ -97,10 +102,11 @@ class Filters(_message.Message):
         desired_states: _abc.Iterable[_builtins.str] | None = ...,
         drivers: _abc.Iterable[_builtins.str] | None = ...,
         memberships: _abc.Iterable[_builtins.str] | None = ...,
+        update_states: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_states", b"desired_states", "drivers", b"drivers", "ids", b"ids", "labels", b"labels", "memberships", b"memberships", "modes", b"modes", "names", b"names", "node_labels", b"node_labels", "nodes", b"nodes", "roles", b"roles", "services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_states", b"desired_states", "drivers", b"drivers", "ids", b"ids", "labels", b"labels", "memberships", b"memberships", "modes", b"modes", "names", b"names", "node_labels", b"node_labels", "nodes", b"nodes", "roles", b"roles", "services", b"services", "update_states", b"update_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -364,20 +370,51 @@ class UpdateNodeRequest(_message.Message):
 Global___UpdateNodeRequest: _TypeAlias = UpdateNodeRequest  # noqa: Y015
 
 @_typing.final
+class RegistryLogin(_message.Message):
+    """A user of a registry, kept with the service whose image it opens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    server: _builtins.str
+    user: _builtins.str
+    password: _builtins.str
+    def __init__(
+        self,
+        *,
+        server: _builtins.str = ...,
+        user: _builtins.str = ...,
+        password: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password", "server", b"server", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistryLogin: _TypeAlias = RegistryLogin  # noqa: Y015
+
+@_typing.final
 class CreateServiceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
+    REGISTRY_LOGIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> _objects_pb2.ServiceSpec: ...
+    @_builtins.property
+    def registry_login(self) -> Global___RegistryLogin: ...
     def __init__(
         self,
         *,
         spec: _objects_pb2.ServiceSpec | None = ...,
+        registry_login: Global___RegistryLogin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["registry_login", b"registry_login", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["registry_login", b"registry_login", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -391,11 +428,19 @@ class UpdateServiceRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
+    REGISTRY_LOGIN_FIELD_NUMBER: _builtins.int
+    TO_REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
     rollback: _builtins.bool
+    to_revision: _builtins.int
+    """of a rollback: which one; 0 is the previous specification"""
     @_builtins.property
     def spec(self) -> _objects_pb2.ServiceSpec: ...
+    @_builtins.property
+    def registry_login(self) -> Global___RegistryLogin:
+        """absent: what the service has stays"""
+
     def __init__(
         self,
         *,
@@ -403,10 +448,12 @@ class UpdateServiceRequest(_message.Message):
         version: _builtins.int = ...,
         spec: _objects_pb2.ServiceSpec | None = ...,
         rollback: _builtins.bool = ...,
+        registry_login: Global___RegistryLogin | None = ...,
+        to_revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["registry_login", b"registry_login", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "rollback", b"rollback", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "registry_login", b"registry_login", "rollback", b"rollback", "spec", b"spec", "to_revision", b"to_revision", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

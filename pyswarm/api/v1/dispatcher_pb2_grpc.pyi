@@ -39,6 +39,7 @@ class DispatcherStub:
     PublishLogs: _grpc.StreamUnaryMultiCallable[_dispatcher_pb2.PublishedLogs, _dispatcher_pb2.StatusReply]
     ReportVolumes: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.VolumeReport, _dispatcher_pb2.StatusReply]
     """Answered once it is committed."""
+    Answer: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.NodeAnswer, _dispatcher_pb2.StatusReply]
 
 @_typing.type_check_only
 class DispatcherAsyncStub(DispatcherStub):
@@ -49,6 +50,7 @@ class DispatcherAsyncStub(DispatcherStub):
     PublishLogs: _aio.StreamUnaryMultiCallable[_dispatcher_pb2.PublishedLogs, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
     ReportVolumes: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.VolumeReport, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
     """Answered once it is committed."""
+    Answer: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.NodeAnswer, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
 
 class DispatcherServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -86,5 +88,12 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dispatcher_pb2.StatusReply, _abc.Awaitable[_dispatcher_pb2.StatusReply]]:
         """Answered once it is committed."""
+
+    @_abc_1.abstractmethod
+    def Answer(
+        self,
+        request: _dispatcher_pb2.NodeAnswer,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.StatusReply, _abc.Awaitable[_dispatcher_pb2.StatusReply]]: ...
 
 def add_DispatcherServicer_to_server(servicer: DispatcherServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

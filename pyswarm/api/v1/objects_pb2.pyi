@@ -282,6 +282,9 @@ class _UpdateStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpdateSta
     UPDATE_STATE_UPDATING: _UpdateState.ValueType  # 1
     UPDATE_STATE_PAUSED: _UpdateState.ValueType  # 2
     UPDATE_STATE_COMPLETED: _UpdateState.ValueType  # 3
+    UPDATE_STATE_ROLLBACK_STARTED: _UpdateState.ValueType  # 4
+    UPDATE_STATE_ROLLBACK_PAUSED: _UpdateState.ValueType  # 5
+    UPDATE_STATE_ROLLBACK_COMPLETED: _UpdateState.ValueType  # 6
 
 class UpdateState(_UpdateState, metaclass=_UpdateStateEnumTypeWrapper):
     """Where an update stands."""
@@ -290,6 +293,9 @@ UPDATE_STATE_NONE: UpdateState.ValueType  # 0
 UPDATE_STATE_UPDATING: UpdateState.ValueType  # 1
 UPDATE_STATE_PAUSED: UpdateState.ValueType  # 2
 UPDATE_STATE_COMPLETED: UpdateState.ValueType  # 3
+UPDATE_STATE_ROLLBACK_STARTED: UpdateState.ValueType  # 4
+UPDATE_STATE_ROLLBACK_PAUSED: UpdateState.ValueType  # 5
+UPDATE_STATE_ROLLBACK_COMPLETED: UpdateState.ValueType  # 6
 Global___UpdateState: _TypeAlias = UpdateState  # noqa: Y015
 
 class _TaskState:
@@ -1205,12 +1211,14 @@ class UpdateConfig(_message.Message):
     MONITOR_SECONDS_FIELD_NUMBER: _builtins.int
     MAX_FAILURE_RATIO_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    PROGRESS_DEADLINE_SECONDS_FIELD_NUMBER: _builtins.int
     parallelism: _builtins.int
     delay_seconds: _builtins.float
     failure_action: Global___FailureAction.ValueType
     monitor_seconds: _builtins.float
     max_failure_ratio: _builtins.float
     order: Global___UpdateOrder.ValueType
+    progress_deadline_seconds: _builtins.float
     def __init__(
         self,
         *,
@@ -1220,10 +1228,11 @@ class UpdateConfig(_message.Message):
         monitor_seconds: _builtins.float = ...,
         max_failure_ratio: _builtins.float = ...,
         order: Global___UpdateOrder.ValueType = ...,
+        progress_deadline_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_seconds", b"delay_seconds", "failure_action", b"failure_action", "max_failure_ratio", b"max_failure_ratio", "monitor_seconds", b"monitor_seconds", "order", b"order", "parallelism", b"parallelism"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_seconds", b"delay_seconds", "failure_action", b"failure_action", "max_failure_ratio", b"max_failure_ratio", "monitor_seconds", b"monitor_seconds", "order", b"order", "parallelism", b"parallelism", "progress_deadline_seconds", b"progress_deadline_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1447,10 +1456,16 @@ class UpdateStatus(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     COMPLETED_AT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    PROGRESSED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_FIELD_NUMBER: _builtins.int
+    TIMED_OUT_FIELD_NUMBER: _builtins.int
     state: Global___UpdateState.ValueType
     started_at: _builtins.float
     completed_at: _builtins.float
     message: _builtins.str
+    progressed_at: _builtins.float
+    updated: _builtins.int
+    timed_out: _builtins.bool
     def __init__(
         self,
         *,
@@ -1458,10 +1473,13 @@ class UpdateStatus(_message.Message):
         started_at: _builtins.float = ...,
         completed_at: _builtins.float = ...,
         message: _builtins.str = ...,
+        progressed_at: _builtins.float = ...,
+        updated: _builtins.int = ...,
+        timed_out: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "message", b"message", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "message", b"message", "progressed_at", b"progressed_at", "started_at", b"started_at", "state", b"state", "timed_out", b"timed_out", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1482,9 +1500,11 @@ class Service(_message.Message):
     UPDATE_STATUS_FIELD_NUMBER: _builtins.int
     PENDING_DELETE_FIELD_NUMBER: _builtins.int
     JOB_STATUS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     spec_version: _builtins.int
     pending_delete: _builtins.bool
+    revision: _builtins.int
     @_builtins.property
     def meta(self) -> Global___Meta: ...
     @_builtins.property
@@ -1509,14 +1529,53 @@ class Service(_message.Message):
         update_status: Global___UpdateStatus | None = ...,
         pending_delete: _builtins.bool = ...,
         job_status: Global___JobStatus | None = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "job_status", b"job_status", "meta", b"meta", "previous_spec", b"previous_spec", "spec", b"spec", "update_status", b"update_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "id", b"id", "job_status", b"job_status", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "id", b"id", "job_status", b"job_status", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "revision", b"revision", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Service: _TypeAlias = Service  # noqa: Y015
+
+@_typing.final
+class Revision(_message.Message):
+    """One state of a service's specification; `number` counts from 1, `cause` says why it changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    META_FIELD_NUMBER: _builtins.int
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    service_id: _builtins.str
+    number: _builtins.int
+    cause: _builtins.str
+    @_builtins.property
+    def meta(self) -> Global___Meta: ...
+    @_builtins.property
+    def spec(self) -> Global___ServiceSpec: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        meta: Global___Meta | None = ...,
+        service_id: _builtins.str = ...,
+        number: _builtins.int = ...,
+        spec: Global___ServiceSpec | None = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "id", b"id", "meta", b"meta", "number", b"number", "service_id", b"service_id", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Revision: _TypeAlias = Revision  # noqa: Y015
 
 @_typing.final
 class TaskStatus(_message.Message):
@@ -2070,6 +2129,74 @@ class Volume(_message.Message):
 Global___Volume: _TypeAlias = Volume  # noqa: Y015
 
 @_typing.final
+class RegistryCredential(_message.Message):
+    """Who may pull from a registry; with a service id it counts for that service alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    META_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    server: _builtins.str
+    """"docker.io", "registry:5000" """
+    user: _builtins.str
+    password: _builtins.str
+    service_id: _builtins.str
+    @_builtins.property
+    def meta(self) -> Global___Meta: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        meta: Global___Meta | None = ...,
+        server: _builtins.str = ...,
+        user: _builtins.str = ...,
+        password: _builtins.str = ...,
+        service_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "meta", b"meta", "password", b"password", "server", b"server", "service_id", b"service_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistryCredential: _TypeAlias = RegistryCredential  # noqa: Y015
+
+@_typing.final
+class ImagePolicy(_message.Message):
+    """When a node removes images that nothing needs; 0 is never."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    GRACE_SECONDS_FIELD_NUMBER: _builtins.int
+    DISK_HIGH_PERCENT_FIELD_NUMBER: _builtins.int
+    DISK_LOW_PERCENT_FIELD_NUMBER: _builtins.int
+    max_age_seconds: _builtins.float
+    grace_seconds: _builtins.float
+    disk_high_percent: _builtins.int
+    disk_low_percent: _builtins.int
+    def __init__(
+        self,
+        *,
+        max_age_seconds: _builtins.float = ...,
+        grace_seconds: _builtins.float = ...,
+        disk_high_percent: _builtins.int = ...,
+        disk_low_percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_high_percent", b"disk_high_percent", "disk_low_percent", b"disk_low_percent", "grace_seconds", b"grace_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImagePolicy: _TypeAlias = ImagePolicy  # noqa: Y015
+
+@_typing.final
 class ClusterSpec(_message.Message):
     """What an operator may change while the cluster runs."""
 
@@ -2103,6 +2230,7 @@ class ClusterSpec(_message.Message):
     SNAPSHOT_INTERVAL_ENTRIES_FIELD_NUMBER: _builtins.int
     AUTOLOCK_FIELD_NUMBER: _builtins.int
     EXTERNAL_CAS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
     task_history_limit: _builtins.int
     heartbeat_period_seconds: _builtins.float
     heartbeat_misses: _builtins.int
@@ -2113,6 +2241,8 @@ class ClusterSpec(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def external_cas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExternalCA]: ...
+    @_builtins.property
+    def images(self) -> Global___ImagePolicy: ...
     def __init__(
         self,
         *,
@@ -2124,10 +2254,11 @@ class ClusterSpec(_message.Message):
         snapshot_interval_entries: _builtins.int = ...,
         autolock: _builtins.bool = ...,
         external_cas: _abc.Iterable[Global___ExternalCA] | None = ...,
+        images: Global___ImagePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["autolock", b"autolock", "certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["autolock", b"autolock", "certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "images", b"images", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

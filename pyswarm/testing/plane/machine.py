@@ -23,6 +23,7 @@ from agent.runtime.facts import RuntimeInfo
 from agent.volumes.report import NodeVolume
 from pyswarm.errors import FailedPrecondition, NotFound
 from pyswarm.model import ContainerSpec, EndpointSet, Healthcheck, Mount, Node, Task, VolumeSpec
+from pyswarm.registry.logins import Login
 from pyswarm.wire import decode
 
 
@@ -119,7 +120,7 @@ class Machine:
         """A name that no real runtime has."""
         return RuntimeInfo(name="simulated", version="1")
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, login: Login | None = None) -> None:
         """A moment."""
         await self._takes(0.1)
 

@@ -38,6 +38,7 @@ Dispatcher.Heartbeat          closed   served   served   refused  closed   refus
 Dispatcher.ReportStatus       closed   served   served   refused  closed   refused
 Dispatcher.PublishLogs        closed   served   served   refused  closed   refused
 Dispatcher.ReportVolumes      closed   served   served   refused  closed   refused
+Dispatcher.Answer             closed   served   served   refused  closed   refused
 Membership.Leave              closed   served   served   refused  closed   refused
 Membership.JoinRaft           closed   refused  served   refused  closed   refused
 RaftTransport.Stream          closed   refused  served   refused  closed   refused
@@ -84,6 +85,14 @@ Rotation.RotateSecret         closed   refused  served   refused  closed   refus
 Rotation.RotateConfig         closed   refused  served   refused  closed   refused
 Rotation.ListSecretVersions   closed   refused  served   refused  closed   refused
 Rotation.ListConfigVersions   closed   refused  served   refused  closed   refused
+Registries.Login              closed   refused  served   refused  closed   refused
+Registries.Logout             closed   refused  served   refused  closed   refused
+Registries.ListCredentials    closed   refused  served   refused  closed   refused
+Registries.ResolveImage       closed   refused  served   refused  closed   refused
+System.DiskUsage              closed   refused  served   refused  closed   refused
+System.Prune                  closed   refused  served   refused  closed   refused
+Updates.SteerUpdate           closed   refused  served   refused  closed   refused
+Updates.ListRevisions         closed   refused  served   refused  closed   refused
 Health.Figures                closed   refused  served   refused  closed   refused
 Recovery.Status               closed   absent   absent   absent   closed   absent
 Recovery.Backup               closed   absent   absent   absent   closed   absent

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from manager.control import rotation
+from manager.control import edits, rotation
 from manager.control.view_of import newest, versions_of
 from manager.placement.versions import superseded
 from manager.state import Transaction, View
@@ -17,6 +17,7 @@ from pyswarm.model import (
     FileReference,
     Follow,
     PayloadSpec,
+    Revision,
     Secret,
     Service,
     ServiceSpec,
@@ -69,7 +70,7 @@ def shown(record):
 
 def test_by_default_a_service_follows_by_an_update_that_can_be_rolled_back():
     done = rotated(service("web"))
-    (after,) = done.records
+    (after,) = done.updates
     assert (done.updated, done.live, done.stayed) == (("web",), (), ())
     assert shown(after) == ["s2"]
     assert (after.spec_version, after.update_status.state) == (2, UpdateState.UPDATING)
@@ -77,15 +78,17 @@ def test_by_default_a_service_follows_by_an_update_that_can_be_rolled_back():
 
 
 def test_live_the_service_and_its_tasks_move_together_and_nothing_is_updated():
-    web = service("web", previous_spec=spec("web", image="older"))
+    web = service("web", previous_spec=spec("web", image="older"), revision=1)
+    first = Revision(id="web-1", service_id="web", number=1, spec=web.spec)
     living, ended = task(web), task(web, TaskState.FAILED)
-    done = rotated(web, living, ended, live=True)
-    after, moved = done.records
+    done = rotated(web, first, living, ended, live=True)
+    after, revision, moved = done.records
     assert (done.updated, done.live) == ((), ("web",))
     assert (after.spec_version, after.update_status.state) == (1, UpdateState.NONE)
     assert moved.id == living.id
     assert shown(moved) == shown(after) == ["s2"]
     assert moved.spec == after.spec.task, "or the orchestrator would take it for an old one"
+    assert revision.spec == after.spec, "no revision, so the history follows"
     assert [r.id for r in after.previous_spec.task.container.secrets] == ["s2"]
 
 
@@ -162,7 +165,13 @@ def test_two_versions_are_kept_and_older_ones_while_anything_refers_to_them():
 
 def test_a_rollback_to_a_version_that_has_gone_takes_the_newest():
     view = view_of(*versions(5)[3:])
-    back = rotation.with_versions_that_are_left(view, service("web", "s1"))
-    assert shown(back) == ["s5"]
-    same = service("web", "s4")
-    assert rotation.with_versions_that_are_left(view, same) == same
+
+    def gone_back(secret_id):
+        def find(ref):
+            return view.resolve(Secret, ref).id
+
+        back = edits.resolve_references(spec("web", secret_id), find, find, find)
+        return [r.id for r in back.task.container.secrets]
+
+    assert gone_back("s1") == ["s5"]
+    assert gone_back("s4") == ["s4"]
