@@ -45,10 +45,10 @@ class ContainerSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerExit:
-    """How a container ended; `reason` says more where something is known ("out of memory")."""
+    """How a container ended; `out_of_memory`: the kernel killed a process of it for want of it."""
 
     exit_code: int
-    reason: str = ""
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -185,7 +185,7 @@ class ContainerdRuntime:
     def _ended(self, container_id: str, code: int) -> ContainerExit:
         path = self._creator.cgroups_path(container_id)
         is_out = code != 0 and host.was_out_of_memory(path)
-        return ContainerExit(exit_code=code, reason="out of memory" if is_out else "")
+        return ContainerExit(exit_code=code, out_of_memory=is_out)
 
     async def kill(self, container_id: str, signal: str, everyone: bool = False) -> None:
         """Send a signal to the first process, or to `everyone`; empty is the stop signal that

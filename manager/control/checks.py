@@ -11,6 +11,7 @@ from manager.control import attached
 from manager.placement.constraint import parse as parse_constraint
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
+    Healthcheck,
     NetworkSpec,
     NodeSpec,
     PayloadSpec,
@@ -25,6 +26,7 @@ from pyswarm.model import (
     UpdateConfig,
 )
 
+HEALTH_SECONDS_MIN: Final = 0.001
 NANO_CPUS_MIN: Final = 1_000_000
 PROGRESS_DEADLINE_SECONDS_MAX: Final = 720 * 3600.0
 MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
@@ -140,6 +142,25 @@ def task(spec: TaskSpec) -> None:
     _mounts(spec)
     attached.files("secret", container.secrets, "/run/secrets")
     attached.files("config", container.configs, "/")
+    if container.healthcheck is not None:
+        _healthcheck(container.healthcheck)
+
+
+def _healthcheck(check: Healthcheck) -> None:
+    for name, seconds in (
+        ("Interval", check.interval_seconds),
+        ("Timeout", check.timeout_seconds),
+        ("StartPeriod", check.start_period_seconds),
+        ("StartInterval", check.start_interval_seconds),
+    ):
+        if seconds < 0 or 0 < seconds < HEALTH_SECONDS_MIN:
+            raise InvalidArgument(f"{name} in Healthcheck cannot be less than 1ms")
+    if check.retries < 0:
+        raise InvalidArgument("Retries in Healthcheck cannot be negative")
+    if check.test and check.test[0] not in ("NONE", "CMD", "CMD-SHELL"):
+        raise InvalidArgument(f'Unknown healthcheck type "{check.test[0]}"')
+    if check.test and check.test[0] != "NONE" and len(check.test) < 2:
+        raise InvalidArgument(f"the healthcheck {check.test[0]} names no command")
 
 
 def _ports(ports: Iterable[PortConfig], mode: ResolutionMode) -> None:

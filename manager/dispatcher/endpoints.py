@@ -1,8 +1,8 @@
 """Endpoint sets derived from the store: who is where in each network.
 
 A task has a route from the moment it has a node until it has ended. It takes new connections while
-it is RUNNING and wanted; once it shall stop it is DRAINING: its connections live on, and nobody
-starts a new one.
+it is RUNNING and wanted; once it shall stop, or its agent stops it since it is unhealthy, it is
+DRAINING: its connections live on, and nobody starts a new one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pyswarm.model import (
     EndpointSet,
     EndpointState,
+    HealthState,
     Network,
     Node,
     NodeEndpoint,
@@ -52,7 +53,9 @@ def _bare(address: str) -> str:
 
 
 def _endpoint(task: Task, address: str, aliases: tuple[str, ...]) -> TaskEndpoint:
-    wanted = task.is_wanted
+    health = task.status.health
+    unhealthy = health is not None and health.state == HealthState.UNHEALTHY
+    wanted = task.is_wanted and not unhealthy
     return TaskEndpoint(
         task_id=task.id,
         service_id=task.service_id,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from manager.dispatcher.assignments import (
     pull_credentials,
     references,
 )
+from manager.dispatcher.draining import Draining
 from manager.dispatcher.endpoints import networks_of_node
 from manager.dispatcher.outbox import Outbox
 from manager.dispatcher.sessions import Sessions
@@ -31,6 +33,7 @@ from manager.state.driver import Commit, Store
 from manager.state.store import Transaction
 from pyswarm.aio import Lagged, Supervisor
 from pyswarm.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc
+from pyswarm.core import NEVER
 from pyswarm.errors import NotFound, NotLeader, PermissionDenied, SwarmError
 from pyswarm.model import (
     Cluster,
@@ -45,7 +48,6 @@ from pyswarm.model import (
     Task,
     TaskStatus,
     Volume,
-    VolumeSpec,
 )
 from pyswarm.wire import from_message, to_message
 
@@ -102,8 +104,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         self._statuses_ready = asyncio.Event()
         self._written: asyncio.Future[None] | None = None
         self._supervisor: Supervisor | None = None
-        self.applied: dict[tuple[str, str], int] = {}
-        """The version of each (network, node) that the node says it has applied."""
+        self._draining = Draining()
+        self._draining_news = asyncio.Event()
         self.logs = LogBroker(self._send_logs, context.new_id)
         self.calls = NodeCalls(self._send_ask, context.new_id)
 
@@ -119,10 +121,13 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 self._sessions.expect(node.id, now)
         self._topology = Topology()
         self._topology.refresh(view, None)
+        self._draining = Draining()
+        self._consider(view.list(Task))
         self._supervisor = Supervisor("dispatcher")
         self._supervisor.start(self._follow_store(), "store")
         self._supervisor.start(self._watch_silence(), "silence")
         self._supervisor.start(self._write_statuses(), "statuses")
+        self._supervisor.start(self._release_stops(), "stops")
 
     async def close(self) -> None:
         """Stop: this manager no longer leads. Agents look for the new leader."""
@@ -228,7 +233,9 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         if not self._sessions.is_current(node_id, request.session_id):
             raise NotFound("this session is over: open a new one")
         for version in request.applied:
-            self.applied[version.network_id, node_id] = version.version
+            self._draining.applied(version.network_id, node_id, version.version)
+        if request.applied:
+            self._draining_news.set()
         view = self._store.view
         for update in request.updates:
             task = view.get(Task, update.task_id)
@@ -263,19 +270,10 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         node_id = self._context.caller(context)
         if not self._sessions.is_current(node_id, request.session_id):
             raise NotFound("this session is over: open a new one")
-        freed = {each.name: each.freed_bytes for each in request.removed}
-        found = [
-            volumes.ReportedVolume(
-                spec=from_message(VolumeSpec, each.spec),
-                created_at=each.created_at,
-                tasks=tuple(each.tasks),
-            )
-            for each in request.volumes
-        ]
 
         def take(tx: Transaction) -> None:
             new_id = self._context.new_id
-            for volume in volumes.reported(tx.view, node_id, found, freed, new_id):
+            for volume in volumes.taken(tx.view, node_id, request, new_id):
                 tx.put(volume)
 
         await self._store.update(take)
@@ -300,7 +298,9 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         if session.hello:
             session.hello = False
             messages.append(dispatcher_pb2.SessionMessage(hello=self._hello(session, node)))
-        tasks = [t for t in view.tasks_of_node(session.node_id) if is_for_node(t)]
+        tasks = [
+            self._draining.as_told(t) for t in view.tasks_of_node(session.node_id) if is_for_node(t)
+        ]
         ingress = [n for n in view.list(Network) if n.spec.ingress]
         wanted = networks_of_node(tasks, ingress)
         # Endpoints first: a task that starts finds its networks there.
@@ -368,6 +368,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                     self._wake_for(batch)
                 except Lagged:
                     self._topology.refresh(self._store.view, None)
+                    self._consider(self._store.view.list(Task))
                     for session in self._streams.values():
                         session.hello = True
                         session.wake.set()
@@ -395,10 +396,37 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             elif isinstance(record, RegistryCredential):
                 nodes |= self._streams.keys()  # whoever pulls with the old one needs the new one
         changed = self._topology.refresh(self._store.view, touched_networks(pairs))
+        self._consider(new for _, new in pairs if isinstance(new, Task))
+        for old, new in pairs:
+            if isinstance(old, Task) and new is None:
+                self._draining.forget(old.id)
         for session in self._streams.values():
             session.hello = session.hello or everyone or session.node_id in greeted
             if everyone or session.node_id in nodes or changed:
                 session.wake.set()
+        self._draining_news.set()
+
+    def _consider(self, tasks: Iterable[Task]) -> None:
+        now = self._context.monotonic()
+        for task in tasks:
+            self._draining.consider(task, self._topology.sets, now)
+
+    async def _release_stops(self) -> None:
+        """Let the nodes hear which of their tasks nobody begins a connection to any more."""
+        while True:
+            wait = self._draining.deadline() - self._context.monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(max(wait, 0.0), 1.0)):
+                    await self._draining_news.wait()
+            self._draining_news.clear()
+            if self._draining.deadline() != NEVER:
+                nodes = self._store.view.list(Node)
+                live = {n.id for n in nodes if n.status.state == NodeState.READY}
+                now = self._context.monotonic()
+                for node_id in self._draining.advance(self._topology.sets, live, now):
+                    if node_id in self._streams:
+                        self._streams[node_id].wake.set()
+            await asyncio.sleep(COALESCE_SECONDS)
 
     async def _watch_silence(self) -> None:
         while True:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from manager.dispatcher.assignments import may_run
 from manager.placement.volumes import names, slot_name
 from manager.state import View
+from pyswarm.api.v1 import dispatcher_pb2
 from pyswarm.model import Task, TaskState, Volume, VolumeOnNode, VolumeSpec
+from pyswarm.wire import from_message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,22 @@ def of_node(view: View, node_id: str, tasks: Iterable[Task]) -> dict[str, Volume
         if (volume.pending_delete and any(n.node_id == node_id for n in volume.nodes))
         or (name in wanted and not volume.pending_delete)
     }
+
+
+def taken(
+    view: View, node_id: str, report: dispatcher_pb2.VolumeReport, new_id: Callable[[], str]
+) -> list[Volume]:
+    """The records that a node's report, as it was sent, changes or makes."""
+    volumes = [
+        ReportedVolume(
+            spec=from_message(VolumeSpec, each.spec),
+            created_at=each.created_at,
+            tasks=tuple(each.tasks),
+        )
+        for each in report.volumes
+    ]
+    freed_bytes = {each.name: each.freed_bytes for each in report.removed}
+    return reported(view, node_id, volumes, freed_bytes, new_id)
 
 
 def reported(

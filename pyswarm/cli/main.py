@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from pyswarm import __version__
 from pyswarm.cli import (
+    inspecting,
     network,
     node,
     payload,
@@ -59,8 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--version", action="version", version=f"pyswarm {__version__}")
     parser.set_defaults(help_of=parser)
     parsers: Any = parser.add_subparsers(metavar="COMMAND", title="Commands")
-    nouns = (swarm, node, service, stack, network, payload, volume, registry, usage, system)
-    for module in nouns:
+    things = (network, payload, volume, registry, usage, inspecting, system)
+    for module in (swarm, node, service, stack, *things):
         module.register(parsers)
     daemon = parsers.add_parser("daemon", help="Run the daemon of this machine")
     settings.add_options(daemon)

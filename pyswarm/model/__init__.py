@@ -9,6 +9,7 @@ from pyswarm.model.endpoints import (
     ServiceEndpoint,
     TaskEndpoint,
 )
+from pyswarm.model.health import HealthResult, HealthState, TaskHealth
 from pyswarm.model.ids import encode_id
 from pyswarm.model.meta import Meta
 from pyswarm.model.network import (
@@ -125,6 +126,8 @@ __all__ = [
     "ContainerSpec",
     "FileReference",
     "Follow",
+    "HealthResult",
+    "HealthState",
     "Healthcheck",
     "Mount",
     "MountType",
@@ -133,6 +136,7 @@ __all__ = [
     "RestartCondition",
     "RestartPolicy",
     "Task",
+    "TaskHealth",
     "TaskSpec",
     "TaskStatus",
     "Ulimit",

@@ -242,14 +242,13 @@ def _healthcheck(reader: _Reader, value: Any) -> Healthcheck | None:
         return None
     said = reader.object(value, "Healthcheck")
     test = reader.texts(said.get("Test"), "the health check's Test")
-    if not test:
-        return None
     return Healthcheck(
         test=test,
         interval_seconds=reader.number(said.get("Interval"), "Interval") / _SECOND,
         timeout_seconds=reader.number(said.get("Timeout"), "Timeout") / _SECOND,
         start_period_seconds=reader.number(said.get("StartPeriod"), "StartPeriod") / _SECOND,
         retries=reader.number(said.get("Retries"), "Retries"),
+        start_interval_seconds=reader.number(said.get("StartInterval"), "StartInterval") / _SECOND,
     )
 
 

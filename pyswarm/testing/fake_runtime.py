@@ -74,11 +74,11 @@ class FakeRuntime:
             raise NotFound(f"container {container_id} is gone")
         return self.containers[container_id]
 
-    def end(self, container_id: str, exit_code: int, reason: str = "") -> None:
+    def end(self, container_id: str, exit_code: int) -> None:
         """The container ends now."""
         ended = self._container(container_id).ended
         if not ended.done():
-            ended.set_result(ContainerExit(exit_code=exit_code, reason=reason))
+            ended.set_result(ContainerExit(exit_code=exit_code))
 
     async def describe(self) -> RuntimeInfo:
         """A name that no real runtime has."""

@@ -106,7 +106,7 @@ class Machine:
     def _end(self, container: Container, exit_code: int) -> None:
         if container.exited is not None:
             return
-        container.exited = ContainerExit(exit_code=exit_code, reason="")
+        container.exited = ContainerExit(exit_code=exit_code)
         if container.pid:
             self._on_end(self.name, container.task_id)
         for waiter in container.waiters:
