@@ -14,10 +14,11 @@ from immutables import Map
 
 from manager.state.changes import Change, Put
 from manager.state.query import name_of, word
-from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, WAITING, Ids, Record, View
+from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, Ids, Record, View, waiting_key
 from pyswarm.errors import AlreadyExists, NotFound
 from pyswarm.model import Network, Protocol, PublishMode, Service, Task, is_terminal
 
+Outer = TypeVar("Outer")
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 Ports = tuple[tuple[Protocol, int], ...]
@@ -46,16 +47,14 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
     )
     by_service: dict[str, dict[str, None]] = {}
     by_node: dict[str, dict[str, None]] = {}
-    waiting: dict[str, dict[str, None]] = {}
+    waiting: dict[tuple[str, str], dict[str, None]] = {}
     held: dict[str, dict[int, str]] = {}
     for task_id, task in tables[Task].items():
-        for index, key in (
-            (by_service, task.service_id),
-            (by_node, task.node_id),
-            (waiting, _waiting_key(task)),
-        ):
-            if key:
-                index.setdefault(key, {})[task_id] = None
+        by_service.setdefault(task.service_id, {})[task_id] = None
+        if task.node_id:
+            by_node.setdefault(task.node_id, {})[task_id] = None
+        if waits := waiting_key(task):
+            waiting.setdefault(waits, {})[task_id] = None
         for network_id, address in _task_addresses(task):
             held.setdefault(network_id, {})[number_of(address)] = task_id
     for service_id, service in tables[Service].items():
@@ -67,7 +66,7 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
     return view
 
 
-def _maps(index: dict[str, dict[Key, Value]]) -> Map[str, Map[Key, Value]]:
+def _maps(index: dict[Outer, dict[Key, Value]]) -> Map[Outer, Map[Key, Value]]:
     return Map({key: Map(inner) for key, inner in index.items()})
 
 
@@ -135,19 +134,13 @@ def _index_task(view: View, old: Task | None, new: Task | None) -> None:
     view.service_tasks = _move(view.service_tasks, record_id, *service)
     node = (old.node_id if old else None, new.node_id if new else None)
     view.node_tasks = _move(view.node_tasks, record_id, *node)
-    was, now = _waiting_key(old), _waiting_key(new)
+    was = waiting_key(old) if old else None
+    now = waiting_key(new) if new else None
     if was != now:
         view.waiting = _move(view.waiting, record_id, was, now)
     before, after = _task_addresses(old), _task_addresses(new)
     if before != after:
         _index_addresses(view, record_id, before, after)
-
-
-def _waiting_key(task: Task | None) -> str | None:
-    # The key is a string, since the number of NEW is 0 and would count as no key.
-    if task is None or task.status.state not in WAITING:
-        return None
-    return task.status.state.name
 
 
 def _index_service(view: View, old: Service | None, new: Service | None) -> None:

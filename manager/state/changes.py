@@ -19,12 +19,14 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, Protocol, TypeVar
 
 from manager.state.tables import KIND_NUMBERS, KINDS, Record, View
 from pyswarm.errors import DataLoss, InvalidArgument, NotFound
 from pyswarm.model import Meta, NetworkAttachment, Service, Task, TaskSpec, TaskState, TaskStatus
 from pyswarm.wire.codec import decode, encode, zero
+from pyswarm.wire.remake import maker, remaker
 
 DELETE: Final = 0
 PUT: Final = 1
@@ -40,6 +42,23 @@ _UPDATE: Final = struct.Struct(">BHd")
 _LENGTH: Final = struct.Struct(">H")
 _TIME: Final = struct.Struct(">d")
 _NO_SPEC: Final = zero(TaskSpec)
+STATUSES_MAX: Final = 64
+"""Statuses whose bytes are remembered: tasks that are moved on together have equal ones."""
+
+R = TypeVar("R", bound=Record)
+
+
+class Records(Protocol):
+    """What a change is read against: a view, or one that is being written."""
+
+    def get(self, kind: type[R], record_id: str) -> R | None:
+        """The record of that id."""
+        ...
+
+    def require(self, kind: type[R], record_id: str) -> R:
+        """The record of that id; raises NotFound."""
+        ...
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +154,7 @@ def decode_chain(data: bytes) -> Chain:
     return Chain(*_HEADER.unpack_from(data))
 
 
-def decode_changes(data: bytes, view: Callable[[], View]) -> Iterator[Change]:
+def decode_changes(data: bytes, view: Callable[[], Records]) -> Iterator[Change]:
     """The changes of an entry one by one; `view` answers the state after those before."""
     offset = _HEADER.size
     while offset < len(data):
@@ -157,7 +176,7 @@ def decode_changes(data: bytes, view: Callable[[], View]) -> Iterator[Change]:
         yield change
 
 
-def _decode_body(action: int, kind: type[Record], body: bytes, view: View) -> Change:
+def _decode_body(action: int, kind: type[Record], body: bytes, view: Records) -> Change:
     if action == DELETE:
         return Delete(kind, body.decode())
     if action == PUT:
@@ -169,7 +188,7 @@ def _decode_body(action: int, kind: type[Record], body: bytes, view: View) -> Ch
     raise DataLoss(f"a log entry holds a change of unknown action {action}")
 
 
-def _sharing(task: Task, view: View) -> Task:
+def _sharing(task: Task, view: Records) -> Task:
     """A new task with its service's spec; what it repeats of others, it holds of them, too."""
     service = view.require(Service, task.service_id)
     labels = service.spec.labels
@@ -220,7 +239,7 @@ def _encode_update(old: Task, new: Task) -> bytes:
     parts = [_block(new.id.encode())]
     if new.status is not old.status and new.status != old.status:
         mask |= _STATUS
-        parts.append(_block(encode(new.status)))
+        parts.append(_block(_status_bytes(new.status)))
     if new.node_id != old.node_id:
         mask |= _NODE
         parts.append(_block(new.node_id.encode()))
@@ -232,6 +251,16 @@ def _encode_update(old: Task, new: Task) -> bytes:
         mask |= _START
         parts.append(_TIME.pack(new.start_after))
     return _UPDATE.pack(mask, new.desired_state, new.meta.updated_at) + b"".join(parts)
+
+
+@lru_cache(STATUSES_MAX)
+def _status_bytes(status: TaskStatus) -> bytes:
+    return encode(status)
+
+
+@lru_cache(STATUSES_MAX)
+def _status_of(data: bytes) -> TaskStatus:
+    return _sharing_message(decode(TaskStatus, data))
 
 
 class _Reader:
@@ -257,25 +286,32 @@ class _Reader:
         return float(value)
 
 
-def _decode_update(body: bytes, view: View) -> Task:
+def _decode_update(body: bytes, view: Records) -> Task:
     mask, desired, updated_at = _UPDATE.unpack_from(body)
     reader = _Reader(body, _UPDATE.size)
     old = view.require(Task, reader.block().decode())
     status = old.status
     if mask & _STATUS:
-        status = _sharing_message(decode(TaskStatus, reader.block()))
+        status = _status_of(reader.block())
     node_id = sys.intern(reader.block().decode()) if mask & _NODE else old.node_id
     networks = old.networks
     if mask & _NETWORKS:
         count = reader.number()
         decoded = (decode(NetworkAttachment, reader.block()) for _ in range(count))
         networks = tuple(map(_sharing_id, decoded))
-    return replace(
+    updated: Task = _updated(
         old,
-        meta=Meta(created_at=old.meta.created_at, updated_at=updated_at, version=UNCOMMITTED),
-        status=status,
-        desired_state=TaskState(desired),
-        node_id=node_id,
-        networks=networks,
-        start_after=reader.time() if mask & _START else old.start_after,
+        _meta(UNCOMMITTED, old.meta.created_at, updated_at),
+        status,
+        TaskState(desired),
+        node_id,
+        networks,
+        reader.time() if mask & _START else old.start_after,
     )
+    return updated
+
+
+_meta: Final = maker(Meta)
+_updated: Final = remaker(
+    Task, "meta", "status", "desired_state", "node_id", "networks", "start_after"
+)

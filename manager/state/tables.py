@@ -50,6 +50,13 @@ WAITING: Final = frozenset({TaskState.NEW, TaskState.PENDING})
 
 Ids = Map[str, None]
 
+
+def waiting_key(task: Task) -> tuple[str, str] | None:
+    """Where a task stands in the index of those that wait; the others are in none."""
+    state = task.status.state
+    return (state.name, task.service_id) if state in WAITING else None
+
+
 Rows = list
 """A list: inside `View` that word is the method."""
 
@@ -82,7 +89,8 @@ class View:
         self.names: Map[tuple[int, str], str] = Map()
         self.service_tasks: Map[str, Ids] = Map()
         self.node_tasks: Map[str, Ids] = Map()
-        self.waiting: Map[str, Ids] = Map()
+        self.waiting: Map[tuple[str, str], Ids] = Map()
+        """State and service id -> ids: small maps, which are cheap to change."""
         self.addresses: Map[str, Map[int, str]] = Map()
         """Network id -> address as a number -> id of the service or living task that has it."""
         self.ports: Map[tuple[Protocol, int], str] = Map()
@@ -134,7 +142,9 @@ class View:
     def tasks_in_state(self, state: TaskState) -> Rows[Task]:
         """The tasks that wait in NEW or PENDING, sorted by id."""
         assert state in WAITING, f"{state!r} has no index"
-        return self._tasks(self.waiting.get(state.name))
+        table, name = self.tables[Task], state.name
+        waiting = [ids for key, ids in self.waiting.items() if key[0] == name]
+        return [table[key] for key in sorted(key for ids in waiting for key in ids)]
 
     def _tasks(self, ids: Ids | None) -> Rows[Task]:
         table = self.tables[Task]

@@ -1,0 +1,149 @@
+"""One change after the other on a view; writes of tasks that cannot be refused, many at once.
+
+Most writes move tasks on: nobody's name, port or address is concerned, so there is nothing to
+check, and no one looks at the state between them. They share one pass over the tables, which copies
+what they have in common once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from immutables import Map
+
+from manager.state.apply import apply_change
+from manager.state.changes import Change, Put
+from manager.state.tables import Ids, Record, View, waiting_key
+from pyswarm.model import Task, is_terminal
+
+R = TypeVar("R", bound=Record)
+
+_NOBODY: Ids = Map()
+
+
+def is_plain(old: Task | None, new: Task) -> bool:
+    """Whether writing `new` over `old` leaves all addresses with their owners."""
+    if old is None:
+        return not new.networks
+    if old.networks is not new.networks and old.networks != new.networks:
+        return False
+    return not new.networks or is_terminal(old.status.state) == is_terminal(new.status.state)
+
+
+class Writing:
+    """A view that changes one by one. It answers what a record is now as a view does."""
+
+    __slots__ = ("_run", "base")
+
+    def __init__(self, base: View) -> None:
+        self.base = base
+        """The state before the writes that wait, which are of tasks, and of each task once."""
+        self._run: TaskRun | None = None
+
+    @property
+    def view(self) -> View:
+        """The state of now."""
+        if self._run is not None:
+            self.base = self._run.finish()
+            self._run = None
+        return self.base
+
+    def get(self, kind: type[R], record_id: str) -> R | None:
+        """The record of that id."""
+        if self._run is not None and kind is Task:
+            return self._run.get(record_id)  # type: ignore[return-value]
+        return self.base.get(kind, record_id)
+
+    def require(self, kind: type[R], record_id: str) -> R:
+        """The record of that id; raises NotFound."""
+        found = self.get(kind, record_id)
+        return found if found is not None else self.base.require(kind, record_id)
+
+    def apply(self, change: Change, old: Any) -> View:
+        """Make one change over `old`; answers the state before it as far as it concerns this
+        record. Raises what `apply_change` raises, and then nothing is changed."""
+        if change.__class__ is Put and change.record.__class__ is Task:  # type: ignore[union-attr]
+            task: Any = change.record  # type: ignore[union-attr]
+            if is_plain(old, task):
+                if self._run is None or task.id in self._run.written:
+                    self._run = TaskRun(self.view)
+                self._run.put(task, old)
+                return self.base
+        before = self.view
+        self.base = apply_change(before, change)
+        return before
+
+
+class TaskRun:
+    """Plain writes on top of `base`, whose other tables stay; `finish` answers the view."""
+
+    def __init__(self, base: View) -> None:
+        self._base = base
+        self._table: Any = base.tables[Task].mutate()
+        self._indexes: dict[str, _Index] = {}
+        self.written: set[str] = set()
+
+    def get(self, task_id: str) -> Task | None:
+        """The task as it is now."""
+        found: Task | None = self._table.get(task_id)
+        return found
+
+    def put(self, task: Task, old: Task | None) -> None:
+        """Create a task, or replace `old`."""
+        task_id = task.id
+        self.written.add(task_id)
+        self._table[task_id] = task
+        if old is None:
+            self._move("service_tasks", task_id, None, task.service_id)
+            self._move("node_tasks", task_id, None, task.node_id)
+            self._move("waiting", task_id, None, waiting_key(task))
+            return
+        if old.service_id != task.service_id:
+            self._move("service_tasks", task_id, old.service_id, task.service_id)
+        if old.node_id != task.node_id:
+            self._move("node_tasks", task_id, old.node_id, task.node_id)
+        if old.status is not task.status:
+            was, now = waiting_key(old), waiting_key(task)
+            if was != now:
+                self._move("waiting", task_id, was, now)
+
+    def _move(self, name: str, task_id: str, old: Any, new: Any) -> None:
+        index = self._indexes.get(name)
+        if index is None:
+            index = self._indexes[name] = _Index(getattr(self._base, name))
+        if old:
+            del index.open(old)[task_id]
+        if new:
+            index.open(new)[task_id] = None
+
+    def finish(self) -> View:
+        """The view with all that was put; to be called once."""
+        view = self._base.copy()
+        view.tables = {**view.tables, Task: self._table.finish()}
+        for name, index in self._indexes.items():
+            setattr(view, name, index.finish())
+        return view
+
+
+class _Index:
+    """Key -> ids, with the keys that are being changed open."""
+
+    def __init__(self, base: Map[Any, Ids]) -> None:
+        self._base = base
+        self._open: dict[Any, Any] = {}
+
+    def open(self, key: Any) -> Any:
+        found = self._open.get(key)
+        if found is None:
+            found = self._open[key] = self._base.get(key, _NOBODY).mutate()
+        return found
+
+    def finish(self) -> Map[Any, Ids]:
+        outer = self._base.mutate()
+        for key, inner in self._open.items():
+            ids = inner.finish()
+            if ids:
+                outer[key] = ids
+            elif key in self._base:
+                del outer[key]
+        return outer.finish()
