@@ -8,7 +8,7 @@ manager checks the chain in the same way (`follows`), so all of them refuse the 
     set    = epoch u64, sequence u64, base u64, frame*            big endian
     frame  = action u8, kind u8, length u32, body
     body   = DELETE: id | PUT: record | PUT_TASK: record without its spec, which is its service's
-             | TASK_UPDATE: mask, desired state, time, id, and those of four fields that changed
+             | TASK_UPDATE: mask, desired state, time, id, and those of five fields that changed
 
 A task changes its status many times and its large spec never: hence the last two.
 """
@@ -24,7 +24,16 @@ from typing import Any, Final, Protocol, TypeVar
 
 from manager.state.tables import KIND_NUMBERS, KINDS, Record, View
 from pyswarm.errors import DataLoss, InvalidArgument, NotFound
-from pyswarm.model import Meta, NetworkAttachment, Service, Task, TaskSpec, TaskState, TaskStatus
+from pyswarm.model import (
+    GenericResource,
+    Meta,
+    NetworkAttachment,
+    Service,
+    Task,
+    TaskSpec,
+    TaskState,
+    TaskStatus,
+)
 from pyswarm.wire.codec import decode, encode, zero
 from pyswarm.wire.remake import maker, remaker
 
@@ -58,7 +67,6 @@ class Records(Protocol):
     def require(self, kind: type[R], record_id: str) -> R:
         """The record of that id; raises NotFound."""
         ...
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +221,7 @@ def _sharing_id(attachment: NetworkAttachment) -> NetworkAttachment:
 
 
 # Which of the fields that a task changes in its life are there; the desired state always is.
-_STATUS, _NODE, _NETWORKS, _START = 1, 2, 4, 8
+_STATUS, _NODE, _NETWORKS, _START, _GENERIC = 1, 2, 4, 8, 16
 
 
 def _is_update(old: Task, new: Task) -> bool:
@@ -250,6 +258,10 @@ def _encode_update(old: Task, new: Task) -> bytes:
     if new.start_after != old.start_after:
         mask |= _START
         parts.append(_TIME.pack(new.start_after))
+    if new.generic_resources != old.generic_resources:
+        mask |= _GENERIC
+        parts.append(_LENGTH.pack(len(new.generic_resources)))
+        parts += [_block(encode(resource)) for resource in new.generic_resources]
     return _UPDATE.pack(mask, new.desired_state, new.meta.updated_at) + b"".join(parts)
 
 
@@ -299,6 +311,11 @@ def _decode_update(body: bytes, view: Records) -> Task:
         count = reader.number()
         decoded = (decode(NetworkAttachment, reader.block()) for _ in range(count))
         networks = tuple(map(_sharing_id, decoded))
+    start_after = reader.time() if mask & _START else old.start_after
+    generic = old.generic_resources
+    if mask & _GENERIC:
+        count = reader.number()
+        generic = tuple(decode(GenericResource, reader.block()) for _ in range(count))
     updated: Task = _updated(
         old,
         _meta(UNCOMMITTED, old.meta.created_at, updated_at),
@@ -306,12 +323,20 @@ def _decode_update(body: bytes, view: Records) -> Task:
         TaskState(desired),
         node_id,
         networks,
-        reader.time() if mask & _START else old.start_after,
+        start_after,
+        generic,
     )
     return updated
 
 
 _meta: Final = maker(Meta)
 _updated: Final = remaker(
-    Task, "meta", "status", "desired_state", "node_id", "networks", "start_after"
+    Task,
+    "meta",
+    "status",
+    "desired_state",
+    "node_id",
+    "networks",
+    "start_after",
+    "generic_resources",
 )

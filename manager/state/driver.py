@@ -173,6 +173,8 @@ class Store:
         items: Iterable[Item],
         fn: Callable[[Transaction, Item], None],
         timeout: float = 10.0,
+        *,
+        changes_max: int = CHANGES_MAX,
     ) -> None:
         """Run `fn` for each item, in as few change sets as the limits allow.
 
@@ -181,7 +183,8 @@ class Store:
         """
         waiting = list(items)
         while waiting:
-            waiting = waiting[await self.update(partial(_fill, waiting, fn), timeout) :]
+            fill = partial(_fill, waiting, fn, changes_max)
+            waiting = waiting[await self.update(fill, timeout) :]
 
     async def _current_head(self) -> View:
         while self._head is None:
@@ -254,10 +257,15 @@ def _rehearsed(tx: Transaction, entry: bytes) -> tuple[View, list[Change]]:
         ) from error
 
 
-def _fill(items: Sequence[Item], fn: Callable[[Transaction, Item], None], tx: Transaction) -> int:
+def _fill(
+    items: Sequence[Item],
+    fn: Callable[[Transaction, Item], None],
+    changes_max: int,
+    tx: Transaction,
+) -> int:
     """Run `fn` for the first items until the set is full; answers how many."""
     for count, item in enumerate(items, 1):
         fn(tx, item)
-        if len(tx.changes) >= CHANGES_MAX or tx.encoded()[1] >= BATCH_BYTES:
+        if len(tx.changes) >= changes_max or tx.encoded()[1] >= BATCH_BYTES:
             return count
     return len(items)

@@ -1,6 +1,13 @@
 """The records of pyswarm: frozen, typed, known to every part. A change is `replace`."""
 
-from pyswarm.model.cluster import Cluster, ClusterSpec, ExternalCA, RootCA, RootRotation
+from pyswarm.model.cluster import (
+    Cluster,
+    ClusterSpec,
+    ExternalCA,
+    PlacementStrategy,
+    RootCA,
+    RootRotation,
+)
 from pyswarm.model.endpoints import (
     EndpointDelta,
     EndpointSet,
@@ -25,7 +32,12 @@ from pyswarm.model.network import (
 )
 from pyswarm.model.node import ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus
 from pyswarm.model.payload import Config, PayloadSpec, Secret
-from pyswarm.model.resources import Platform, ResourceRequirements, Resources
+from pyswarm.model.resources import (
+    GenericResource,
+    Platform,
+    ResourceRequirements,
+    Resources,
+)
 from pyswarm.model.service import (
     FailureAction,
     Service,
@@ -64,6 +76,7 @@ __all__ = [
     "Cluster",
     "ClusterSpec",
     "ExternalCA",
+    "PlacementStrategy",
     "RootCA",
     "RootRotation",
     "EndpointDelta",
@@ -92,6 +105,7 @@ __all__ = [
     "Config",
     "PayloadSpec",
     "Secret",
+    "GenericResource",
     "Platform",
     "ResourceRequirements",
     "Resources",

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Final
 
 from pyswarm.model.meta import Meta
 
 DEFAULT_POOLS: Final = ("10.0.0.0/8",)
 DEFAULT_SUBNET_BITS: Final = 24
+
+
+class PlacementStrategy(IntEnum):
+    """SPREAD: tasks go where few are; BINPACK: one node is filled before the next is used."""
+
+    SPREAD = 0
+    BINPACK = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +45,7 @@ class ClusterSpec:
     autolock: bool = False
     """Managers' keys are sealed with the unlock key, and a restarted manager asks for it."""
     external_cas: tuple[ExternalCA, ...] = ()
+    placement_strategy: PlacementStrategy = PlacementStrategy.SPREAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from pyswarm.model.meta import Meta
 from pyswarm.model.network import NetworkAttachmentConfig, PortConfig
-from pyswarm.model.resources import Platform, ResourceRequirements
+from pyswarm.model.resources import GenericResource, Platform, ResourceRequirements
 from pyswarm.model.states import TaskState
 
 
@@ -194,6 +194,8 @@ class Task:
     """The service's host-mode ports, for the scheduler and the agent."""
     start_after: float = 0.0
     """Since the epoch: a replacement is not started before its restart delay is over."""
+    generic_resources: tuple[GenericResource, ...] = ()
+    """What the scheduler gave it of its node's."""
 
     @property
     def name(self) -> str:

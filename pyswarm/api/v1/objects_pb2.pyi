@@ -290,6 +290,22 @@ TASK_STATE_REMOVE: TaskState.ValueType  # 800
 TASK_STATE_ORPHANED: TaskState.ValueType  # 832
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
 
+class _PlacementStrategy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PlacementStrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlacementStrategy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PLACEMENT_STRATEGY_SPREAD: _PlacementStrategy.ValueType  # 0
+    PLACEMENT_STRATEGY_BINPACK: _PlacementStrategy.ValueType  # 1
+
+class PlacementStrategy(_PlacementStrategy, metaclass=_PlacementStrategyEnumTypeWrapper):
+    """SPREAD: tasks go where few are; BINPACK: one node is filled before the next is used."""
+
+PLACEMENT_STRATEGY_SPREAD: PlacementStrategy.ValueType  # 0
+PLACEMENT_STRATEGY_BINPACK: PlacementStrategy.ValueType  # 1
+Global___PlacementStrategy: _TypeAlias = PlacementStrategy  # noqa: Y015
+
 class _EndpointState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -406,6 +422,33 @@ class Platform(_message.Message):
 Global___Platform: _TypeAlias = Platform  # noqa: Y015
 
 @_typing.final
+class GenericResource(_message.Message):
+    """`count` pieces of a kind, or one piece by the name `value`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    value: _builtins.str
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        value: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenericResource: _TypeAlias = GenericResource  # noqa: Y015
+
+@_typing.final
 class Resources(_message.Message):
     """An amount: CPU in billionths of a core, memory in bytes, processes; 0 is unset."""
 
@@ -414,19 +457,23 @@ class Resources(_message.Message):
     NANO_CPUS_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     PIDS_FIELD_NUMBER: _builtins.int
+    GENERIC_FIELD_NUMBER: _builtins.int
     nano_cpus: _builtins.int
     memory_bytes: _builtins.int
     pids: _builtins.int
+    @_builtins.property
+    def generic(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenericResource]: ...
     def __init__(
         self,
         *,
         nano_cpus: _builtins.int = ...,
         memory_bytes: _builtins.int = ...,
         pids: _builtins.int = ...,
+        generic: _abc.Iterable[Global___GenericResource] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes", "nano_cpus", b"nano_cpus", "pids", b"pids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generic", b"generic", "memory_bytes", b"memory_bytes", "nano_cpus", b"nano_cpus", "pids", b"pids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -944,6 +991,12 @@ class ResourceRequirements(_message.Message):
 
     LIMITS_FIELD_NUMBER: _builtins.int
     RESERVATIONS_FIELD_NUMBER: _builtins.int
+    SWAP_BYTES_FIELD_NUMBER: _builtins.int
+    SWAPPINESS_FIELD_NUMBER: _builtins.int
+    swap_bytes: _builtins.int
+    """on top of the memory limit; -1: without limit"""
+    swappiness: _builtins.int
+    """-1: the machine's"""
     @_builtins.property
     def limits(self) -> Global___Resources: ...
     @_builtins.property
@@ -953,10 +1006,12 @@ class ResourceRequirements(_message.Message):
         *,
         limits: Global___Resources | None = ...,
         reservations: Global___Resources | None = ...,
+        swap_bytes: _builtins.int = ...,
+        swappiness: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "reservations", b"reservations"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "reservations", b"reservations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "reservations", b"reservations", "swap_bytes", b"swap_bytes", "swappiness", b"swappiness"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1517,6 +1572,7 @@ class Task(_message.Message):
     NETWORKS_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
     START_AFTER_FIELD_NUMBER: _builtins.int
+    GENERIC_RESOURCES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     service_id: _builtins.str
     service_name: _builtins.str
@@ -1537,6 +1593,8 @@ class Task(_message.Message):
     def networks(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetworkAttachment]: ...
     @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___PortConfig]: ...
+    @_builtins.property
+    def generic_resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenericResource]: ...
     def __init__(
         self,
         *,
@@ -1554,10 +1612,11 @@ class Task(_message.Message):
         networks: _abc.Iterable[Global___NetworkAttachment] | None = ...,
         ports: _abc.Iterable[Global___PortConfig] | None = ...,
         start_after: _builtins.float = ...,
+        generic_resources: _abc.Iterable[Global___GenericResource] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "spec", b"spec", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "id", b"id", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "ports", b"ports", "service_id", b"service_id", "service_labels", b"service_labels", "service_name", b"service_name", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "generic_resources", b"generic_resources", "id", b"id", "meta", b"meta", "networks", b"networks", "node_id", b"node_id", "ports", b"ports", "service_id", b"service_id", "service_labels", b"service_labels", "service_name", b"service_name", "slot", b"slot", "spec", b"spec", "spec_version", b"spec_version", "start_after", b"start_after", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1828,12 +1887,14 @@ class ClusterSpec(_message.Message):
     SNAPSHOT_INTERVAL_ENTRIES_FIELD_NUMBER: _builtins.int
     AUTOLOCK_FIELD_NUMBER: _builtins.int
     EXTERNAL_CAS_FIELD_NUMBER: _builtins.int
+    PLACEMENT_STRATEGY_FIELD_NUMBER: _builtins.int
     task_history_limit: _builtins.int
     heartbeat_period_seconds: _builtins.float
     heartbeat_misses: _builtins.int
     certificate_life_seconds: _builtins.float
     snapshot_interval_entries: _builtins.int
     autolock: _builtins.bool
+    placement_strategy: Global___PlacementStrategy.ValueType
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1849,10 +1910,11 @@ class ClusterSpec(_message.Message):
         snapshot_interval_entries: _builtins.int = ...,
         autolock: _builtins.bool = ...,
         external_cas: _abc.Iterable[Global___ExternalCA] | None = ...,
+        placement_strategy: Global___PlacementStrategy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["autolock", b"autolock", "certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["autolock", b"autolock", "certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "labels", b"labels", "placement_strategy", b"placement_strategy", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
