@@ -40,7 +40,7 @@ class Backlog:
     def of(view: View, now: float = 0.0) -> Backlog:
         """All tasks of `view` that wait."""
         backlog = Backlog()
-        for task in view.tasks_in_state(TaskState.PENDING):
+        for task in view.waiting_in(TaskState.PENDING):
             backlog.put(task, now)
         return backlog
 
@@ -95,6 +95,17 @@ class Backlog:
     def group(self, key: GroupKey) -> list[Task]:
         """Its tasks: the lower slot first."""
         return sorted(self._groups.get(key, {}).values(), key=lambda task: (task.slot, task.id))
+
+    def placed(self, key: GroupKey, tasks: list[Task]) -> None:
+        """These of the group's tasks, which have no node of their own, wait no longer."""
+        group = self._groups[key]
+        if len(tasks) == len(group):
+            group.clear()
+        for task in tasks if group else ():
+            del group[task.id]
+        if not group:
+            del self._groups[key]
+            self._ready.pop(key, None)
 
     def park(self, key: GroupKey) -> None:
         """The group's tasks find no node."""

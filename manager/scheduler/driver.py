@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from manager.planning import driver as planning
 from manager.scheduler.backlog import Backlog
 from manager.scheduler.filters import passes
 from manager.scheduler.fleet import Fleet, strategy_of
+from manager.scheduler.masks import takes_tasks
 from manager.scheduler.plan import plan
 from manager.state import Changed, Transaction
 from manager.state.driver import Store
 from pyswarm.core import NEVER
 from pyswarm.model import (
-    Availability,
     Cluster,
+    GenericResource,
     Node,
-    NodeState,
     Task,
     TaskState,
     TaskStatus,
@@ -42,6 +43,7 @@ class Scheduler:
         self._backlog = Backlog()
         self._freed: dict[str, None] = {}
         self._retry_all = False
+        self._status = TaskStatus()
 
     def observe(self, changes: tuple[Changed, ...] | None) -> bool:
         """See `planning.Part`."""
@@ -69,6 +71,8 @@ class Scheduler:
             if fleet.drop_task(old):  # type: ignore[arg-type]
                 self._freed[old.node_id] = None  # type: ignore[union-attr]
             return
+        if new.status == self._status:
+            return  # our own word, which is counted already
         self._backlog.put(new, self._store.clock())
         if fleet.put_task(new):
             self._freed[new.node_id] = None
@@ -108,21 +112,55 @@ class Scheduler:
             self._retry_all = False
         self._retry(fleet)
         found = plan(fleet, self._backlog, now)
-        if found.placed:
-            assign = _Assign()
-            await self._store.batch(found.placed.values(), assign, changes_max=SET_MAX)
-            for task_id in found.placed.keys() - assign.done:
-                self._not_placed(fleet, found.placed[task_id], now)
+        self._status = TaskStatus(
+            state=TaskState.ASSIGNED, timestamp=now, message=ASSIGNED_MESSAGE
+        )
+        waiting = list(found.placed)
+        while waiting:
+            part, waiting = waiting[:SET_MAX], waiting[SET_MAX:]
+            nodes = {task_id: found.placed[task_id] for task_id in part}
+            done = await self._store.update(lambda tx: self._assign(tx, nodes, found.claimed))
+            for task_id in part:
+                if task_id not in done:
+                    self._not_placed(fleet, task_id, nodes[task_id], now)
         if found.refused:
             await self._store.batch(
                 found.refused.items(), lambda tx, item: _refuse(tx, item[0], item[1])
             )
         return 0.0 if found.more else found.wake_at
 
-    def _not_placed(self, fleet: Fleet, task: Task, now: float) -> None:
+    def _assign(
+        self,
+        tx: Transaction,
+        nodes: Mapping[str, str],
+        claimed: Mapping[str, tuple[GenericResource, ...]],
+    ) -> set[str]:
+        """Place tasks, unless either side has changed its mind; answers which were."""
+        node_of = tx.reader(Node)
+        takes = {
+            node_id
+            for node_id in set(nodes.values())
+            if (node := node_of(node_id)) is not None and takes_tasks(node)
+        }
+        plain = {
+            task_id: node_id
+            for task_id, node_id in nodes.items()
+            if node_id in takes and task_id not in claimed
+        }
+        done = set(tx.assign(self._status, plain))
+        for task_id in sorted(claimed.keys() & nodes.keys()):
+            task = _waiting(tx, task_id)
+            if task is not None and nodes[task_id] in takes:
+                done.add(task_id)
+                tx.put(_assigned(task, nodes[task_id], self._status, claimed[task_id]))
+        return done
+
+    def _not_placed(self, fleet: Fleet, task_id: str, node_id: str, now: float) -> None:
         """The task or its node has changed its mind meanwhile: what is stored counts."""
-        fleet.release(task.node_id, task.id)
-        stored = self._store.view.get(Task, task.id)
+        info = fleet.infos.get(node_id)
+        if info is not None and fleet.release(info, task_id):
+            self._freed[node_id] = None
+        stored = self._store.view.get(Task, task_id)
         if stored is not None:
             fleet.put_task(stored)
             self._backlog.put(stored, now)
@@ -133,30 +171,6 @@ def _waiting(tx: Transaction, task_id: str) -> Task | None:
     if task is None or task.status.state != TaskState.PENDING:
         return None
     return task if task.desired_state <= TaskState.COMPLETE else None
-
-
-class _Assign:
-    """Places tasks, unless either side has changed its mind; `done` are those that were. The
-    transaction may run again, and then its last word counts."""
-
-    def __init__(self) -> None:
-        self.done: set[str] = set()
-        self._status = TaskStatus()
-
-    def __call__(self, tx: Transaction, placed: Task) -> None:
-        """One task."""
-        self.done.discard(placed.id)
-        task, node = _waiting(tx, placed.id), tx.get(Node, placed.node_id)
-        if task is None or node is None or node.status.state != NodeState.READY:
-            return
-        if node.spec.availability != Availability.ACTIVE:
-            return
-        if self._status.timestamp != tx.now:
-            self._status = TaskStatus(
-                state=TaskState.ASSIGNED, timestamp=tx.now, message=ASSIGNED_MESSAGE
-            )
-        tx.put(_assigned(task, placed.node_id, self._status, placed.generic_resources))
-        self.done.add(placed.id)
 
 
 _assigned: Final = remaker(Task, "node_id", "status", "generic_resources")

@@ -10,7 +10,7 @@ from manager.placement.constraint import satisfied
 from manager.placement.fit import platform_fits
 from manager.scheduler import refusal
 from manager.scheduler.nodeinfo import NodeInfo, host_ports
-from manager.scheduler.pool import takes_tasks
+from manager.scheduler.masks import takes_tasks
 from pyswarm.model import Task
 
 Check = Callable[[Task, NodeInfo], bool]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
+from manager.scheduler.masks import Mask, Masks
 from manager.scheduler.nodeinfo import NodeInfo, SpecKey, empty, has_failed, holds, is_wanted
-from manager.scheduler.pool import Pool, PoolKey, ValueIndex, pool_key
 from manager.state import View
-from pyswarm.model import Node, Placement, PlacementStrategy, Task
-
-POOLS_MAX: Final = 256
-"""Pools that are kept; of more, those go that were not used for the longest time."""
+from pyswarm.model import Node, PlacementStrategy, Task
 
 
 def strategy_of(view: View) -> PlacementStrategy:
@@ -20,16 +17,22 @@ def strategy_of(view: View) -> PlacementStrategy:
 
 
 class Fleet:
-    """`infos` are the nodes by id. `homes` says on which nodes a service has tasks that are wanted,
-    and `failing` on which nodes tasks of a spec failed."""
+    """`infos` are the nodes by id, `ordered` those by their place in the masks.
+
+    `orders` has the nodes of each order, and `homes` those of each number of a service's tasks,
+    so that the next best node is found without a look at the others. `failing` says where tasks of
+    a spec failed.
+    """
 
     def __init__(self, strategy: PlacementStrategy = PlacementStrategy.SPREAD) -> None:
         self.strategy = strategy
         self.infos: dict[str, NodeInfo] = {}
-        self.homes: dict[str, dict[str, NodeInfo]] = {}
         self.failing: dict[SpecKey, dict[str, NodeInfo]] = {}
-        self._index = ValueIndex(self.infos)
-        self._pools: dict[PoolKey, Pool] = {}
+        self.ordered: list[NodeInfo] = []
+        self.orders: dict[int, Mask] = {}
+        self.homes: dict[str, dict[int, Mask]] = {}
+        self._masks: Masks | None = None
+        self._numbered = True
 
     @staticmethod
     def of(view: View) -> Fleet:
@@ -42,16 +45,25 @@ class Fleet:
                 fleet.put_task(task)
         return fleet
 
-    def pool(self, placement: Placement) -> Pool:
-        """The nodes that may have tasks of that placement."""
-        key = pool_key(placement)
-        found = self._pools.pop(key, None)
-        if found is None:
-            found = Pool(placement, self.infos, self._index)
-            if len(self._pools) >= POOLS_MAX:
-                del self._pools[next(iter(self._pools))]
-        self._pools[key] = found
-        return found
+    @property
+    def masks(self) -> Masks:
+        """The sets of the nodes of now."""
+        if not self._numbered:
+            self._number()
+        if self._masks is None:
+            self._masks = Masks([info.node for info in self.ordered])
+        return self._masks
+
+    def _number(self) -> None:
+        """Give each node its bit."""
+        self.ordered = [self.infos[key] for key in sorted(self.infos)]
+        self.orders, self.homes, self._numbered = {}, {}, True
+        for place, info in enumerate(self.ordered):
+            info.bit = 1 << place
+            self.orders[info.order] = self.orders.get(info.order, 0) | info.bit
+            for service_id, count in info.by_service.items():
+                counts = self.homes.setdefault(service_id, {})
+                counts[count] = counts.get(count, 0) | info.bit
 
     def put_node(self, node: Node) -> bool:
         """Take in a node, new or changed; answers whether that can matter to a task."""
@@ -59,45 +71,23 @@ class Fleet:
         if old is not None and _facts(old.node) == _facts(node):
             old.node = node
             return False
-        info = empty(node, self.strategy)
-        self._forget(node.id)
-        self.infos[node.id] = info
+        info = self.infos[node.id] = empty(node, self.strategy)
         if old is not None:
             info.failed = old.failed
             for key in info.failed:
-                self.failing.setdefault(key, {})[node.id] = info
+                self.failing[key][node.id] = info
             for task in old.held.values():
-                self.hold(info, task)
-        self._changed(node.id)
+                info.hold(task)
+        self._numbered, self._masks = False, None
         return True
 
     def remove_node(self, node_id: str) -> None:
         """Forget a node."""
-        if node_id in self.infos:
-            self._forget(node_id)
-            del self.infos[node_id]
-            self._changed(node_id)
-
-    def _forget(self, node_id: str) -> None:
-        old = self.infos.get(node_id)
-        if old is None:
-            return
-        for service_id in old.by_service:
-            self._leave(self.homes, service_id, node_id)
-        for key in old.failed:
-            self._leave(self.failing, key, node_id)
-
-    @staticmethod
-    def _leave(homes: dict[Any, dict[str, NodeInfo]], key: Any, node_id: str) -> None:
-        nodes = homes.get(key, {})
-        nodes.pop(node_id, None)
-        if not nodes:
-            homes.pop(key, None)
-
-    def _changed(self, node_id: str) -> None:
-        self._index.forget()
-        for pool in self._pools.values():
-            pool.note(node_id)
+        old = self.infos.pop(node_id, None)
+        if old is not None:
+            for key in old.failed:
+                self._forgive(key, node_id)
+            self._numbered, self._masks = False, None
 
     def put_task(self, task: Task) -> bool:
         """Take in what is said of a task; answers whether something became free."""
@@ -107,10 +97,10 @@ class Fleet:
         if holds(task):
             held = info.held.get(task.id)
             if held is None or _weight(held) != _weight(task):
-                self._release(info, task.id)
+                self.release(info, task.id)
                 self.hold(info, task)
             return False
-        freed = self._release(info, task.id)
+        freed = self.release(info, task.id)
         if has_failed(task):
             key = (task.service_id, task.spec_version)
             info.failed.setdefault(key, {})[task.id] = task.status.timestamp
@@ -126,44 +116,71 @@ class Fleet:
         failed = info.failed.get(key)
         if failed is not None and failed.pop(task.id, None) is not None and not failed:
             del info.failed[key]
-            self._leave(self.failing, key, task.node_id)
-        return self._release(info, task.id)
+            self._forgive(key, task.node_id)
+        return self.release(info, task.id)
+
+    def _forgive(self, key: SpecKey, node_id: str) -> None:
+        nodes = self.failing[key]
+        del nodes[node_id]
+        if not nodes:
+            del self.failing[key]
 
     def hold(self, info: NodeInfo, task: Task) -> None:
         """Count a task on a node."""
+        before = info.order
         info.hold(task)
+        if not self._numbered:
+            return
+        if info.order != before:
+            _take(self.orders, info.bit, before)
+            _give(self.orders, info.bit, info.order)
         if is_wanted(task):
-            self.homes.setdefault(task.service_id, {})[info.node.id] = info
+            counts = self.homes.setdefault(task.service_id, {})
+            count = info.by_service[task.service_id]
+            if count > 1:
+                _take(counts, info.bit, count - 1)
+            _give(counts, info.bit, count)
 
-    def release(self, node_id: str, task_id: str) -> None:
-        """A task that was counted on a node did not come to be there."""
-        info = self.infos.get(node_id)
-        if info is not None:
-            self._release(info, task_id)
-
-    def _release(self, info: NodeInfo, task_id: str) -> bool:
+    def release(self, info: NodeInfo, task_id: str) -> bool:
+        """Count a task on a node no longer; answers whether it was."""
         before = info.order
         task = info.release(task_id)
         if task is None:
             return False
-        if task.service_id not in info.by_service:
-            self._leave(self.homes, task.service_id, info.node.id)
-        self.reordered(info, before)
+        if not self._numbered:
+            return True
+        if info.order != before:
+            _take(self.orders, info.bit, before)
+            _give(self.orders, info.bit, info.order)
+        if is_wanted(task):
+            counts = self.homes[task.service_id]
+            count = info.by_service.get(task.service_id, 0)
+            _take(counts, info.bit, count + 1)
+            if count:
+                _give(counts, info.bit, count)
+            elif not counts:
+                del self.homes[task.service_id]
         return True
 
-    def reordered(self, info: NodeInfo, before: int) -> None:
-        """Tell the pools where a node has moved up."""
-        if info.order < before:
-            for pool in self._pools.values():
-                pool.better(info)
+
+def _give(sets: dict[int, Mask], bit: Mask, key: int) -> None:
+    sets[key] = sets.get(key, 0) | bit
 
 
-def _facts(node: Node) -> tuple[object, ...]:
+def _take(sets: dict[int, Mask], bit: Mask, key: int) -> None:
+    rest = sets[key] & ~bit
+    if rest:
+        sets[key] = rest
+    else:
+        del sets[key]
+
+
+def _facts(node: Node) -> tuple[Any, ...]:
     """What placement looks at."""
     return (node.spec, node.role, node.description, node.status)
 
 
-def _weight(task: Task) -> tuple[object, ...]:
+def _weight(task: Task) -> tuple[Any, ...]:
     """What a task takes from its node, and whether it counts for the spread."""
     return (
         is_wanted(task),

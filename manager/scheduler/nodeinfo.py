@@ -26,14 +26,13 @@ SpecKey = tuple[str, int]
 
 _FAILED: Final = (TaskState.FAILED, TaskState.REJECTED)
 _PERMILLE: Final = 1000
-_TASKS_MAX: Final = 1_000_000
 
 
 @dataclass(slots=True)
 class NodeInfo:
     """A node with its tasks. A task holds its share until it has ended; it counts for the spread
     only while it is wanted. `order` is the node's place among those that are equal otherwise, and
-    smaller is better."""
+    smaller is better; `bit` is the node in the fleet's sets."""
 
     node: Node
     strategy: PlacementStrategy
@@ -41,6 +40,7 @@ class NodeInfo:
     memory_bytes_free: int
     generic: Stock
     order: int = 0
+    bit: int = 0
     tasks: int = 0
     by_service: dict[str, int] = field(default_factory=dict)
     alive_by_service: dict[str, int] = field(default_factory=dict)
@@ -54,15 +54,18 @@ class NodeInfo:
         reserved = task.spec.resources.reservations
         self.nano_cpus_free -= reserved.nano_cpus
         self.memory_bytes_free -= reserved.memory_bytes
-        self.generic.take(task.generic_resources)
-        for port in host_ports(task):
-            self.ports[port] = self.ports.get(port, 0) + 1
+        if task.generic_resources:
+            self.generic.take(task.generic_resources)
+        if task.ports:
+            for port in host_ports(task):
+                self.ports[port] = self.ports.get(port, 0) + 1
         service_id = task.service_id
         self.held[task.id] = task
-        self.alive_by_service[service_id] = self.alive_by_service.get(service_id, 0) + 1
-        if is_wanted(task):
+        alive, counted = self.alive_by_service, self.by_service
+        alive[service_id] = alive.get(service_id, 0) + 1
+        if task.desired_state <= TaskState.COMPLETE:
             self.tasks += 1
-            self.by_service[service_id] = self.by_service.get(service_id, 0) + 1
+            counted[service_id] = counted.get(service_id, 0) + 1
         self._reorder()
 
     def release(self, task_id: str) -> Task | None:
@@ -85,8 +88,6 @@ class NodeInfo:
 
     def claim(self, wanted: tuple[GenericResource, ...]) -> tuple[GenericResource, ...]:
         """The pieces that a task is given; they stay free until it is held with them."""
-        if not wanted:
-            return ()
         pieces = self.generic.claim(wanted)
         self.generic.give_back(pieces)
         return pieces
@@ -95,7 +96,7 @@ class NodeInfo:
         if self.strategy == PlacementStrategy.SPREAD:
             self.order = self.tasks
         else:
-            self.order = -(self.load_permille * _TASKS_MAX + self.tasks)
+            self.order = -self.load_permille
 
     @property
     def load_permille(self) -> int:

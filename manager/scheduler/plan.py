@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from manager.scheduler.backlog import Backlog, GroupKey
 from manager.scheduler.filters import passes, summary
 from manager.scheduler.fleet import Fleet
+from manager.scheduler.nodeinfo import NodeInfo
 from manager.scheduler.spread import Spreader
 from manager.state import View
 from pyswarm.core import NEVER
-from pyswarm.model import Task
-from pyswarm.wire.remake import remaker
+from pyswarm.model import GenericResource, Task
 
 LIMIT: Final = 1000
 """Work of one round, in decisions; the loop of the process waits for it."""
@@ -24,12 +24,13 @@ VISITS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`placed`: the tasks by id, with their nodes and what they are given of them. `refused`: task
-    id -> why it has no node, where that is news. `wake_at` is when the next task may start; `more`
-    says that the round stopped at its limit."""
+    """`placed`: task id -> node id. `claimed`: task id -> the generic resources that it is given,
+    where it asked for some. `refused`: task id -> why it has no node, where that is news. `wake_at`
+    is when the next task may start; `more` says that the round stopped at its limit."""
 
-    placed: Mapping[str, Task]
+    placed: Mapping[str, str]
     refused: Mapping[str, str]
+    claimed: Mapping[str, tuple[GenericResource, ...]]
     wake_at: float = NEVER
     more: bool = False
 
@@ -41,16 +42,25 @@ class _Round:
     now: float
     limit: int
     work: int = 0
-    placed: dict[str, Task] = field(default_factory=dict)
+    placed: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    claimed: dict[str, tuple[GenericResource, ...]] = field(default_factory=dict)
 
     @property
     def is_over(self) -> bool:
         return self.work >= self.limit
 
+    def with_claim(self, task: Task, info: NodeInfo) -> Task:
+        """The task with what it asks for of the node's generic resources."""
+        wanted = task.spec.resources.reservations.generic
+        if not wanted:
+            return task
+        pieces = self.claimed[task.id] = info.claim(wanted)
+        return replace(task, generic_resources=pieces)
+
     def refuse(self, task: Task, reason: str) -> None:
-        self.work += 1
         if task.status.error != reason:
+            self.work += 1
             self.refused[task.id] = reason
 
 
@@ -70,7 +80,7 @@ def plan(fleet: Fleet, backlog: Backlog, now: float, limit: int = LIMIT) -> Plan
         if turn.is_over:
             break
         _place_group(turn, key)
-    return Plan(turn.placed, turn.refused, wake_at, more=not backlog.is_empty)
+    return Plan(turn.placed, turn.refused, turn.claimed, wake_at, more=not backlog.is_empty)
 
 
 def plan_view(view: View, now: float, limit: int = LIMIT) -> Plan:
@@ -84,39 +94,35 @@ def _place_bound(turn: _Round, task: Task) -> None:
         turn.refuse(task, summary(task, [info] if info else []))
         turn.backlog.park_bound(task)
         return
-    before = info.order
-    placed: Task = _given(task, info.claim(task.spec.resources.reservations.generic))
-    turn.fleet.hold(info, placed)
-    turn.fleet.reordered(info, before)
+    turn.fleet.hold(info, turn.with_claim(task, info))
     turn.work += 1
-    turn.placed[task.id] = placed
+    turn.placed[task.id] = task.node_id
     turn.backlog.discard(task)
-
-
-_given = remaker(Task, "generic_resources")
 
 
 def _place_group(turn: _Round, key: GroupKey) -> None:
     """Place what fits, and tell the others why not; a group that is cut stays ready."""
     tasks = turn.backlog.group(key)
     spreader = Spreader(turn.fleet, tasks[0], turn.now)
-    reason, refused = "", False
-    for task in tasks:
-        if turn.is_over:
+    wants_pieces = bool(tasks[0].spec.resources.reservations.generic)
+    room = max(0, turn.limit - turn.work)
+    count = 0
+    for task in tasks[:room]:
+        info = spreader.next(task)
+        if info is None:
             break
-        placed = None if refused else spreader.place(task)
-        if placed is not None:
-            turn.work += 1
-            turn.placed[task.id] = placed
-            turn.backlog.discard(task)
-            continue
-        if not refused:
-            # One reason serves the group: the same spec meets the same nodes.
-            reason, refused = summary(task, turn.fleet.infos.values()), True
-            turn.work += len(turn.fleet.infos) // VISITS
+        spreader.count(info, turn.with_claim(task, info) if wants_pieces else task)
+        turn.placed[task.id] = info.node.id
+        count += 1
+    turn.backlog.placed(key, tasks[:count])
+    turn.work += max(count, spreader.visits // VISITS)
+    if count == min(room, len(tasks)):
+        return
+    # One reason serves the group: the same spec meets the same nodes.
+    reason = summary(tasks[count], turn.fleet.infos.values())
+    turn.work += len(turn.fleet.infos) // VISITS
+    for task in tasks[count:]:
         turn.refuse(task, reason)
-    else:
-        if refused:
-            turn.backlog.park(key)
-    turn.work += spreader.visits // VISITS
-    spreader.close()
+        if turn.is_over:
+            return
+    turn.backlog.park(key)

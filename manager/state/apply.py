@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from immutables import Map
 
-from manager.state.changes import Change, Put
+from manager.state.changes import Delete, Put
 from manager.state.query import name_of, word
 from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, Ids, Record, View, waiting_key
 from pyswarm.errors import AlreadyExists, NotFound
@@ -24,8 +24,8 @@ Value = TypeVar("Value")
 Ports = tuple[tuple[Protocol, int], ...]
 
 
-def apply_change(view: View, change: Change) -> View:
-    """The view after one change; raises AlreadyExists or NotFound where it cannot be."""
+def apply_change(view: View, change: Put | Delete) -> View:
+    """The view after one change of one record; raises AlreadyExists or NotFound where it cannot be."""
     new = view.copy()
     if isinstance(change, Put):
         _put(new, change.record)

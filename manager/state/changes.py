@@ -8,20 +8,27 @@ manager checks the chain in the same way (`follows`), so all of them refuse the 
     set    = epoch u64, sequence u64, base u64, frame*            big endian
     frame  = action u8, kind u8, length u32, body
     body   = DELETE: id | PUT: record | PUT_TASK: record without its spec, which is its service's
+             | ASSIGN: see manager.state.assign
              | TASK_UPDATE: mask, desired state, time, id, and those of five fields that changed
 
-A task changes its status many times and its large spec never: hence the last two.
+A task changes its status many times and its large spec never: hence the last three.
 """
 
 from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 
+from manager.state.assign import (
+    UNCOMMITTED,
+    Assign,
+    read_assign,
+    status_bytes,
+    status_of,
+)
 from manager.state.tables import KIND_NUMBERS, KINDS, Record, View
 from pyswarm.errors import DataLoss, InvalidArgument, NotFound
 from pyswarm.model import (
@@ -41,9 +48,7 @@ DELETE: Final = 0
 PUT: Final = 1
 PUT_TASK: Final = 2
 TASK_UPDATE: Final = 3
-
-UNCOMMITTED: Final = -1
-"""The version of a record that was changed by a proposal in flight."""
+ASSIGN: Final = 4
 
 _HEADER: Final = struct.Struct(">QQQ")
 _FRAME: Final = struct.Struct(">BBI")
@@ -51,9 +56,6 @@ _UPDATE: Final = struct.Struct(">BHd")
 _LENGTH: Final = struct.Struct(">H")
 _TIME: Final = struct.Struct(">d")
 _NO_SPEC: Final = zero(TaskSpec)
-STATUSES_MAX: Final = 64
-"""Statuses whose bytes are remembered: tasks that are moved on together have equal ones."""
-
 R = TypeVar("R", bound=Record)
 
 
@@ -66,6 +68,10 @@ class Records(Protocol):
 
     def require(self, kind: type[R], record_id: str) -> R:
         """The record of that id; raises NotFound."""
+        ...
+
+    def reader(self, kind: type[R]) -> Callable[[str], R | None]:
+        """`get` of one kind, for many records."""
         ...
 
 
@@ -84,7 +90,7 @@ class Delete:
     id: str
 
 
-Change = Put | Delete
+Change = Put | Delete | Assign
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,8 @@ def encode_change(view: View, change: Change) -> bytes:
     """One frame; `view` is the state before the change set, as far as this record goes."""
     if isinstance(change, Delete):
         return _frame(DELETE, change.kind, change.id.encode())
+    if isinstance(change, Assign):
+        return _frame(ASSIGN, Task, change.body)
     record = change.record
     if isinstance(record, Task):
         old = view.get(Task, record.id)
@@ -162,8 +170,11 @@ def decode_chain(data: bytes) -> Chain:
     return Chain(*_HEADER.unpack_from(data))
 
 
-def decode_changes(data: bytes, view: Callable[[], Records]) -> Iterator[Change]:
-    """The changes of an entry one by one; `view` answers the state after those before."""
+def decode_changes(
+    data: bytes, view: Callable[[], Records], known: Mapping[bytes, Assign] | None = None
+) -> Iterator[Change]:
+    """The changes of an entry one by one; `view` answers the state after those before. `known` are
+    changes that were read before, on the same state, by their bytes."""
     offset = _HEADER.size
     while offset < len(data):
         try:
@@ -177,8 +188,12 @@ def decode_changes(data: bytes, view: Callable[[], Records]) -> Iterator[Change]
         offset += _FRAME.size
         body = data[offset : offset + length]
         offset += length
+        before = view()
+        if action == ASSIGN and known and body in known:
+            yield known[body]
+            continue
         try:
-            change = _decode_body(action, kind, body, view())
+            change = _decode_body(action, kind, body, before)
         except (struct.error, ValueError, InvalidArgument, NotFound) as error:
             raise DataLoss(f"a log entry holds a change that cannot be read: {error}") from error
         yield change
@@ -193,6 +208,8 @@ def _decode_body(action: int, kind: type[Record], body: bytes, view: Records) ->
         return Put(_sharing(decode(Task, body), view))
     if action == TASK_UPDATE:
         return Put(_decode_update(body, view))
+    if action == ASSIGN:
+        return read_assign(body, view.reader(Task))
     raise DataLoss(f"a log entry holds a change of unknown action {action}")
 
 
@@ -247,7 +264,7 @@ def _encode_update(old: Task, new: Task) -> bytes:
     parts = [_block(new.id.encode())]
     if new.status is not old.status and new.status != old.status:
         mask |= _STATUS
-        parts.append(_block(_status_bytes(new.status)))
+        parts.append(_block(status_bytes(new.status)))
     if new.node_id != old.node_id:
         mask |= _NODE
         parts.append(_block(new.node_id.encode()))
@@ -263,16 +280,6 @@ def _encode_update(old: Task, new: Task) -> bytes:
         parts.append(_LENGTH.pack(len(new.generic_resources)))
         parts += [_block(encode(resource)) for resource in new.generic_resources]
     return _UPDATE.pack(mask, new.desired_state, new.meta.updated_at) + b"".join(parts)
-
-
-@lru_cache(STATUSES_MAX)
-def _status_bytes(status: TaskStatus) -> bytes:
-    return encode(status)
-
-
-@lru_cache(STATUSES_MAX)
-def _status_of(data: bytes) -> TaskStatus:
-    return _sharing_message(decode(TaskStatus, data))
 
 
 class _Reader:
@@ -304,7 +311,7 @@ def _decode_update(body: bytes, view: Records) -> Task:
     old = view.require(Task, reader.block().decode())
     status = old.status
     if mask & _STATUS:
-        status = _status_of(reader.block())
+        status = status_of(reader.block())
     node_id = sys.intern(reader.block().decode()) if mask & _NODE else old.node_id
     networks = old.networks
     if mask & _NETWORKS:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from manager.state.apply import apply_change
+from manager.state.assign import UNCOMMITTED, Assign, assign, ids_of
 from manager.state.changes import (
-    UNCOMMITTED,
+    Chain,
     Change,
     Changed,
     Commit,
@@ -21,7 +22,7 @@ from manager.state.query import name_of, word
 from manager.state.tables import Record, View
 from manager.state.writing import Writing
 from pyswarm.errors import SequenceConflict
-from pyswarm.model import Meta, Task
+from pyswarm.model import Meta, Task, TaskStatus
 from pyswarm.wire.remake import maker, remaker
 
 R = TypeVar("R", bound=Record)
@@ -73,6 +74,18 @@ class Transaction:
         meta = _meta(UNCOMMITTED, created, self.now)
         self._write(_put(remaker(kind, "meta")(record, meta)), old)
 
+    def reader(self, kind: type[R]) -> Callable[[str], R | None]:
+        """`get` of one kind, for many records, until the next write."""
+        return self._writing.reader(kind)
+
+    def assign(self, status: TaskStatus, nodes: Mapping[str, str]) -> list[str]:
+        """Give tasks that wait their nodes, task id -> node id; answers the ids of those that did
+        wait, for this node or for any."""
+        change = assign(self._writing.reader(Task), self.now, status, nodes)
+        if change.tasks:
+            self._write(change, None)
+        return ids_of(change)
+
     def update(self, kind: type[R], record_id: str, expected_version: int, record: R) -> None:
         """Replace a record that was read at `expected_version`.
 
@@ -110,55 +123,93 @@ def rehearse(tx: Transaction, data: bytes) -> tuple[View, list[Change]]:
     there. Raises what would be raised there; answers the changes, and the state after them.
     """
     before = iter(tx.befores)
-    changes = list(decode_changes(data, lambda: next(before)))
+    known = {change.body: change for change in tx.changes if isinstance(change, Assign)}
+    changes = list(decode_changes(data, lambda: next(before), known))
     if changes == tx.changes:
         return tx.view, tx.changes
     # The bytes say something else than the records did. They are what counts.
-    view = tx.befores[0]
+    writing = Writing(tx.befores[0])
     for change in changes:
-        view = apply_change(view, change)
-    return view, changes
+        writing.apply(change, _before(writing, change))
+    return writing.view, changes
 
 
-def commit(
-    view: View, index: int, data: bytes, known: list[Change] | None = None
-) -> tuple[View, Commit] | None:
+def _before(records: Writing | View, change: Change) -> Any:
+    if isinstance(change, Put):
+        return records.get(change.record.__class__, change.record.id)
+    return records.get(change.kind, change.id) if isinstance(change, Delete) else None
+
+
+def commit(view: View, index: int, data: bytes) -> tuple[View, Commit] | None:
     """The view after the entry `data` at raft `index`, and what it did.
 
-    `None` where the entry does not follow the view: every manager skips it alike. `known` are the
-    changes of the entry where the caller has them already.
+    `None` where the entry does not follow the view: every manager skips it alike.
     """
     chain = decode_chain(data)
     if not follows(view, chain):
         return None
     writing = Writing(view)
-    merged: dict[tuple[type[Record], str], tuple[Any, Any]] = {}
-    for change in known if known is not None else decode_changes(data, lambda: writing):
+    changes = []
+    for read in decode_changes(data, lambda: writing):
+        change = _stamped(read, index)
+        writing.apply(change, _before(writing, change))
+        changes.append(change)
+    return _concluded(view, writing.view, chain, index, changes)
+
+
+def conclude(
+    view: View, after: View, index: int, data: bytes, changes: list[Change]
+) -> tuple[View, Commit] | None:
+    """`commit` where the transaction was computed here on this very view: `after` is the view that
+    it came to and `changes` are its own, made for it alone, so they need not be made again. Their
+    records get their versions; until now they were seen in a head only."""
+    chain = decode_chain(data)
+    if not follows(view, chain):
+        return None
+    for change in changes:
         if isinstance(change, Put):
-            record = _stamped(change.record, index)
-            key = (record.__class__, record.id)
-            old = writing.get(*key)
-            writing.apply(_put(record), old)
-        else:
-            record, key = None, (change.kind, change.id)
-            old = writing.get(*key)
-            writing.apply(change, old)
-        merged[key] = (merged[key][0] if key in merged else old, record)
-    new = writing.view.copy()
+            _stamp(change.record.meta, index)
+        elif isinstance(change, Assign):
+            _stamped(change, index)
+    return _concluded(view, after, chain, index, changes)
+
+
+def _concluded(
+    view: View, after: View, chain: Chain, index: int, changes: list[Change]
+) -> tuple[View, Commit]:
+    new = after.copy()
     new.version = index
     new.epoch = chain.epoch
     new.sequence = chain.sequence
-    changes = tuple(
-        [
-            _changed(kind, record_id, old, record)
-            for (kind, record_id), (old, record) in merged.items()
-            if old is not None or record is not None
-        ]
-    )
-    return new, Commit(index, changes)
+    last: dict[tuple[type[Record], str], Any] = {}
+    for change in changes:
+        if isinstance(change, Put):
+            last[change.record.__class__, change.record.id] = change.record
+        elif isinstance(change, Delete):
+            last[change.kind, change.id] = None
+        else:
+            for task in change.tasks:
+                last[Task, task.id] = task
+    told = []
+    for (kind, record_id), record in last.items():
+        old = view.tables[kind].get(record_id)
+        if old is not None or record is not None:
+            told.append(_changed(kind, record_id, old, record))
+    return new, Commit(index, tuple(told))
 
 
-def _stamped(record: Any, index: int) -> Any:
-    old = record.meta
-    meta = _meta(index, old.created_at, old.updated_at)
-    return remaker(record.__class__, "meta")(record, meta)
+def _stamped(change: Change, index: int) -> Change:
+    """The change with the version of its records. Those of an `Assign` were made when it was read,
+    for it alone."""
+    if isinstance(change, Assign):
+        for task in change.tasks:
+            _stamp(task.meta, index)
+    elif isinstance(change, Put):
+        record = change.record
+        meta = _meta(index, record.meta.created_at, record.meta.updated_at)
+        return Put(remaker(record.__class__, "meta")(record, meta))
+    return change
+
+
+def _stamp(meta: Meta, index: int) -> None:
+    object.__setattr__(meta, "version", index)

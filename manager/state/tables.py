@@ -7,7 +7,7 @@ hashes, which differ from process to process, so everything that leaves a view i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from immutables import Map
@@ -115,6 +115,10 @@ class View:
         """The record of that id."""
         return self.tables[kind].get(record_id)
 
+    def reader(self, kind: type[R]) -> Callable[[str], R | None]:
+        """`get` of one kind, for many records."""
+        return self.tables[kind].get
+
     def require(self, kind: type[R], record_id: str) -> R:
         """The record of that id; raises NotFound."""
         record: R | None = self.tables[kind].get(record_id)
@@ -142,9 +146,13 @@ class View:
     def tasks_in_state(self, state: TaskState) -> Rows[Task]:
         """The tasks that wait in NEW or PENDING, sorted by id."""
         assert state in WAITING, f"{state!r} has no index"
+        return sorted(self.waiting_in(state), key=lambda task: task.id)
+
+    def waiting_in(self, state: TaskState) -> Rows[Task]:
+        """The tasks that wait in NEW or PENDING, in any order: for one who puts them in order."""
+        assert state in WAITING, f"{state!r} has no index"
         table, name = self.tables[Task], state.name
-        waiting = [ids for key, ids in self.waiting.items() if key[0] == name]
-        return [table[key] for key in sorted(key for ids in waiting for key in ids)]
+        return [table[key] for at, ids in self.waiting.items() if at[0] == name for key in ids]
 
     def _tasks(self, ids: Ids | None) -> Rows[Task]:
         table = self.tables[Task]

@@ -7,14 +7,16 @@ what they have in common once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from immutables import Map
 
 from manager.state.apply import apply_change
+from manager.state.assign import Assign, ids_of, put_all
 from manager.state.changes import Change, Put
 from manager.state.tables import Ids, Record, View, waiting_key
-from pyswarm.model import Task, is_terminal
+from pyswarm.model import Task, TaskState, is_terminal
 
 R = TypeVar("R", bound=Record)
 
@@ -54,6 +56,12 @@ class Writing:
             return self._run.get(record_id)  # type: ignore[return-value]
         return self.base.get(kind, record_id)
 
+    def reader(self, kind: type[R]) -> Callable[[str], R | None]:
+        """`get` of one kind, for many records, until the next write."""
+        if self._run is not None and kind is Task:
+            return self._run.get  # type: ignore[return-value]
+        return self.base.reader(kind)
+
     def require(self, kind: type[R], record_id: str) -> R:
         """The record of that id; raises NotFound."""
         found = self.get(kind, record_id)
@@ -69,6 +77,11 @@ class Writing:
                     self._run = TaskRun(self.view)
                 self._run.put(task, old)
                 return self.base
+        elif change.__class__ is Assign:
+            if self._run is None or not self._run.written.isdisjoint(ids_of(change)):  # type: ignore[arg-type]
+                self._run = TaskRun(self.view)
+            self._run.assign(change)  # type: ignore[arg-type]
+            return self.base
         before = self.view
         self.base = apply_change(before, change)
         return before
@@ -107,10 +120,25 @@ class TaskRun:
             if was != now:
                 self._move("waiting", task_id, was, now)
 
-    def _move(self, name: str, task_id: str, old: Any, new: Any) -> None:
+    def assign(self, change: Assign) -> None:
+        """Give tasks their nodes."""
+        by_node, by_service = put_all(self._table, change)
+        self.written.update(ids_of(change))
+        nodes = self._index("node_tasks")
+        for node_id, ids in by_node.items():
+            nodes.add(node_id, ids)
+        waiting = self._index("waiting")
+        for service_id, ids in by_service.items():
+            waiting.remove((TaskState.PENDING.name, service_id), ids)
+
+    def _index(self, name: str) -> _Index:
         index = self._indexes.get(name)
         if index is None:
             index = self._indexes[name] = _Index(getattr(self._base, name))
+        return index
+
+    def _move(self, name: str, task_id: str, old: Any, new: Any) -> None:
+        index = self._index(name)
         if old:
             del index.open(old)[task_id]
         if new:
@@ -126,22 +154,50 @@ class TaskRun:
 
 
 class _Index:
-    """Key -> ids, with the keys that are being changed open."""
+    """Key -> ids, with those of each changed key either closed in `_new` or open in `_open`."""
 
     def __init__(self, base: Map[Any, Ids]) -> None:
         self._base = base
+        self._new: dict[Any, Ids] = {}
         self._open: dict[Any, Any] = {}
 
     def open(self, key: Any) -> Any:
+        """The ids of a key, to be changed."""
         found = self._open.get(key)
         if found is None:
-            found = self._open[key] = self._base.get(key, _NOBODY).mutate()
+            found = self._open[key] = self._closed(key).mutate()
         return found
 
+    def _closed(self, key: Any) -> Ids:
+        if key in self._open:
+            self._new[key] = self._open.pop(key).finish()
+        found = self._new.get(key)
+        return self._base.get(key, _NOBODY) if found is None else found
+
+    def add(self, key: Any, ids: list[str]) -> None:
+        """Enter some ids under one key."""
+        found = self._closed(key)
+        for each in ids:
+            found = found.set(each, None)
+        self._new[key] = found
+
+    def remove(self, key: Any, ids: list[str]) -> None:
+        """Take off some ids of one key, which are there."""
+        found = self._closed(key)
+        if len(ids) == len(found):
+            self._new[key] = _NOBODY
+            return
+        rest = found.mutate()
+        for each in ids:
+            del rest[each]
+        self._new[key] = rest.finish()
+
     def finish(self) -> Map[Any, Ids]:
+        """The index with all changes."""
+        for key in list(self._open):
+            self._closed(key)
         outer = self._base.mutate()
-        for key, inner in self._open.items():
-            ids = inner.finish()
+        for key, ids in self._new.items():
             if ids:
                 outer[key] = ids
             elif key in self._base:
