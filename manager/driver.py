@@ -28,7 +28,8 @@ from certs.tokens import new_token
 from manager.ca.client import ExternalSigner
 from manager.ca.driver import RootKeeper, StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
-from manager.control.api import CONTROL
+from manager.control.api import CONTROL, SCHEDULING
+from manager.control.scheduling.server import SchedulingServer
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
 from manager.dispatcher.server import Dispatcher, DispatcherContext
@@ -190,7 +191,7 @@ class Manager:
             )
         )
         self.control = LeaderFirst(
-            [(CONTROL, control)],
+            [(CONTROL, control), (SCHEDULING, SchedulingServer(self.store, time.time))],
             self.is_leading,
             self._leader_channel,
             self.raft.read_index,

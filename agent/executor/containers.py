@@ -19,7 +19,8 @@ TASK_LABEL: Final = "pyswarm.task"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRequest:
     """A container to create. `container` has its placeholders filled; `mounts` holds every bind
-    and tmpfs, those of `container.mounts` included; `namespace` is a path."""
+    and tmpfs, those of `container.mounts` included; `namespace` is a path. Swap is as in
+    `ResourceRequirements`."""
 
     id: str
     container: ContainerSpec
@@ -29,6 +30,8 @@ class ContainerRequest:
     hostname: str
     labels: Mapping[str, str] = field(default_factory=dict)
     log_options: Mapping[str, str] = field(default_factory=dict)
+    swap_bytes: int = 0
+    swappiness: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

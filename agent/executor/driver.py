@@ -17,6 +17,7 @@ from agent.executor.containers import (
     container_id,
     labels,
 )
+from agent.generic import with_resources
 from agent.hostfiles import hostname
 from agent.mounts.driver import TaskFiles
 from agent.overlay import Overlay
@@ -63,7 +64,7 @@ class Executor:
 
     async def prepare(self, task: Task) -> None:
         """Image, networks, files, container."""
-        container = expand_container(task, self._node())
+        container = with_resources(expand_container(task, self._node()), task)
         await self._pull(container.image)
         reach("task.pulled")
         await self._networks.known([a.network_id for a in task.networks])
@@ -92,6 +93,8 @@ class Executor:
                     hostname=hostname(container, task),
                     labels=labels(task),
                     log_options=task.spec.log_options,
+                    swap_bytes=task.spec.resources.swap_bytes,
+                    swappiness=task.spec.resources.swappiness,
                 )
             )
             reach("task.created")

@@ -17,7 +17,7 @@ from agent.runtime.documents import ImageConfig
 from agent.runtime.facts import HostFacts
 from agent.runtime.users import Identity
 from pyswarm.errors import FailedPrecondition, InvalidArgument
-from pyswarm.model import ContainerSpec, Mount, MountType, Resources, Ulimit
+from pyswarm.model import ContainerSpec, Mount, MountType, Ulimit
 
 INIT_TARGET: Final = "/sbin/docker-init"
 CPU_PERIOD_MICROSECONDS: Final = 100_000
@@ -88,7 +88,7 @@ def build(
         namespaces.append({"type": "cgroup"})
     linux = {
         "namespaces": namespaces,
-        "resources": _resources(request.limits, host),
+        "resources": _resources(request, host),
         "cgroupsPath": cgroups_path,
         "maskedPaths": list(MASKED_PATHS),
         "readonlyPaths": list(READONLY_PATHS),
@@ -148,7 +148,8 @@ def _limit(limit: Ulimit, host: HostFacts) -> dict[str, Any]:
     }
 
 
-def _resources(limits: Resources, host: HostFacts) -> dict[str, Any]:
+def _resources(request: ContainerRequest, host: HostFacts) -> dict[str, Any]:
+    limits = request.limits
     devices: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
     for major, minor in _DEVICES:
         device = {"allow": True, "type": "c", "major": major, "access": "rwm"}
@@ -157,8 +158,12 @@ def _resources(limits: Resources, host: HostFacts) -> dict[str, Any]:
     if limits.memory_bytes:
         resources["memory"] = {"limit": limits.memory_bytes}
         if host.swap_accounting:
-            # Equal to the limit: no swap, or a limit of memory would be one of speed.
-            resources["memory"]["swap"] = limits.memory_bytes
+            # By default equal to the limit: no swap, or a limit of memory would be one of speed.
+            swap = request.swap_bytes
+            resources["memory"]["swap"] = -1 if swap < 0 else limits.memory_bytes + swap
+    if request.swappiness >= 0 and not host.unified_cgroups:
+        # cgroup v2 has no such thing.
+        resources.setdefault("memory", {})["swappiness"] = request.swappiness
     if limits.nano_cpus:
         quota = limits.nano_cpus * CPU_PERIOD_MICROSECONDS // 1_000_000_000
         resources["cpu"] = {

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from manager.placement.constraint import canonical, is_known
 from manager.placement.constraint import parse as parse_constraint
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
@@ -16,7 +17,9 @@ from pyswarm.model import (
     PortConfig,
     PublishMode,
     ResolutionMode,
+    ResourceRequirements,
     Resources,
+    ServiceMode,
     ServiceSpec,
     TaskSpec,
 )
@@ -97,6 +100,34 @@ def _resources(kind: str, amount: Resources) -> None:
         raise InvalidArgument(f"invalid pids {kind} {amount.pids}: must not be negative")
 
 
+def _generic(resources: ResourceRequirements) -> None:
+    if resources.limits.generic:
+        raise InvalidArgument("generic resources are reserved and not limited")
+    kinds = set()
+    for each in resources.reservations.generic:
+        if each.value or not each.kind or each.count < 1:
+            raise InvalidArgument(
+                f"invalid generic-resource request `{each.kind}={each.value or each.count}`: ask "
+                "for a number, 1 or more"
+            )
+        if each.kind in kinds:
+            raise InvalidArgument(f"duplicate generic-resource `{each.kind}` for service task")
+        kinds.add(each.kind)
+
+
+def _swap(resources: ResourceRequirements) -> None:
+    if resources.swap_bytes < -1:
+        raise InvalidArgument("invalid memory swap: use a size, or -1 for unlimited")
+    if resources.swap_bytes and not resources.limits.memory_bytes:
+        raise InvalidArgument("memory swap can only be used together with a memory limit")
+    if not -1 <= resources.swappiness <= 100:
+        raise InvalidArgument(
+            f"invalid memory swappiness value: {resources.swappiness}. Valid range is 0-100, and "
+            "-1 for the default"
+        )
+    _generic(resources)
+
+
 def _mounts(spec: TaskSpec) -> None:
     targets = set()
     for mount in spec.container.mounts:
@@ -120,6 +151,13 @@ def task(spec: TaskSpec) -> None:
         raise InvalidArgument(f"image '{container.image}' is not a valid image reference")
     _resources("limit", spec.resources.limits)
     _resources("reservation", spec.resources.reservations)
+    _swap(spec.resources)
+    for text in spec.placement.spread:
+        if not is_known(canonical(text)):
+            raise InvalidArgument(
+                f"placement preference spread={text} is not known, use node.labels.NAME or "
+                "engine.labels.NAME"
+            )
     for text in spec.placement.constraints:
         # A key that nothing can have is refused here, and not left pending.
         parse_constraint(text)
@@ -156,6 +194,10 @@ def _ports(ports: Iterable[PortConfig], mode: ResolutionMode) -> None:
 def service(spec: ServiceSpec) -> None:
     """A whole service specification."""
     service_name(spec.name)
+    if spec.task.placement.max_replicas and spec.mode == ServiceMode.GLOBAL:
+        raise InvalidArgument(
+            f"service {spec.name}: replicas-max-per-node can only be used with replicated mode"
+        )
     if spec.replicas < 0:
         raise InvalidArgument(f"service {spec.name}: replicas must not be negative")
     for update in (spec.update, spec.rollback):

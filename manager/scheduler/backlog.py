@@ -35,6 +35,7 @@ class Backlog:
         self._ready: dict[GroupKey, None] = {}
         self._delayed: dict[str, Task] = {}
         self._alarms: list[tuple[float, str]] = []
+        self._new_alarm = False
 
     @staticmethod
     def of(view: View, now: float = 0.0) -> Backlog:
@@ -53,6 +54,7 @@ class Backlog:
         if task.start_after > now:
             if task_id not in self._delayed:
                 heapq.heappush(self._alarms, (task.start_after, task_id))
+                self._new_alarm = True
             self._delayed[task_id] = task
             return False
         if task.node_id:
@@ -82,6 +84,7 @@ class Backlog:
 
     def wake(self, now: float) -> float:
         """Let tasks in whose time has come; answers the time of the next."""
+        self._new_alarm = False
         while self._alarms and self._alarms[0][0] <= now:
             task = self._delayed.pop(heapq.heappop(self._alarms)[1], None)
             if task is not None:
@@ -133,5 +136,5 @@ class Backlog:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is to be placed now."""
-        return not self._ready and not self.bound
+        """Whether there is nothing to place now, and no time to come back that is not known."""
+        return not self._ready and not self.bound and not self._new_alarm

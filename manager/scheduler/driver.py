@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from manager.planning import driver as planning
@@ -13,7 +14,6 @@ from manager.scheduler.masks import takes_tasks
 from manager.scheduler.plan import plan
 from manager.state import Changed, Transaction
 from manager.state.driver import Store
-from pyswarm.core import NEVER
 from pyswarm.model import (
     Cluster,
     GenericResource,
@@ -112,14 +112,13 @@ class Scheduler:
             self._retry_all = False
         self._retry(fleet)
         found = plan(fleet, self._backlog, now)
-        self._status = TaskStatus(
-            state=TaskState.ASSIGNED, timestamp=now, message=ASSIGNED_MESSAGE
-        )
+        self._status = TaskStatus(state=TaskState.ASSIGNED, timestamp=now, message=ASSIGNED_MESSAGE)
         waiting = list(found.placed)
         while waiting:
             part, waiting = waiting[:SET_MAX], waiting[SET_MAX:]
             nodes = {task_id: found.placed[task_id] for task_id in part}
-            done = await self._store.update(lambda tx: self._assign(tx, nodes, found.claimed))
+            assign = partial(self._assign, nodes=nodes, claimed=found.claimed)
+            done = await self._store.update(assign)
             for task_id in part:
                 if task_id not in done:
                     self._not_placed(fleet, task_id, nodes[task_id], now)

@@ -9,8 +9,8 @@ from typing import Final
 from manager.placement.constraint import satisfied
 from manager.placement.fit import platform_fits
 from manager.scheduler import refusal
-from manager.scheduler.nodeinfo import NodeInfo, host_ports
 from manager.scheduler.masks import takes_tasks
+from manager.scheduler.nodeinfo import NodeInfo, host_ports
 from pyswarm.model import Task
 
 Check = Callable[[Task, NodeInfo], bool]
@@ -75,9 +75,7 @@ def has_room_for_replica(task: Task, info: NodeInfo) -> bool:
 
 
 FILTERS: Final = (
-    Filter(
-        is_ready, "{} not available for new tasks", refusal.not_ready, indexed=True
-    ),
+    Filter(is_ready, "{} not available for new tasks", refusal.not_ready, indexed=True),
     Filter(
         meets_constraints,
         "scheduling constraints not satisfied on {}",

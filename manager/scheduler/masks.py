@@ -8,6 +8,7 @@ are. The lowest bit is the least id, which makes ties what they shall be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from manager.placement.constraint import descriptor_value, matches, parse, value_key
@@ -73,7 +74,7 @@ class Masks:
             return 0
         for each in parsed:
             if each.key == "node.ip":
-                found &= mask_of(self._nodes, lambda node, each=each: matches(each, node))
+                found &= mask_of(self._nodes, partial(matches, each))
                 continue
             same = self.values(each.key).get(value_key(each.key, each.value), 0)
             found = found & same if each.equal else found & ~same
@@ -82,7 +83,9 @@ class Masks:
     def _on_platform(self, platforms: tuple[Platform, ...]) -> Mask:
         found = self._platforms.get(platforms)
         if found is None:
-            fits = {node.description.platform: platform_fits(platforms, node) for node in self._nodes}
+            fits = {
+                node.description.platform: platform_fits(platforms, node) for node in self._nodes
+            }
             found = mask_of(self._nodes, lambda node: fits[node.description.platform])
             self._platforms[platforms] = found
         return found

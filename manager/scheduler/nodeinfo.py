@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from manager.placement.generic import Stock
 from manager.state import View
@@ -23,6 +23,8 @@ FAILURE_SECONDS: Final = 300.0
 
 SpecKey = tuple[str, int]
 """Service id and spec version."""
+
+Key = TypeVar("Key")
 
 _FAILED: Final = (TaskState.FAILED, TaskState.REJECTED)
 _PERMILLE: Final = 1000
@@ -119,12 +121,12 @@ class NodeInfo:
         return 1 if self.failures(key, now) >= FAILURES_MAX else 0
 
 
-def _drop(counts: dict[object, int] | dict[str, int], key: object) -> None:
-    left = counts[key] - 1  # type: ignore[index]
+def _drop(counts: dict[Key, int], key: Key) -> None:
+    left = counts[key] - 1
     if left:
-        counts[key] = left  # type: ignore[index]
+        counts[key] = left
     else:
-        del counts[key]  # type: ignore[arg-type]
+        del counts[key]
 
 
 def is_wanted(task: Task) -> bool:

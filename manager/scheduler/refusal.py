@@ -87,9 +87,11 @@ def resources(task: Task, info: NodeInfo) -> str:
     free = max(0, info.memory_bytes_free)
     if wanted.memory_bytes > free:
         parts.append(f"{size(free)} of memory free, {size(wanted.memory_bytes)} reserved")
-    for each in wanted.generic:
-        if each.count > (left := info.generic.free(each.kind)):
-            parts.append(f"{left} {each.kind} free, {each.count} reserved")
+    parts += [
+        f"{left} {each.kind} free, {each.count} reserved"
+        for each in wanted.generic
+        if each.count > (left := info.generic.free(each.kind))
+    ]
     return ", ".join(parts)
 
 

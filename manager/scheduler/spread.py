@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from manager.scheduler.filters import fitting
 from manager.scheduler.fleet import Fleet
 from manager.scheduler.masks import Mask, positions
-from manager.scheduler.nodeinfo import NodeInfo, SpecKey
+from manager.scheduler.nodeinfo import NodeInfo
 from pyswarm.model import PlacementStrategy, Task
 
 Rank = tuple[int, int, int, str]

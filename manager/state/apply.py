@@ -25,7 +25,7 @@ Ports = tuple[tuple[Protocol, int], ...]
 
 
 def apply_change(view: View, change: Put | Delete) -> View:
-    """The view after one change of one record; raises AlreadyExists or NotFound where it cannot be."""
+    """The view after one change of one record; raises AlreadyExists or NotFound."""
     new = view.copy()
     if isinstance(change, Put):
         _put(new, change.record)
@@ -55,7 +55,7 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
             by_node.setdefault(task.node_id, {})[task_id] = None
         if waits := waiting_key(task):
             waiting.setdefault(waits, {})[task_id] = None
-        for network_id, address in _task_addresses(task):
+        for network_id, address in task_addresses(task):
             held.setdefault(network_id, {})[number_of(address)] = task_id
     for service_id, service in tables[Service].items():
         for network_id, address in _service_addresses(service):
@@ -138,7 +138,7 @@ def _index_task(view: View, old: Task | None, new: Task | None) -> None:
     now = waiting_key(new) if new else None
     if was != now:
         view.waiting = _move(view.waiting, record_id, was, now)
-    before, after = _task_addresses(old), _task_addresses(new)
+    before, after = task_addresses(old), task_addresses(new)
     if before != after:
         _index_addresses(view, record_id, before, after)
 
@@ -173,7 +173,7 @@ def _ports(service: Service | None) -> Ports:
 Addresses = tuple[tuple[str, str], ...]
 
 
-def _task_addresses(task: Task | None) -> Addresses:
+def task_addresses(task: Task | None) -> Addresses:
     """What a task holds; an ended task gives its addresses back and keeps their words only."""
     if task is None or is_terminal(task.status.state):
         return ()

@@ -225,7 +225,9 @@ class Store:
         self._sequence = chain.sequence
         if changes is not tx.changes:
             before = None  # what was read is not what was made: all read it again
-        flight = _Flight(chain, before, self._head, changes, asyncio.get_running_loop().create_future())
+        flight = _Flight(
+            chain, before, self._head, changes, asyncio.get_running_loop().create_future()
+        )
         self._flights[chain.epoch, chain.sequence] = flight
         try:
             await self.proposer.propose(entry, timeout)

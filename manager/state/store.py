@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from manager.state.assign import UNCOMMITTED, Assign, assign, ids_of
@@ -30,6 +31,11 @@ R = TypeVar("R", bound=Record)
 _meta: Final = maker(Meta)
 _changed: Final = maker(Changed)
 _put: Final = maker(Put)
+
+
+@cache
+def _with_meta(kind: Any) -> Callable[..., Any]:
+    return remaker(kind, "meta")
 
 
 class Transaction:
@@ -68,11 +74,11 @@ class Transaction:
 
         Raises AlreadyExists where its name, address or port belongs to another record.
         """
-        kind = record.__class__
+        kind: Any = record.__class__
         old: Any = self._writing.get(kind, record.id)
         created = old.meta.created_at if old is not None else self.now
         meta = _meta(UNCOMMITTED, created, self.now)
-        self._write(_put(remaker(kind, "meta")(record, meta)), old)
+        self._write(_put(_with_meta(kind)(record, meta)), old)
 
     def reader(self, kind: type[R]) -> Callable[[str], R | None]:
         """`get` of one kind, for many records, until the next write."""
@@ -151,7 +157,7 @@ def commit(view: View, index: int, data: bytes) -> tuple[View, Commit] | None:
     writing = Writing(view)
     changes = []
     for read in decode_changes(data, lambda: writing):
-        change = _stamped(read, index)
+        change = _stamp(read, index)
         writing.apply(change, _before(writing, change))
         changes.append(change)
     return _concluded(view, writing.view, chain, index, changes)
@@ -168,9 +174,9 @@ def conclude(
         return None
     for change in changes:
         if isinstance(change, Put):
-            _stamp(change.record.meta, index)
+            _set_version(change.record.meta, index)
         elif isinstance(change, Assign):
-            _stamped(change, index)
+            _stamp(change, index)
     return _concluded(view, after, chain, index, changes)
 
 
@@ -198,18 +204,18 @@ def _concluded(
     return new, Commit(index, tuple(told))
 
 
-def _stamped(change: Change, index: int) -> Change:
+def _stamp(change: Change, index: int) -> Change:
     """The change with the version of its records. Those of an `Assign` were made when it was read,
     for it alone."""
     if isinstance(change, Assign):
         for task in change.tasks:
-            _stamp(task.meta, index)
+            _set_version(task.meta, index)
     elif isinstance(change, Put):
-        record = change.record
+        record: Any = change.record
         meta = _meta(index, record.meta.created_at, record.meta.updated_at)
-        return Put(remaker(record.__class__, "meta")(record, meta))
+        return Put(_with_meta(record.__class__)(record, meta))
     return change
 
 
-def _stamp(meta: Meta, index: int) -> None:
+def _set_version(meta: Meta, index: int) -> None:
     object.__setattr__(meta, "version", index)

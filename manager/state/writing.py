@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from immutables import Map
 
+from manager.state import apply
 from manager.state.apply import apply_change
 from manager.state.assign import Assign, ids_of, put_all
 from manager.state.changes import Change, Put
 from manager.state.tables import Ids, Record, View, waiting_key
-from pyswarm.model import Task, TaskState, is_terminal
+from pyswarm.model import Task, TaskState
 
 R = TypeVar("R", bound=Record)
 
@@ -25,11 +26,9 @@ _NOBODY: Ids = Map()
 
 def is_plain(old: Task | None, new: Task) -> bool:
     """Whether writing `new` over `old` leaves all addresses with their owners."""
-    if old is None:
-        return not new.networks
-    if old.networks is not new.networks and old.networks != new.networks:
-        return False
-    return not new.networks or is_terminal(old.status.state) == is_terminal(new.status.state)
+    if not new.networks and (old is None or not old.networks):
+        return True
+    return apply.task_addresses(old) == apply.task_addresses(new)
 
 
 class Writing:
@@ -70,18 +69,18 @@ class Writing:
     def apply(self, change: Change, old: Any) -> View:
         """Make one change over `old`; answers the state before it as far as it concerns this
         record. Raises what `apply_change` raises, and then nothing is changed."""
-        if change.__class__ is Put and change.record.__class__ is Task:  # type: ignore[union-attr]
-            task: Any = change.record  # type: ignore[union-attr]
+        if isinstance(change, Assign):
+            if self._run is None or not self._run.written.isdisjoint(ids_of(change)):
+                self._run = TaskRun(self.view)
+            self._run.assign(change)
+            return self.base
+        if isinstance(change, Put) and isinstance(change.record, Task):
+            task = change.record
             if is_plain(old, task):
                 if self._run is None or task.id in self._run.written:
                     self._run = TaskRun(self.view)
                 self._run.put(task, old)
                 return self.base
-        elif change.__class__ is Assign:
-            if self._run is None or not self._run.written.isdisjoint(ids_of(change)):  # type: ignore[arg-type]
-                self._run = TaskRun(self.view)
-            self._run.assign(change)  # type: ignore[arg-type]
-            return self.base
         before = self.view
         self.base = apply_change(before, change)
         return before

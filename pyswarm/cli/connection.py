@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 import grpc.aio
 
-from pyswarm.api.v1 import control_pb2_grpc, local_pb2_grpc, recovery_pb2_grpc
+from pyswarm.api.v1 import control_pb2_grpc, local_pb2_grpc, placement_pb2_grpc, recovery_pb2_grpc
 from pyswarm.errors import InvalidArgument, Unavailable
 from pyswarm.rpc import from_rpc, local_channel
 
@@ -40,6 +40,7 @@ class Connection:
         self._channel = local_channel(str(path))
         # The generated stubs of the asyncio kind differ in their types only.
         self.control: Any = control_pb2_grpc.ControlStub(self._channel)
+        self.scheduling: Any = placement_pb2_grpc.SchedulingStub(self._channel)
         self.local: Any = local_pb2_grpc.LocalStub(self._channel)
         self.recovery: Any = recovery_pb2_grpc.RecoveryStub(self._channel)
 

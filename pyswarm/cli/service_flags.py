@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from pyswarm.cli.pairs import file_reference, key_values, mount, port, split_fields
+from pyswarm.compose.generic import requested
 from pyswarm.compose.values import duration_seconds, nano_cpus, size_bytes
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
@@ -57,6 +58,7 @@ def _boolean(text: str) -> bool:
 
 DURATION = _typed(duration_seconds, "duration")
 SIZE = _typed(size_bytes, "size")
+SWAP = _typed(lambda text: -1 if text == "-1" else size_bytes(text), "size")
 CPUS = _typed(nano_cpus, "cpus")
 SWITCH = _typed(_boolean, "true/false")
 
@@ -74,6 +76,8 @@ _SINGLE: tuple[tuple[str, Callable[[str], Any] | None, str], ...] = (
     ("limit-pids", int, "Limit maximum number of processes"),
     ("reserve-cpu", CPUS, "Reserve CPUs"),
     ("reserve-memory", SIZE, "Reserve Memory"),
+    ("memory-swap", SWAP, "Swap on top of the memory limit (-1 for unlimited)"),
+    ("memory-swappiness", int, "Tune memory swappiness (0-100), -1 to reset to default"),
     ("restart-condition", None, 'Restart when condition is met ("none", "on-failure", "any")'),
     ("restart-delay", DURATION, "Delay between restart attempts (5s)"),
     ("restart-max-attempts", int, "Maximum number of restarts before giving up"),
@@ -102,6 +106,7 @@ _LISTS = (
     ("label", "-l", "Service labels"),
     ("container-label", None, "Container labels"),
     ("constraint", None, "Placement constraints"),
+    ("generic-resource", None, "User defined resources (KIND=COUNT)"),
     ("placement-pref", None, "Placement preference (spread=node.labels.X)"),
     ("publish", "-p", "Publish a port as a node port"),
     ("network", None, "Network attachments"),
@@ -350,6 +355,10 @@ def _update(args: Namespace, old: UpdateConfig) -> UpdateConfig:
     return config
 
 
+def _generic_kind(text: str) -> str:
+    return text.partition("=")[0]
+
+
 def _task(args: Namespace, old: TaskSpec) -> TaskSpec:
     limits = _set(
         old.resources.limits,
@@ -361,11 +370,17 @@ def _task(args: Namespace, old: TaskSpec) -> TaskSpec:
         args,
         {"nano_cpus": "reserve-cpu", "memory_bytes": "reserve-memory"},
     )
+    generic = _edited(
+        args, "generic-resource", reserve.generic, requested, lambda g: g.kind, _generic_kind
+    )
+    resources = _set(
+        old.resources, args, {"swap_bytes": "memory-swap", "swappiness": "memory-swappiness"}
+    )
     task = _set(old, args, {"log_driver": "log-driver"})
     return replace(
         task,
         container=_container(args, old.container),
-        resources=replace(old.resources, limits=limits, reservations=reserve),
+        resources=replace(resources, limits=limits, reservations=replace(reserve, generic=generic)),
         restart=_restart(args, old.restart),
         placement=_placement(args, old.placement),
         networks=_edited(args, "network", old.networks, _network, lambda n: n.target),
@@ -405,6 +420,8 @@ def create_spec(args: Namespace, name: str) -> ServiceSpec:
     mode = _choice(ServiceMode, args.mode, "mode")
     if mode == ServiceMode.GLOBAL and args.replicas is not None:
         raise InvalidArgument("replicas can only be used with replicated mode")
+    if mode == ServiceMode.GLOBAL and args.replicas_max_per_node:
+        raise InvalidArgument("replicas-max-per-node can only be used with replicated mode")
     spec = _edit(args, ServiceSpec(name=args.name or name, mode=mode))
     container = replace(spec.task.container, image=args.image, args=tuple(args.command))
     return replace(spec, task=replace(spec.task, container=container))

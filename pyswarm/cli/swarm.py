@@ -13,7 +13,7 @@ from pyswarm.cli.connection import Connection
 from pyswarm.cli.service_flags import DURATION
 from pyswarm.cli.unlock import add_autolock, how_to_unlock, unlock_key
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Cluster, ClusterSpec
+from pyswarm.model import Cluster, ClusterSpec, PlacementStrategy
 from pyswarm.wire import from_message, to_message
 
 
@@ -68,11 +68,17 @@ def _add_settings(parser: Any) -> None:
     )
     parser.add_argument("--task-history-limit", type=int, help="Task history retention limit (5)")
     parser.add_argument("--snapshot-interval", type=int, help="Log entries between snapshots")
+    parser.add_argument(
+        "--placement-strategy",
+        choices=[each.name.lower() for each in PlacementStrategy],
+        help="spread tasks over nodes (default), or fill one node after the other",
+    )
     add_autolock(parser)
 
 
 def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
     """The cluster's settings with those that the flags name."""
+    strategy = args.placement_strategy
     given = {
         "certificate_life_seconds": args.cert_expiry,
         "heartbeat_period_seconds": args.dispatcher_heartbeat,
@@ -80,6 +86,7 @@ def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
         "task_history_limit": args.task_history_limit,
         "snapshot_interval_entries": args.snapshot_interval,
         "autolock": args.autolock,
+        "placement_strategy": strategy and PlacementStrategy[strategy.upper()],
     }
     return replace(old, **{key: value for key, value in given.items() if value is not None})
 

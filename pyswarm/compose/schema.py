@@ -21,6 +21,7 @@ from pyswarm.compose.values import (
     PORT,
     RATIO,
     SIZE,
+    SWAP,
     TEXT,
     choice,
 )
@@ -46,6 +47,7 @@ _UPDATE: Final = {
     "max_failure_ratio": one(RATIO),
     "order": one(choice("stop-first", "start-first")),
 }
+_DISCRETE: Final = Shape(fields={"kind": _TEXT, "value": _COUNT})
 _DEPLOY: Final = Shape(
     fields={
         "mode": one(choice("replicated", "global", "replicated-job", "global-job")),
@@ -56,8 +58,14 @@ _DEPLOY: Final = Shape(
             fields={
                 "limits": Shape(fields={"cpus": one(CPUS), "memory": _SIZE, "pids": one(INTEGER)}),
                 "reservations": Shape(
-                    fields={"cpus": one(CPUS), "memory": _SIZE},
-                    refused=dict.fromkeys(("devices", "generic_resources"), _NOT_YET),
+                    fields={
+                        "cpus": one(CPUS),
+                        "memory": _SIZE,
+                        "generic_resources": listed(
+                            Shape(fields={"discrete_resource_spec": _DISCRETE})
+                        ),
+                    },
+                    refused={"devices": _NOT_YET},
                 ),
             }
         ),
@@ -179,7 +187,7 @@ _SERVICE_IGNORED: Final = {
     **dict.fromkeys(("post_start", "pre_stop", "provider", "models", "use_api_socket"), _NOT_YET),
     **dict.fromkeys(("blkio_config", "cpu_percent", "cpu_period", "cpu_quota"), _NOT_YET),
     **dict.fromkeys(("cpu_rt_period", "cpu_rt_runtime", "cpu_shares", "cpuset"), _NOT_YET),
-    **dict.fromkeys(("mem_swappiness", "memswap_limit", "oom_kill_disable"), _NOT_YET),
+    "oom_kill_disable": _NOT_YET,
     **dict.fromkeys(("cgroup", "cgroup_parent", "cgroupns_mode", "domainname"), _ONE_HOST),
     **dict.fromkeys(("ipc", "isolation", "mac_address", "network_mode", "pid"), _ONE_HOST),
     **dict.fromkeys(("runtime", "storage_opt", "userns_mode", "uts"), _ONE_HOST),
@@ -189,6 +197,8 @@ _SERVICE_IGNORED: Final = {
 _SERVICE: Final = Shape(
     fields={
         "image": _TEXT,
+        "mem_swappiness": _COUNT,
+        "memswap_limit": one(SWAP),
         "command": text_or_list(),
         "entrypoint": text_or_list(),
         "environment": pairs(),

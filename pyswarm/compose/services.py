@@ -7,12 +7,15 @@ from typing import Final
 
 from pyswarm.compose.container import container_spec, service_networks
 from pyswarm.compose.context import Context
+from pyswarm.compose.generic import requested
 from pyswarm.compose.marked import Marked
 from pyswarm.compose.stack import IMAGE_LABEL
 from pyswarm.compose.values import duration_seconds, nano_cpus, size_bytes
+from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     EndpointSpec,
     FailureAction,
+    GenericResource,
     Placement,
     Platform,
     PortConfig,
@@ -112,15 +115,38 @@ def _resources(item: Marked, context: Context) -> ResourceRequirements:
     memory_reserved = either(reserved.at("memory"), "mem_reservation").text
     # Docker writes "no limit" as -1 in some places and as 0 in others.
     pids = max(0, either(limits.at("pids"), "pids_limit").whole())
+    generic = tuple(map(_generic, reserved.at("generic_resources").items))
     return ResourceRequirements(
+        swap_bytes=_swap_bytes(item, size_bytes(memory or "0")),
+        swappiness=item.at("mem_swappiness").whole(-1),
         limits=Resources(
             nano_cpus=nano_cpus(cpus or "0"), memory_bytes=size_bytes(memory or "0"), pids=pids
         ),
         reservations=Resources(
             nano_cpus=nano_cpus(reserved.at("cpus").text or "0"),
             memory_bytes=size_bytes(memory_reserved or "0"),
+            generic=generic,
         ),
     )
+
+
+def _swap_bytes(item: Marked, memory_bytes: int) -> int:
+    """A compose file gives the sum of memory and swap; -1 is without limit."""
+    text = item.at("memswap_limit").text
+    if text in ("", "0", "-1"):
+        return -1 if text == "-1" else 0
+    both = size_bytes(text)
+    if both < memory_bytes:
+        raise item.at("memswap_limit").error("it is of memory and swap: not below the memory limit")
+    return both - memory_bytes
+
+
+def _generic(item: Marked) -> GenericResource:
+    spec = item.at("discrete_resource_spec")
+    try:
+        return requested(f"{spec.at('kind').text}={spec.at('value').whole()}")
+    except InvalidArgument as error:
+        raise item.error(error.message) from error
 
 
 def _restart(item: Marked, context: Context) -> RestartPolicy:

@@ -142,5 +142,8 @@ FLAG: Final = Kind("true or false", _flag)
 PORT: Final = Kind("a port from 1 to 65535", _between(1, 65535))
 MODE: Final = Kind("permission bits such as 0440", _between(0, 0o7777))
 DURATION: Final = Kind("a duration such as 1m30s", _kept(duration_seconds))
+SWAP: Final = Kind(
+    "a size such as 512M, or -1", _kept(lambda text: text == "-1" or size_bytes(text))
+)
 SIZE: Final = Kind("a size such as 512M", _kept(size_bytes))
 CPUS: Final = Kind("a number of cores such as 0.5", _kept(nano_cpus))

@@ -16,7 +16,7 @@ from certs import x509
 from certs.authority import digest_of
 from pyswarm import __version__
 from pyswarm.errors import FailedPrecondition, InvalidArgument, SwarmError
-from pyswarm.model import NodeDescription, Platform, Resources
+from pyswarm.model import GenericResource, NodeDescription, Platform, Resources
 from pyswarm.rpc import Credentials
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ def describe(
     labels: Iterable[str],
     mtu_bytes: int,
     credentials: Credentials | None,
+    generic: tuple[GenericResource, ...] = (),
 ) -> NodeDescription:
     """The description that the node sends to the managers."""
     issuer, roots = None, list[bytes]()
@@ -52,7 +53,9 @@ def describe(
         hostname=hostname,
         platform=Platform(os="linux", architecture=architecture()),
         resources=Resources(
-            nano_cpus=(os.cpu_count() or 1) * 1_000_000_000, memory_bytes=memory_bytes()
+            nano_cpus=(os.cpu_count() or 1) * 1_000_000_000,
+            memory_bytes=memory_bytes(),
+            generic=generic,
         ),
         engine_version=__version__,
         engine_labels={key: value for key, _, value in pairs},

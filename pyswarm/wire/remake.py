@@ -16,7 +16,7 @@ from typing import Any
 
 @cache
 def remaker(kind: type, *changed: str) -> Callable[..., Any]:
-    """`f(record, *values)`: a copy of a record of `kind` with new values in the fields `changed`."""
+    """`f(record, *values)`: a copy of a record of `kind` with new values in some fields."""
     values = {name: name for name in changed}
     return _compiled(kind, ("_record", *changed), values, "_record.{0}")
 

@@ -1,5 +1,5 @@
-"""`scheduled_tasks_per_s`: 100,000 tasks of 1,000 services on 5,000 nodes, half of the services with
-constraints, in a process of its own.
+"""`scheduled_tasks_per_s`: 100,000 tasks of 1,000 services on 5,000 nodes, half of the services
+with constraints, in a process of its own.
 
 The tasks wait in the store of one manager, and the scheduler places them all: plan, transaction,
 encoding, rehearsal, commit and what its own watch brings back, all that a leader does but raft,
@@ -147,8 +147,7 @@ def filled(services: int, each: int, node_count: int) -> Store:
         store.apply(sequence, encode_set(Chain(7, sequence, 0), frames))
         frames.clear()
 
-    for node in nodes(node_count):
-        frames.append(encode_change(store.view, Put(node)))
+    frames += [encode_change(store.view, Put(node)) for node in nodes(node_count)]
     commit()
     for number in range(services):
         made = service(number)

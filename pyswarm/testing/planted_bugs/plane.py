@@ -48,13 +48,13 @@ def seeds(faults: Faults) -> Seeds:
 
 
 def _an_address_too_early() -> AbstractContextManager[None]:
-    holds = manager.state.apply._task_addresses
+    holds = manager.state.apply.task_addresses
 
     def early(task: Task | None) -> Any:
         gone = task is not None and task.desired_state > TaskState.RUNNING
         return () if gone else holds(task)
 
-    return patched((manager.state.apply, "_task_addresses", early))
+    return patched((manager.state.apply, "task_addresses", early))
 
 
 def _other_bytes() -> AbstractContextManager[None]:
