@@ -88,6 +88,7 @@ def _check_network(value: str, text: str) -> None:
 
 def descriptor_value(node: Node, key: str) -> str:
     """What a node has under `key`; empty where it has nothing."""
+    key = canonical(key)
     if key.startswith(NODE_LABELS):
         return node.spec.labels.get(key.removeprefix(NODE_LABELS), "")
     if key.startswith(ENGINE_LABELS):

@@ -135,6 +135,16 @@ def test_limits_become_resources():
     }
 
 
+def test_swap_comes_on_top_of_the_memory():
+    asked = request(limits=Resources(memory_bytes=64 << 20))
+    found = build(replace(asked, swap_bytes=16 << 20, swappiness=0))["linux"]["resources"]
+    assert found["memory"] == {"limit": 64 << 20, "swap": 80 << 20, "swappiness": 0}
+    found = build(replace(asked, swap_bytes=-1))["linux"]["resources"]
+    assert found["memory"] == {"limit": 64 << 20, "swap": -1}
+    found = build(replace(asked, swappiness=10), HostFacts(unified_cgroups=True))
+    assert "swappiness" not in found["linux"]["resources"]["memory"], "cgroup v2 has none"
+
+
 def test_the_smallest_share_of_a_cpu_is_what_the_kernel_takes():
     found = build(request(limits=Resources(nano_cpus=1)))["linux"]["resources"]
     assert found["cpu"]["quota"] == 1000

@@ -7,6 +7,7 @@ from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
+    GenericResource,
     Mount,
     MountType,
     NetworkSpec,
@@ -99,3 +100,40 @@ def test_a_secret_must_have_content_below_the_limit():
 def test_a_network_that_cannot_be_is_refused(spec, words):
     with pytest.raises(InvalidArgument, match=words):
         checks.network(spec)
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        (ResourceRequirements(swap_bytes=1 << 20), "only be used together with a memory limit"),
+        (ResourceRequirements(swap_bytes=-2), "invalid memory swap"),
+        (ResourceRequirements(swappiness=101), "Valid range is 0-100"),
+        (
+            ResourceRequirements(limits=Resources(generic=(GenericResource(kind="GPU", count=1),))),
+            "reserved and not limited",
+        ),
+        (
+            ResourceRequirements(
+                reservations=Resources(generic=(GenericResource(kind="GPU", value="UUID1"),))
+            ),
+            "invalid generic-resource request `GPU=UUID1`",
+        ),
+        (
+            ResourceRequirements(
+                reservations=Resources(generic=(GenericResource(kind="GPU", count=1),) * 2)
+            ),
+            "duplicate generic-resource `GPU`",
+        ),
+    ],
+)
+def test_swap_and_generic_resources(resources, words):
+    assert words in refused(service(resources=resources))
+
+
+def test_placement_that_can_never_be():
+    assert "unknown key foo" in refused(service(placement=Placement(constraints=("foo==bar",))))
+    assert "neither an address nor a network" in refused(
+        service(placement=Placement(constraints=("node.ip==here",)))
+    )
+    assert "spread=foo is not known" in refused(service(placement=Placement(spread=("foo",))))
+    checks.service(service(placement=Placement(spread=("Node.Labels.zone", "engine.labels.x"))))

@@ -9,9 +9,11 @@ from pyswarm.cli.service_flags import add_create_flags, add_update_flags, create
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     FileReference,
+    GenericResource,
     Mount,
     MountType,
     NetworkAttachmentConfig,
+    Placement,
     PortConfig,
     Protocol,
     PublishMode,
@@ -127,3 +129,41 @@ def test_a_secret_is_read_in_both_forms():
     assert file_reference("source=pw,target=p,mode=0400").mode == 0o400
     with pytest.raises(InvalidArgument, match="octal"):
         file_reference("source=pw,mode=rw")
+
+
+def test_placement_and_generic_resources():
+    spec = create(
+        *("--constraint", "node.role==worker", "--placement-pref", "spread=node.labels.zone"),
+        *("--placement-pref", "spread=node.labels.rack", "--replicas-max-per-node", "2"),
+        *("--generic-resource", "GPU=2", "--limit-memory", "64m"),
+        *("--memory-swap", "32m", "--memory-swappiness", "0"),
+    )
+    assert spec.task.placement == Placement(
+        constraints=("node.role==worker",),
+        spread=("node.labels.zone", "node.labels.rack"),
+        max_replicas=2,
+    )
+    resources = spec.task.resources
+    assert resources.reservations.generic == (GenericResource(kind="GPU", count=2),)
+    assert (resources.swap_bytes, resources.swappiness) == (32 << 20, 0)
+    changed = update(
+        spec,
+        *("--generic-resource-add", "GPU=1", "--generic-resource-add", "SSD=3"),
+        *("--placement-pref-rm", "spread=node.labels.zone", "--memory-swap", "-1"),
+        *("--placement-pref-add", "spread=node.labels.row", "--memory-swappiness", "-1"),
+        *("--constraint-rm", "node.role==worker"),
+    )
+    assert changed.task.placement.constraints == ()
+    assert changed.task.placement.spread == ("node.labels.rack", "node.labels.row")
+    assert changed.task.resources.reservations.generic == (
+        GenericResource(kind="GPU", count=1),
+        GenericResource(kind="SSD", count=3),
+    )
+    assert (changed.task.resources.swap_bytes, changed.task.resources.swappiness) == (-1, -1)
+    changed = update(changed, "--generic-resource-rm", "SSD")
+    assert [each.kind for each in changed.task.resources.reservations.generic] == ["GPU"]
+
+
+def test_a_global_service_has_no_maximum_per_node():
+    with pytest.raises(InvalidArgument, match="can only be used with replicated mode"):
+        create("--mode", "global", "--replicas-max-per-node", "1")

@@ -9,6 +9,7 @@ from pyswarm.compose.marked import ComposeError
 from pyswarm.model import (
     FailureAction,
     FileReference,
+    GenericResource,
     Healthcheck,
     Mount,
     MountType,
@@ -403,3 +404,19 @@ def test_the_first_problem_of_each_object_is_told():
     with pytest.raises(ComposeError) as caught:
         load("services: {a: {build: .}, b: {image: i, restart: x}}\nsecrets: {s: {}}")
     assert len(caught.value.problems) == 3
+
+
+def test_deploy_becomes_generic_resources_and_swap_comes_on_top_of_memory():
+    reserved = "{discrete_resource_spec: {kind: GPU, value: 2}}"
+    resources = web(
+        "mem_limit: 64m\nmemswap_limit: 96m\nmem_swappiness: 10\n"
+        f"deploy: {{resources: {{reservations: {{generic_resources: [{reserved}]}}}}}}"
+    ).task.resources
+    assert resources.reservations.generic == (GenericResource(kind="GPU", count=2),)
+    assert (resources.swap_bytes, resources.swappiness) == (32 << 20, 10)
+    assert web("mem_limit: 64m\nmemswap_limit: -1").task.resources.swap_bytes == -1
+    assert "not below the memory limit" in refusal("mem_limit: 64m\nmemswap_limit: 32m")
+    none = "{discrete_resource_spec: {kind: GPU, value: 0}}"
+    assert "ask for 1 or more" in refusal(
+        f"deploy: {{resources: {{reservations: {{generic_resources: [{none}]}}}}}}"
+    )
