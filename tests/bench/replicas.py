@@ -41,11 +41,13 @@ class Host:
     def __init__(self, number: int, directory: Path) -> None:
         self.name = f"h{number}"
         self.address = f"127.0.77.{number}"
-        self.socket = directory / self.name / "run" / "pyswarm.sock"
+        # As on a host, where this is in memory.
+        run = Path("/dev/shm", directory.name, self.name)
+        self.socket = run / "pyswarm.sock"
         own = directory / self.name
         own.mkdir()
         argv = [sys.executable, str(Path(__file__).with_name("fake_daemon.py")), "daemon"]
-        argv += ["--state-dir", str(own / "state"), "--run-dir", str(own / "run")]
+        argv += ["--state-dir", str(own / "state"), "--run-dir", str(run)]
         argv += ["--hostname", self.name, "--advertise-addr", self.address]
         with (own / "log").open("w") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log)
@@ -80,7 +82,9 @@ async def swarm(directory: Path) -> AsyncIterator[tuple[list[Host], Connection]]
     try:
         await until(lambda: all(host.socket.exists() for host in hosts), "the daemons answer")
         async with Connection(hosts[0].socket) as first:
-            await first.call(first.local.Init(local_pb2.InitRequest(spec=to_message(ClusterSpec()))))
+            await first.call(
+                first.local.Init(local_pb2.InitRequest(spec=to_message(ClusterSpec())))
+            )
             tokens = await first.call(first.control.GetJoinTokens(control_pb2.Empty()))
             for number, host in enumerate(hosts[1:], 2):
                 token = tokens.manager if number <= MANAGERS else tokens.worker
@@ -158,6 +162,7 @@ async def run(runs: int, progress: Callable[[str], None]) -> list[float]:
             return found
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(Path("/dev/shm", directory.name), ignore_errors=True)
 
 
 def measure(quick: bool, progress: Callable[[str], None]) -> dict[str, Measured]:
