@@ -92,6 +92,7 @@ class Agent:
         self._on_roots = on_roots
         self._on_removed = on_removed
         self._state = WorkerState(state_directory / "worker")
+        self._unsaved: dict[str, Task] = {}
         self._files = TaskFiles(run_directory, state_directory)
         self._assignments = Assignments()
         self._held: frozenset[str] = frozenset()
@@ -167,6 +168,7 @@ class Agent:
         await self._answers.close()
         for runner in list(self._runners.values()):
             await runner.close()
+        self._save_all()
         await self._networks.stop()
         await self._overlay.stop()
 
@@ -187,6 +189,7 @@ class Agent:
             self._files.forget(task_id)
         await self._overlay.destroy()
         self._state.wipe()
+        self._unsaved.clear()
         self._runners.clear()
 
     def status(self) -> AgentStatus:
@@ -302,14 +305,24 @@ class Agent:
         if status.state == TaskState.RUNNING and self._ready_to_refresh(task.id) is not None:
             self._live_files.look(task)
         self._link.status(task.id, status)
-        self._save(replace(task, status=status))
+        if not self._unsaved:
+            # A task goes through several states at once, and only the last one is worth a file.
+            asyncio.get_running_loop().call_soon(self._save_all)
+        self._unsaved[task.id] = replace(task, status=status)
+
+    def _save_all(self) -> None:
+        unsaved, self._unsaved = self._unsaved, {}
+        for task in unsaved.values():
+            self._save(task)
 
     def _on_gone(self, task_id: str) -> None:
+        self._unsaved.pop(task_id, None)
         self._runners.pop(task_id, None)
         self._link.forget(task_id)
         self._state.drop_task(task_id)
 
     def _save(self, task: Task) -> None:
+        self._unsaved.pop(task.id, None)
         try:
             self._state.save_task(task)
         except OSError as error:

@@ -34,11 +34,13 @@ from manager.control.api import (
     OBSERVE,
     REGISTRIES,
     ROTATION,
+    SCHEDULING,
     SYSTEM,
     UPDATES,
     VOLUMES,
 )
 from manager.control.rotations.server import RotationCalls
+from manager.control.scheduling.server import SchedulingServer
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
 from manager.control.updates.server import UpdateServer
@@ -215,6 +217,7 @@ class Manager:
                 (CONTROL, control),
                 (OBSERVE, self._observer()),
                 (UPDATES, UpdateServer(context)),
+                (SCHEDULING, SchedulingServer(self.store, time.time)),
                 (REGISTRIES, RegistryServer(self.store, self._registry, new_id, time.time)),
                 (SYSTEM, SystemServer(self.store, lambda: self.dispatcher.calls)),
                 (VOLUMES, VolumeCalls(context)),

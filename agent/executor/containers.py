@@ -21,7 +21,8 @@ TASK_LABEL: Final = "pyswarm.task"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRequest:
     """A container to create. `container` has its placeholders filled; `mounts` holds every bind
-    and tmpfs, those of `container.mounts` included; `namespace` is a path."""
+    and tmpfs, those of `container.mounts` included; `namespace` is a path. Swap is as in
+    `ResourceRequirements`."""
 
     id: str
     container: ContainerSpec

@@ -19,6 +19,7 @@ from agent.executor.containers import (
     labels,
 )
 from agent.executor.ending import reason
+from agent.generic import with_resources
 from agent.hostfiles import hostname
 from agent.mounts.driver import TaskFiles, volume_spec
 from agent.overlay import Overlay
@@ -75,7 +76,7 @@ class Executor:
 
     async def prepare(self, task: Task) -> None:
         """Image, networks, files, container."""
-        container = expand_container(task, self._node())
+        container = with_resources(expand_container(task, self._node()), task)
         await self._pull(task, container.image)
         reach("task.pulled")
         await self._networks.known([a.network_id for a in task.networks])

@@ -9,6 +9,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from pyswarm.api.v1 import (
     control_pb2,
     observe_pb2,
+    placement_pb2,
     registry_pb2,
     system_pb2,
     updates_pb2,
@@ -17,6 +18,8 @@ from pyswarm.api.v1 import (
 
 CONTROL: Final[ServiceDescriptor] = control_pb2.DESCRIPTOR.services_by_name["Control"]
 OBSERVE: Final[ServiceDescriptor] = observe_pb2.DESCRIPTOR.services_by_name["Observe"]
+
+SCHEDULING: Final[ServiceDescriptor] = placement_pb2.DESCRIPTOR.services_by_name["Scheduling"]
 
 UPDATES: Final[ServiceDescriptor] = updates_pb2.DESCRIPTOR.services_by_name["Updates"]
 
@@ -27,5 +30,5 @@ SYSTEM: Final[ServiceDescriptor] = system_pb2.DESCRIPTOR.services_by_name["Syste
 VOLUMES: Final[ServiceDescriptor] = volumes_pb2.DESCRIPTOR.services_by_name["Volumes"]
 ROTATION: Final[ServiceDescriptor] = volumes_pb2.DESCRIPTOR.services_by_name["Rotation"]
 
-SERVICES: Final = (CONTROL, OBSERVE, UPDATES, REGISTRIES, SYSTEM, VOLUMES, ROTATION)
+SERVICES: Final = (CONTROL, OBSERVE, UPDATES, SCHEDULING, REGISTRIES, SYSTEM, VOLUMES, ROTATION)
 """Each is served by the leader, and passed on to it by the others."""

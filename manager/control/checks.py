@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from manager.control import attached, containers
+from manager.placement.constraint import canonical, is_known
 from manager.placement.constraint import parse as parse_constraint
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
@@ -18,6 +19,7 @@ from pyswarm.model import (
     PortConfig,
     PublishMode,
     ResolutionMode,
+    ResourceRequirements,
     Resources,
     RestartCondition,
     ServiceMode,
@@ -107,6 +109,21 @@ def _resources(kind: str, amount: Resources) -> None:
         raise InvalidArgument(f"invalid pids {kind} {amount.pids}: must not be negative")
 
 
+def _generic(resources: ResourceRequirements) -> None:
+    if resources.limits.generic:
+        raise InvalidArgument("generic resources are reserved and not limited")
+    kinds = set()
+    for each in resources.reservations.generic:
+        if each.value or not each.kind or each.count < 1:
+            raise InvalidArgument(
+                f"invalid generic-resource request `{each.kind}={each.value or each.count}`: ask "
+                "for a number, 1 or more"
+            )
+        if each.kind in kinds:
+            raise InvalidArgument(f"duplicate generic-resource `{each.kind}` for service task")
+        kinds.add(each.kind)
+
+
 def task(spec: TaskSpec) -> None:
     """What every task of a service is made from, without its container's options."""
     container = spec.container
@@ -114,6 +131,13 @@ def task(spec: TaskSpec) -> None:
         raise InvalidArgument(f"image '{container.image}' is not a valid image reference")
     _resources("limit", spec.resources.limits)
     _resources("reservation", spec.resources.reservations)
+    _generic(spec.resources)
+    for text in spec.placement.spread:
+        if not is_known(canonical(text)):
+            raise InvalidArgument(
+                f"placement preference spread={text} is not known, use node.labels.NAME or "
+                "engine.labels.NAME"
+            )
     for text in spec.placement.constraints:
         # A key that nothing can have is refused here, and not left pending.
         parse_constraint(text)
@@ -192,6 +216,10 @@ def service(spec: ServiceSpec) -> None:
     if "" in spec.labels:
         raise InvalidArgument(f"service {spec.name}: a label needs a key")
     _job(spec)
+    if spec.task.placement.max_replicas and spec.mode.is_global:
+        raise InvalidArgument(
+            f"service {spec.name}: replicas-max-per-node can only be used with replicated mode"
+        )
     if spec.replicas < 0:
         raise InvalidArgument(f"service {spec.name}: replicas must not be negative")
     if spec.replicas > REPLICAS_MAX:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from manager.orchestrator.restart import is_done, settle
+from manager.orchestrator.scale_down import victims
 from manager.orchestrator.slots import Draft, Slot
 from manager.orchestrator.tasks import wish
 from pyswarm.model import TaskState
@@ -20,7 +21,7 @@ def plan_replicated(draft: Draft) -> None:
             return
     replicas = draft.settled_service.spec.replicas
     if len(occupied) > replicas:
-        _remove(draft, victims(occupied, len(occupied) - replicas))
+        _remove(draft, victims(draft, occupied, len(occupied) - replicas))
     else:
         _fill(draft, {slot.key for slot in occupied}, replicas)
 
@@ -36,19 +37,6 @@ def _fill(draft: Draft, occupied: set[int | str], replicas: int) -> None:
         if number not in occupied:
             draft.create(number)
             missing -= 1
-
-
-def victims(occupied: list[Slot], count: int) -> list[Slot]:
-    """The slots to give up: first those that do not run, then those on the nodes that have most
-    of the service's tasks, then the highest numbers."""
-    per_node: dict[str, int] = {}
-    ranked = []
-    for slot in sorted(occupied, key=lambda s: (not s.is_running, s.key)):
-        node_id = next((t.node_id for t in slot.wanted), "")
-        rank = per_node[node_id] = per_node.get(node_id, 0) + 1
-        ranked.append((not slot.is_running, rank, slot.key))
-    chosen = {key for _, _, key in sorted(ranked, reverse=True)[:count]}
-    return [slot for slot in occupied if slot.key in chosen]
 
 
 def _remove(draft: Draft, slots: list[Slot]) -> None:

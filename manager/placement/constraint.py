@@ -1,6 +1,7 @@
 """Placement constraints: `key == value` and `key != value`, as in Docker.
 
-Values are compared whatever their case. `node.ip` takes an address or a network (CIDR).
+Values are compared as a whole and whatever their case, and so are keys but for the names of labels.
+`node.ip` takes an address or a network (CIDR).
 """
 
 from __future__ import annotations
@@ -53,15 +54,41 @@ def parse(text: str) -> Constraint:
         raise InvalidArgument(
             f"placement constraint '{text}' is not of the form key==value or key!=value"
         )
-    key = match[1]
-    known = key in _FIELDS or key == "node.ip" or key.startswith((NODE_LABELS, ENGINE_LABELS))
-    if not known:
-        raise InvalidArgument(f"placement constraint '{text}': unknown key {key}")
+    key = canonical(match[1])
+    if key == "node.ip":
+        _check_network(match[3], text)
+    elif not is_known(key):
+        raise InvalidArgument(f"placement constraint '{text}': unknown key {match[1]}")
     return Constraint(key, match[2] == "==", match[3])
+
+
+def canonical(key: str) -> str:
+    """The key in the case in which it is looked up; the name of a label is kept as it is."""
+    low = key.lower()
+    for prefix in (NODE_LABELS, ENGINE_LABELS):
+        if low.startswith(prefix):
+            return prefix + key[len(prefix) :]
+    return low
+
+
+def is_known(key: str) -> bool:
+    """Whether a node can have something under this key, beside addresses."""
+    prefixes = (NODE_LABELS, ENGINE_LABELS)
+    return key in _FIELDS or (key.startswith(prefixes) and key not in prefixes)
+
+
+def _check_network(value: str, text: str) -> None:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"placement constraint '{text}': {value} is neither an address nor a network"
+        ) from error
 
 
 def descriptor_value(node: Node, key: str) -> str:
     """What a node has under `key`; empty where it has nothing."""
+    key = canonical(key)
     if key.startswith(NODE_LABELS):
         return node.spec.labels.get(key.removeprefix(NODE_LABELS), "")
     if key.startswith(ENGINE_LABELS):
@@ -74,10 +101,13 @@ def matches(constraint: Constraint, node: Node) -> bool:
     """Whether the node satisfies one constraint."""
     if constraint.key == "node.ip":
         return _has_address(node, constraint.value) == constraint.equal
-    wanted = constraint.value.lower()
-    if constraint.key == "node.platform.arch":
-        wanted = architecture(wanted)
-    return (descriptor_value(node, constraint.key).lower() == wanted) == constraint.equal
+    has = value_key(constraint.key, descriptor_value(node, constraint.key))
+    return (has == value_key(constraint.key, constraint.value)) == constraint.equal
+
+
+def value_key(key: str, value: str) -> str:
+    """The form in which two values under `key` are compared."""
+    return architecture(value) if key == "node.platform.arch" else value.lower()
 
 
 def _has_address(node: Node, wanted: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from manager.placement.constraint import architecture, satisfied
+from manager.placement.generic import offers
 from pyswarm.model import Node, Platform, TaskSpec
 
 
@@ -19,7 +20,11 @@ def platform_fits(wanted: tuple[Platform, ...], node: Node) -> bool:
 def size_fits(spec: TaskSpec, node: Node) -> bool:
     """Whether the node is as large as the reservation."""
     wanted, has = spec.resources.reservations, node.description.resources
-    return wanted.nano_cpus <= has.nano_cpus and wanted.memory_bytes <= has.memory_bytes
+    return (
+        wanted.nano_cpus <= has.nano_cpus
+        and wanted.memory_bytes <= has.memory_bytes
+        and offers(has.generic, wanted.generic)
+    )
 
 
 def node_fits(spec: TaskSpec, node: Node) -> bool:

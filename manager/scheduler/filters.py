@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from manager.placement.constraint import satisfied
 from manager.placement.fit import platform_fits
+from manager.scheduler import refusal
+from manager.scheduler.masks import takes_tasks
 from manager.scheduler.nodeinfo import NodeInfo, host_ports
-from pyswarm.model import Availability, NodeState, Task
+from pyswarm.model import Task
 
 Check = Callable[[Task, NodeInfo], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """`explain` takes the number of refused nodes, as text with its noun."""
+    """One rule. `explanation` takes the number of refused nodes, as text with its noun; `detail`
+    says of one node what is wrong with it. `concerns` says whether a task asks for anything here.
+    A rule that is `indexed` is held by the pools, so placing need not ask it again."""
 
     passes: Check
     explanation: str
+    detail: Callable[[Task, NodeInfo], str]
+    concerns: Callable[[Task], bool] = lambda task: True
+    indexed: bool = False
 
     def explain(self, count: int) -> str:
         """Why `count` nodes were refused."""
@@ -28,16 +35,22 @@ class Filter:
 
 def is_ready(task: Task, info: NodeInfo) -> bool:
     """The node is there and takes tasks."""
-    node = info.node
-    return node.status.state == NodeState.READY and node.spec.availability == Availability.ACTIVE
+    return takes_tasks(info.node)
 
 
 def has_resources(task: Task, info: NodeInfo) -> bool:
     """What the task reserves is free; a task that reserves nothing fits everywhere."""
     wanted = task.spec.resources.reservations
-    return (not wanted.nano_cpus or wanted.nano_cpus <= info.nano_cpus_free) and (
-        not wanted.memory_bytes or wanted.memory_bytes <= info.memory_bytes_free
+    return (
+        (not wanted.nano_cpus or wanted.nano_cpus <= info.nano_cpus_free)
+        and (not wanted.memory_bytes or wanted.memory_bytes <= info.memory_bytes_free)
+        and (not wanted.generic or info.generic.has(wanted.generic))
     )
+
+
+def _reserves(task: Task) -> bool:
+    wanted = task.spec.resources.reservations
+    return bool(wanted.nano_cpus or wanted.memory_bytes or wanted.generic)
 
 
 def meets_constraints(task: Task, info: NodeInfo) -> bool:
@@ -52,7 +65,7 @@ def has_platform(task: Task, info: NodeInfo) -> bool:
 
 def has_free_ports(task: Task, info: NodeInfo) -> bool:
     """Nothing else on the node has the task's ports, a task that is still stopping included."""
-    return not task.ports or info.ports.isdisjoint(host_ports(task))
+    return not any(port in info.ports for port in host_ports(task))
 
 
 def has_room_for_replica(task: Task, info: NodeInfo) -> bool:
@@ -62,14 +75,56 @@ def has_room_for_replica(task: Task, info: NodeInfo) -> bool:
 
 
 FILTERS: Final = (
-    Filter(is_ready, "{} not available for new tasks"),
-    Filter(meets_constraints, "scheduling constraints not satisfied on {}"),
-    Filter(has_platform, "unsupported platform on {}"),
-    Filter(has_resources, "insufficient resources on {}"),
-    Filter(has_free_ports, "host-mode port already in use on {}"),
-    Filter(has_room_for_replica, "max replicas per node limit reached on {}"),
+    Filter(is_ready, "{} not available for new tasks", refusal.not_ready, indexed=True),
+    Filter(
+        meets_constraints,
+        "scheduling constraints not satisfied on {}",
+        refusal.constraints,
+        indexed=True,
+    ),
+    Filter(has_platform, "unsupported platform on {}", refusal.platform, indexed=True),
+    Filter(has_resources, "insufficient resources on {}", refusal.resources, _reserves),
+    Filter(
+        has_free_ports,
+        "host-mode port already in use on {}",
+        refusal.ports,
+        lambda task: bool(task.ports),
+    ),
+    Filter(
+        has_room_for_replica,
+        "max replicas per node limit exceeded on {}",
+        refusal.replicas,
+        lambda task: task.spec.placement.max_replicas > 0,
+    ),
 )
 """In this order: what no waiting can change comes before what frees itself."""
 
-CHANGING: Final = FILTERS[3:]
-"""Those whose answer changes as tasks are placed."""
+
+def fitting(example: Task) -> tuple[Check, ...]:
+    """The rules that a member of the task's pool must still pass."""
+    return tuple(f.passes for f in FILTERS if not f.indexed and f.concerns(example))
+
+
+def passes(task: Task, info: NodeInfo) -> bool:
+    """Whether the node passes all rules."""
+    return all(f.passes(task, info) for f in FILTERS)
+
+
+def refusing(task: Task, info: NodeInfo) -> Filter | None:
+    """The first rule that refuses the node."""
+    return next((f for f in FILTERS if not f.passes(task, info)), None)
+
+
+def summary(task: Task, infos: Iterable[NodeInfo]) -> str:
+    """Why the task can go nowhere: for each node the first rule that refuses it, the most frequent
+    first."""
+    counts = [0] * len(FILTERS)
+    for info in infos:
+        rule = refusing(task, info)
+        if rule is not None:
+            counts[FILTERS.index(rule)] += 1
+    refusals = sorted((-count, index) for index, count in enumerate(counts) if count)
+    if not refusals:
+        return "no suitable node"
+    reasons = "; ".join(FILTERS[index].explain(-count) for count, index in refusals)
+    return f"no suitable node ({reasons})"

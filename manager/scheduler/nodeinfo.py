@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
-from manager.state import Changed, View
-from pyswarm.model import Node, Protocol, Task, TaskState, is_terminal
+from manager.placement.generic import Stock
+from manager.state import View
+from pyswarm.model import (
+    GenericResource,
+    Node,
+    PlacementStrategy,
+    Protocol,
+    Task,
+    TaskState,
+    is_terminal,
+)
 
 FAILURES_MAX: Final = 5
 FAILURE_SECONDS: Final = 300.0
@@ -16,94 +24,147 @@ FAILURE_SECONDS: Final = 300.0
 SpecKey = tuple[str, int]
 """Service id and spec version."""
 
+Key = TypeVar("Key")
+
 _FAILED: Final = (TaskState.FAILED, TaskState.REJECTED)
+_PERMILLE: Final = 1000
 
 
 @dataclass(slots=True)
 class NodeInfo:
     """A node with its tasks. A task holds its share until it has ended; it counts for the spread
-    only while it is wanted."""
+    only while it is wanted. `order` is the node's place among those that are equal otherwise, and
+    smaller is better; `bit` is the node in the fleet's sets."""
 
     node: Node
-    nano_cpus_free: int = 0
-    memory_bytes_free: int = 0
+    strategy: PlacementStrategy
+    nano_cpus_free: int
+    memory_bytes_free: int
+    generic: Stock
+    order: int = 0
+    bit: int = 0
     tasks: int = 0
     by_service: dict[str, int] = field(default_factory=dict)
     alive_by_service: dict[str, int] = field(default_factory=dict)
-    ports: set[tuple[Protocol, int]] = field(default_factory=set)
-    failures: dict[SpecKey, list[float]] = field(default_factory=dict)
+    ports: dict[tuple[Protocol, int], int] = field(default_factory=dict)
+    held: dict[str, Task] = field(default_factory=dict)
+    failed: dict[SpecKey, dict[str, float]] = field(default_factory=dict)
+    """Spec -> task id -> when it failed, in seconds since the epoch."""
 
-    def add(self, task: Task) -> None:
-        """Take a task in."""
+    def hold(self, task: Task) -> None:
+        """Take a task in, which is not here yet."""
         reserved = task.spec.resources.reservations
         self.nano_cpus_free -= reserved.nano_cpus
         self.memory_bytes_free -= reserved.memory_bytes
-        self.ports |= host_ports(task)
+        if task.generic_resources:
+            self.generic.take(task.generic_resources)
+        if task.ports:
+            for port in host_ports(task):
+                self.ports[port] = self.ports.get(port, 0) + 1
         service_id = task.service_id
-        self.alive_by_service[service_id] = self.alive_by_service.get(service_id, 0) + 1
-        if task.is_wanted:
+        self.held[task.id] = task
+        alive, counted = self.alive_by_service, self.by_service
+        alive[service_id] = alive.get(service_id, 0) + 1
+        if task.desired_state <= TaskState.COMPLETE:
             self.tasks += 1
-            self.by_service[service_id] = self.by_service.get(service_id, 0) + 1
+            counted[service_id] = counted.get(service_id, 0) + 1
+        self._reorder()
 
-    def is_failing(self, key: SpecKey, now: float) -> bool:
-        """Whether tasks of that spec keep failing here."""
-        times = self.failures.get(key, ())
-        return sum(1 for at in times if now - at <= FAILURE_SECONDS) >= FAILURES_MAX
+    def release(self, task_id: str) -> Task | None:
+        """Let a task go, if it is here."""
+        task = self.held.pop(task_id, None)
+        if task is None:
+            return None
+        reserved = task.spec.resources.reservations
+        self.nano_cpus_free += reserved.nano_cpus
+        self.memory_bytes_free += reserved.memory_bytes
+        self.generic.give_back(task.generic_resources)
+        for port in host_ports(task):
+            _drop(self.ports, port)
+        _drop(self.alive_by_service, task.service_id)
+        if is_wanted(task):
+            self.tasks -= 1
+            _drop(self.by_service, task.service_id)
+        self._reorder()
+        return task
 
+    def claim(self, wanted: tuple[GenericResource, ...]) -> tuple[GenericResource, ...]:
+        """The pieces that a task is given; they stay free until it is held with them."""
+        pieces = self.generic.claim(wanted)
+        self.generic.give_back(pieces)
+        return pieces
 
-def host_ports(task: Task) -> set[tuple[Protocol, int]]:
-    """The ports that the task opens on its own host."""
-    return {(p.protocol, p.published_port) for p in task.ports if p.published_port}
-
-
-def survey(view: View, node: Node) -> NodeInfo:
-    """What the state says of one node."""
-    size = node.description.resources
-    info = NodeInfo(node, size.nano_cpus, size.memory_bytes)
-    for task in view.tasks_of_node(node.id):
-        state = task.status.state
-        if state in _FAILED:
-            key = (task.service_id, task.spec_version)
-            info.failures.setdefault(key, []).append(task.status.timestamp)
-        elif state >= TaskState.ASSIGNED and not is_terminal(state):
-            info.add(task)
-    return info
-
-
-class Fleet:
-    """All nodes, surveyed again where something changed: a late or doubled change is harmless."""
-
-    def __init__(self) -> None:
-        self._infos: dict[str, NodeInfo] = {}
-        self._stale: set[str] | None = None
-
-    def observe(self, changes: Iterable[Changed] | None) -> None:
-        """Note which nodes to survey again (None: all)."""
-        if changes is None:
-            self._stale = None
-        if self._stale is None:
-            return
-        for change in changes or ():
-            if change.kind is Node:
-                self._stale.add(change.id)
-            elif change.kind is Task:
-                self._stale |= {t.node_id for t in (change.old, change.new) if t is not None}
-
-    def touch(self, node_ids: Iterable[str]) -> None:
-        """Survey these nodes again next time: a plan has counted tasks on them."""
-        if self._stale is not None:
-            self._stale |= set(node_ids)
-
-    def refresh(self, view: View) -> dict[str, NodeInfo]:
-        """The nodes by id, as of `view`; who counts tasks on them must `touch` them."""
-        if self._stale is None:
-            self._infos = {node.id: survey(view, node) for node in view.list(Node)}
+    def _reorder(self) -> None:
+        if self.strategy == PlacementStrategy.SPREAD:
+            self.order = self.tasks
         else:
-            for node_id in sorted(self._stale):
-                node = view.get(Node, node_id)
-                if node is None:
-                    self._infos.pop(node_id, None)
-                else:
-                    self._infos[node_id] = survey(view, node)
-        self._stale = set()
-        return self._infos
+            self.order = -self.load_permille
+
+    @property
+    def load_permille(self) -> int:
+        """How much of CPU and memory is reserved, whichever is more."""
+        size = self.node.description.resources
+        shares = (
+            (size.nano_cpus - self.nano_cpus_free, size.nano_cpus),
+            (size.memory_bytes - self.memory_bytes_free, size.memory_bytes),
+        )
+        return max((_PERMILLE * taken // whole for taken, whole in shares if whole), default=0)
+
+    def failures(self, key: SpecKey, now: float) -> int:
+        """How many tasks of that spec failed here lately."""
+        times = self.failed.get(key)
+        return sum(1 for at in times.values() if now - at <= FAILURE_SECONDS) if times else 0
+
+    def penalty(self, key: SpecKey, now: float) -> int:
+        """What stands before all else in the node's rank for that spec: 0, or more for a node that
+        shall have its tasks only where no better one is left."""
+        return 1 if self.failures(key, now) >= FAILURES_MAX else 0
+
+
+def _drop(counts: dict[Key, int], key: Key) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]
+
+
+def is_wanted(task: Task) -> bool:
+    """Whether the task shall run, now or later; a job's task shall complete."""
+    return task.desired_state <= TaskState.COMPLETE
+
+
+def holds(task: Task) -> bool:
+    """Whether the task takes something from its node."""
+    state = task.status.state
+    return state >= TaskState.ASSIGNED and not is_terminal(state)
+
+
+def has_failed(task: Task) -> bool:
+    """Whether the task counts against its node."""
+    return task.status.state in _FAILED
+
+
+def host_ports(task: Task) -> list[tuple[Protocol, int]]:
+    """The ports that the task opens on its own host."""
+    return [(p.protocol, p.published_port) for p in task.ports if p.published_port]
+
+
+def empty(node: Node, strategy: PlacementStrategy = PlacementStrategy.SPREAD) -> NodeInfo:
+    """A node without tasks."""
+    size = node.description.resources
+    return NodeInfo(node, strategy, size.nano_cpus, size.memory_bytes, Stock(size.generic))
+
+
+def survey(
+    view: View, node: Node, strategy: PlacementStrategy = PlacementStrategy.SPREAD
+) -> NodeInfo:
+    """What the state says of one node."""
+    info = empty(node, strategy)
+    for task in view.tasks_of_node(node.id):
+        if has_failed(task):
+            key = (task.service_id, task.spec_version)
+            info.failed.setdefault(key, {})[task.id] = task.status.timestamp
+        elif holds(task):
+            info.hold(task)
+    return info

@@ -3,111 +3,163 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from manager.placement.volumes import Homes
-from manager.scheduler.homes import place_at_home
+from manager.placement.volumes import Homes, is_named_volume
+from manager.scheduler.backlog import Backlog, GroupKey
+from manager.scheduler.filters import passes, summary
+from manager.scheduler.fleet import Fleet
 from manager.scheduler.nodeinfo import NodeInfo
-from manager.scheduler.pipeline import candidates, explain
 from manager.scheduler.spread import Spreader
 from manager.state import View
 from pyswarm.core import NEVER
-from pyswarm.model import PortConfig, Task, TaskState
+from pyswarm.model import GenericResource, Task
 
-LIMIT: Final = 200
-"""Decisions in one round: they fit one change set."""
+LIMIT: Final = 1000
+"""Work of one round, in decisions; the loop of the process waits for it."""
+
+VISITS: Final = 5
+"""Nodes that may be looked at in the time of one decision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Task id -> node id, and task id -> why it has none, where that is news. `wake_at` is when
-    the next task may start; `more` says that the round stopped at its limit."""
+    """`placed`: task id -> node id. `claimed`: task id -> the generic resources that it is given,
+    where it asked for some. `refused`: task id -> why it has no node, where that is news. `wake_at`
+    is when the next task may start; `more` says that the round stopped at its limit."""
 
     placed: Mapping[str, str]
     refused: Mapping[str, str]
+    claimed: Mapping[str, tuple[GenericResource, ...]]
     wake_at: float = NEVER
     more: bool = False
 
 
-def plan(view: View, nodes: Mapping[str, NodeInfo], now: float, limit: int = LIMIT) -> Plan:
-    """Place the pending tasks of `view` on `nodes`, which are changed as if they ran there.
+@dataclass(slots=True)
+class _Round:
+    fleet: Fleet
+    backlog: Backlog
+    now: float
+    limit: int
+    homes: Homes | None
+    work: int = 0
+    placed: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    claimed: dict[str, tuple[GenericResource, ...]] = field(default_factory=dict)
 
-    Tasks of one spec version are one group: the filters go over the nodes once for all of them.
-    Tasks that have their node from the start (global services) come first, since they have no
-    other choice.
-    """
-    placed: dict[str, str] = {}
-    refused: dict[str, str] = {}
-    groups: dict[tuple[str, int, tuple[PortConfig, ...]], list[Task]] = {}
-    wake_at, bound = NEVER, []
-    homes, kept = Homes(view), []
-    for task in view.tasks_in_state(TaskState.PENDING):
-        if not task.is_wanted:
-            continue
-        if task.start_after > now:
-            wake_at = min(wake_at, task.start_after)
-        elif task.node_id:
-            bound.append(task)
-        elif (home := homes.of(task)) is not None:
-            kept.append((task, home))
-        else:
-            groups.setdefault((task.service_id, task.spec_version, task.ports), []).append(task)
-    for task in bound:
-        if len(placed) + len(refused) >= limit:
-            return Plan(placed, refused, wake_at, more=True)
-        _place_bound(task, nodes, placed, refused)
-    for task, home in kept:
-        if len(placed) + len(refused) >= limit:
-            return Plan(placed, refused, wake_at, more=True)
-        place_at_home(task, home, nodes, placed, refused)
-    ordered = [nodes[key] for key in sorted(nodes)]
-    for key in sorted(groups, key=lambda key: key[:2]):
-        if not _place_group(groups[key], ordered, now, placed, refused, limit):
-            return Plan(placed, refused, wake_at, more=True)
-    return Plan(placed, refused, wake_at)
+    @property
+    def is_over(self) -> bool:
+        return self.work >= self.limit
+
+    def with_claim(self, task: Task, info: NodeInfo) -> Task:
+        """The task with what it asks for of the node's generic resources."""
+        wanted = task.spec.resources.reservations.generic
+        if not wanted:
+            return task
+        pieces = self.claimed[task.id] = info.claim(wanted)
+        return replace(task, generic_resources=pieces)
+
+    def refuse(self, task: Task, reason: str) -> None:
+        if task.status.error != reason:
+            self.work += 1
+            self.refused[task.id] = reason
 
 
-def _place_bound(
-    task: Task,
-    nodes: Mapping[str, NodeInfo],
-    placed: dict[str, str],
-    refused: dict[str, str],
-) -> None:
-    info = nodes.get(task.node_id)
-    own = [info] if info is not None else []
-    if candidates(task, own):
-        own[0].add(task)
-        placed[task.id] = task.node_id
-    else:
-        _refuse(task, explain(task, own), refused)
-
-
-def _place_group(
-    tasks: list[Task],
-    nodes: list[NodeInfo],
+def plan(
+    fleet: Fleet,
+    backlog: Backlog,
     now: float,
-    placed: dict[str, str],
-    refused: dict[str, str],
-    limit: int,
-) -> bool:
-    """Place what fits; False where the limit came first."""
-    tasks.sort(key=lambda task: (task.slot, task.id))
-    spreader = Spreader(tasks[0], candidates(tasks[0], nodes), now)
-    reason = ""
+    limit: int = LIMIT,
+    homes: Homes | None = None,
+) -> Plan:
+    """Place the tasks of `backlog` on the nodes of `fleet`; both are changed as if that were done.
+
+    Tasks of one spec version are one group: what is the same for all is asked once. Tasks that
+    have their node from the start (global services) come first, since they have no other choice.
+    """
+    wake_at = backlog.wake(now)
+    turn = _Round(fleet, backlog, now, limit, homes)
+    for task in list(backlog.bound.values()):
+        if turn.is_over:
+            break
+        _place_bound(turn, task)
+    for key in backlog.ready():
+        if turn.is_over:
+            break
+        _place_group(turn, key)
+    return Plan(turn.placed, turn.refused, turn.claimed, wake_at, more=not backlog.is_empty)
+
+
+def plan_view(view: View, now: float, limit: int = LIMIT) -> Plan:
+    """The first round on a view of which nothing is known."""
+    return plan(Fleet.of(view), Backlog.of(view, now), now, limit, Homes(view))
+
+
+def _place_bound(turn: _Round, task: Task) -> None:
+    info = turn.fleet.infos.get(task.node_id)
+    if info is None or not passes(task, info):
+        turn.refuse(task, summary(task, [info] if info else []))
+        turn.backlog.park_bound(task)
+        return
+    turn.fleet.hold(info, turn.with_claim(task, info))
+    turn.work += 1
+    turn.placed[task.id] = task.node_id
+    turn.backlog.discard(task)
+
+
+def _place_at_homes(turn: _Round, key: GroupKey, tasks: list[Task]) -> tuple[list[Task], bool]:
+    """Tasks whose data is on one node go there, or wait, and the reason says why. Answers those
+    that may go anywhere, and whether others wait."""
+    if turn.homes is None or not any(map(is_named_volume, tasks[0].spec.container.mounts)):
+        return tasks, False
+    free, done, stuck = [], [], False
     for task in tasks:
-        if len(placed) + len(refused) >= limit:
-            return False
-        info = spreader.place(task) if not reason else None
-        if info is not None:
-            placed[task.id] = info.node.id
+        home = turn.homes.of(task)
+        if home is None:
+            free.append(task)
             continue
-        # One reason serves the group: the same spec meets the same nodes.
-        reason = reason or explain(task, nodes)
-        _refuse(task, reason, refused)
-    return True
+        info = turn.fleet.infos.get(home.node_id)
+        turn.work += 1
+        if info is not None and passes(task, info):
+            turn.fleet.hold(info, turn.with_claim(task, info))
+            turn.placed[task.id] = home.node_id
+            done.append(task)
+        else:
+            stuck = True
+            turn.refuse(task, f"{summary(task, [info] if info else [])}: {home.reason}")
+    turn.backlog.placed(key, done)
+    return free, stuck
 
 
-def _refuse(task: Task, reason: str, refused: dict[str, str]) -> None:
-    if task.status.error != reason:
-        refused[task.id] = reason
+def _place_group(turn: _Round, key: GroupKey) -> None:
+    """Place what fits, and tell the others why not; a group that is cut stays ready."""
+    tasks, stuck = _place_at_homes(turn, key, turn.backlog.group(key))
+    if not tasks:
+        turn.backlog.park(key)
+        return
+    spreader = Spreader(turn.fleet, tasks[0], turn.now)
+    wants_pieces = bool(tasks[0].spec.resources.reservations.generic)
+    room = max(0, turn.limit - turn.work)
+    count = 0
+    for task in tasks[:room]:
+        info = spreader.next(task)
+        if info is None:
+            break
+        spreader.count(info, turn.with_claim(task, info) if wants_pieces else task)
+        turn.placed[task.id] = info.node.id
+        count += 1
+    turn.backlog.placed(key, tasks[:count])
+    turn.work += max(count, spreader.visits // VISITS)
+    if count == min(room, len(tasks)):
+        if count == len(tasks) and stuck:
+            turn.backlog.park(key)
+        return
+    # One reason serves the group: the same spec meets the same nodes.
+    reason = summary(tasks[count], turn.fleet.infos.values())
+    turn.work += len(turn.fleet.infos) // VISITS
+    for task in tasks[count:]:
+        turn.refuse(task, reason)
+        if turn.is_over:
+            return
+    turn.backlog.park(key)

@@ -1,87 +1,150 @@
-"""Which of the fitting nodes: the one where the task spreads best.
+"""Which of the fitting nodes: the one that ranks first where the task spreads best.
 
 Nodes are leaves of a tree, one level for each spread preference (a label); without preferences all
 are in one leaf. A task goes down the branch that has the fewest tasks of its service, and there
-takes the best node of a heap: nodes where the spec keeps failing last, then the fewest tasks of the
-service, then the fewest tasks in all, then the least id.
+takes the node of the best rank: penalty, the service's tasks on it, then the node's order, which is
+that of the cluster's strategy, then the least id. With binpack the service's tasks do not count.
+
+The nodes come out of the fleet's sets in the order of their rank. Only those that were given a task
+meanwhile, and those with a penalty, are kept in a heap of their own.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from manager.placement.constraint import descriptor_value
+from manager.scheduler.filters import fitting
+from manager.scheduler.fleet import Fleet
+from manager.scheduler.masks import Mask, positions
 from manager.scheduler.nodeinfo import NodeInfo
-from manager.scheduler.pipeline import still_fits
-from pyswarm.model import Task
+from pyswarm.model import PlacementStrategy, Task
 
-Rank = tuple[bool, int, int, str]
+Rank = tuple[int, int, int, str]
 
 
 @dataclass(slots=True)
 class _Branch:
-    """Nodes with equal labels so far; `count` is the service's tasks on all of them."""
+    """Nodes with equal values so far. `heap` has the branches below, by the service's tasks on
+    them; a leaf has its next nodes in `fresh`, the first of them in `first`, and those that come
+    back in `again`."""
 
-    count: int = 0
-    branches: dict[str, _Branch] = field(default_factory=dict)
-    heap: list[tuple[Rank, NodeInfo]] = field(default_factory=list)
-
-    def is_empty(self) -> bool:
-        return not self.heap and all(b.is_empty() for b in self.branches.values())
+    mask: Mask
+    heap: list[tuple[int, str, _Branch]] = field(default_factory=list)
+    is_leaf: bool = True
+    fresh: Iterator[tuple[Rank, NodeInfo]] = iter(())
+    first: tuple[Rank, NodeInfo] | None = None
+    again: list[tuple[Rank, NodeInfo]] = field(default_factory=list)
 
 
 class Spreader:
-    """Places the tasks of one spec one after the other on its candidates."""
+    """Places the tasks of one group one after the other. `visits` counts the nodes that were
+    looked at."""
 
-    def __init__(self, example: Task, nodes: Iterable[NodeInfo], now: float) -> None:
+    def __init__(self, fleet: Fleet, example: Task, now: float) -> None:
+        self._fleet = fleet
         self._key = (example.service_id, example.spec_version)
-        self._now = now
-        self._root = _Branch()
-        for info in nodes:
-            self._insert(info, example.spec.placement.spread)
+        self._fits = fitting(example)
+        self.visits = 0
+        self._last = _Branch(0)
+        masks, placement = fleet.masks, example.spec.placement
+        self._spreads = fleet.strategy == PlacementStrategy.SPREAD
+        self._counts = fleet.homes.get(example.service_id, {}) if self._spreads else {}
+        self._penalties = {
+            node_id: penalty
+            for node_id, info in fleet.failing.get(self._key, {}).items()
+            if (penalty := info.penalty(self._key, now))
+        }
+        self._root = self._branch(masks.members(placement), placement.spread)
 
-    def _insert(self, info: NodeInfo, descriptors: tuple[str, ...]) -> None:
-        here = info.by_service.get(self._key[0], 0)
-        branch = self._root
-        branch.count += here
-        for descriptor in descriptors:
-            branch = branch.branches.setdefault(descriptor_value(info.node, descriptor), _Branch())
-            branch.count += here
-        heapq.heappush(branch.heap, (self._rank(info), info))
+    def _branch(self, mask: Mask, descriptors: tuple[str, ...]) -> _Branch:
+        branch = _Branch(mask)
+        if descriptors:
+            branch.is_leaf = False
+            for value, nodes in self._fleet.masks.values(descriptors[0]).items():
+                if nodes & mask:
+                    below = self._branch(nodes & mask, descriptors[1:])
+                    branch.heap.append((self._tasks_on(below.mask), value, below))
+            heapq.heapify(branch.heap)
+            return branch
+        for node_id in self._penalties:
+            info = self._fleet.infos[node_id]
+            if info.bit & mask:
+                mask &= ~info.bit
+                branch.again.append((self._rank(info), info))
+        heapq.heapify(branch.again)
+        branch.fresh = self._fresh(mask)
+        branch.first = next(branch.fresh, None)
+        return branch
 
     def _rank(self, info: NodeInfo) -> Rank:
-        failing = info.is_failing(self._key, self._now)
-        return (failing, info.by_service.get(self._key[0], 0), info.tasks, info.node.id)
+        """The place of a node in its leaf: the least comes first."""
+        node_id = info.node.id
+        own = info.by_service.get(self._key[0], 0) if self._spreads else 0
+        return (self._penalties.get(node_id, 0), own, info.order, node_id)
 
-    def place(self, task: Task) -> NodeInfo | None:
-        """The node for the next task, which is counted there; `None` where all are full."""
+    def _tasks_on(self, mask: Mask) -> int:
+        counts = self._fleet.homes.get(self._key[0], {})
+        return sum(count * (nodes & mask).bit_count() for count, nodes in counts.items())
+
+    def _fresh(self, left: Mask) -> Iterator[tuple[Rank, NodeInfo]]:
+        """The nodes of a leaf by their rank. Placing moves those that came out already, so they
+        are taken off what is left."""
+        fleet, counts = self._fleet, self._counts
+        for count in (0, *sorted(counts)):
+            if count:
+                these = counts.get(count, 0) & left
+            else:
+                these = left
+                for nodes in counts.values():
+                    these &= ~nodes
+            left &= ~these
+            for order in sorted(fleet.orders) if these else ():
+                cut = fleet.orders.get(order, 0) & these
+                these &= ~cut
+                for place in positions(cut):
+                    info = fleet.ordered[place]
+                    yield (0, count, order, info.node.id), info
+
+    def next(self, task: Task) -> NodeInfo | None:
+        """The node for the next task, to be followed by `count`; `None` where all are full."""
+        return self._best(self._root, task)
+
+    def _best(self, branch: _Branch, task: Task) -> NodeInfo | None:
+        if branch.is_leaf:
+            return self._best_of_leaf(branch, task)
+        while branch.heap:
+            count, value, below = branch.heap[0]
+            info = self._best(below, task)
+            if info is not None:
+                heapq.heapreplace(branch.heap, (count + 1, value, below))
+                return info
+            heapq.heappop(branch.heap)
+        return None
+
+    def _best_of_leaf(self, leaf: _Branch, task: Task) -> NodeInfo | None:
+        """What does not fit this task fits no later one: they have the same spec, and within one
+        round nothing becomes free."""
+        again = leaf.again
         while True:
-            path = self._descend()
-            if path is None:
+            found = leaf.first
+            if found is not None and (not again or found < again[0]):
+                leaf.first = next(leaf.fresh, None)
+                info = found[1]
+            elif again:
+                info = heapq.heappop(again)[1]
+            else:
                 return None
-            heap = path[-1].heap
-            _, info = heapq.heappop(heap)
-            # What does not fit this task fits no later one: they have the same spec, and within
-            # one round nothing becomes free.
-            if not still_fits(task, info):
-                continue
-            info.add(task)
-            for branch in path:
-                branch.count += 1
-            heapq.heappush(heap, (self._rank(info), info))
-            return info
+            self.visits += 1
+            for fits in self._fits:
+                if not fits(task, info):
+                    break
+            else:
+                self._last = leaf
+                return info
 
-    def _descend(self) -> list[_Branch] | None:
-        path = [self._root]
-        while path[-1].branches:
-            open_ = [
-                (branch.count, label)
-                for label, branch in path[-1].branches.items()
-                if not branch.is_empty()
-            ]
-            if not open_:
-                return None
-            path.append(path[-1].branches[min(open_)[1]])
-        return path if path[-1].heap else None
+    def count(self, info: NodeInfo, task: Task) -> None:
+        """The task is on the node that was found for it."""
+        self._fleet.hold(info, task)
+        heapq.heappush(self._last.again, (self._rank(info), info))

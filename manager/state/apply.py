@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from immutables import Map
 
-from manager.state.changes import Change, Put
+from manager.state.changes import Delete, Put
 from manager.state.query import name_of, word
-from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, WAITING, Ids, Record, View
+from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, WAITING, Ids, Record, View, waiting_key
 from pyswarm.errors import AlreadyExists, NotFound
 from pyswarm.model import (
     Config,
@@ -29,12 +29,13 @@ from pyswarm.model import (
     is_terminal,
 )
 
+Outer = TypeVar("Outer")
 Key = TypeVar("Key")
 Ports = tuple[tuple[Protocol, int], ...]
 
 
-def apply_change(view: View, change: Change) -> View:
-    """The view after one change; raises AlreadyExists or NotFound where it cannot be."""
+def apply_change(view: View, change: Put | Delete) -> View:
+    """The view after one change of one record; raises AlreadyExists or NotFound."""
     new = view.copy()
     if isinstance(change, Put):
         _put(new, change.record)
@@ -56,17 +57,16 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
     )
     by_service: defaultdict[str, dict[str, None]] = defaultdict(dict)
     by_node: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    waiting: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    waiting: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     held: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for task_id, task in tables[Task].items():
         # There may be 100,000 of them while a manager starts: hence no calls for most.
-        if task.service_id:
-            by_service[task.service_id][task_id] = None
+        by_service[task.service_id][task_id] = None
         if task.node_id:
             by_node[task.node_id][task_id] = None
         state = task.status.state
         if state in WAITING:
-            waiting[state.name][task_id] = None
+            waiting[state.name, task.service_id][task_id] = None
         if state <= TaskState.RUNNING:
             for attachment in task.networks:
                 if attachment.address:
@@ -137,14 +137,14 @@ def _move(index: Map[Key, Ids], record_id: str, old: Key | None, new: Key | None
     if old == new:
         return index
     if old:
-        rest = _persistent(index[old]).delete(record_id)
+        rest = persistent(index[old]).delete(record_id)
         index = index.set(old, rest) if rest else index.delete(old)
     if new:
-        index = index.set(new, _persistent(index.get(new, _NOBODY)).set(record_id, None))
+        index = index.set(new, persistent(index.get(new, _NOBODY)).set(record_id, None))
     return index
 
 
-def _persistent(ids: Ids) -> Map[str, None]:
+def persistent(ids: Ids) -> Map[str, None]:
     """What was built at once is plain until its first change: most is not changed for long."""
     return ids if isinstance(ids, Map) else Map(ids)
 
@@ -159,19 +159,13 @@ def _index_task(view: View, old: Task | None, new: Task | None) -> None:
     view.service_tasks = _move(view.service_tasks, record_id, *service)
     node = (old.node_id if old else None, new.node_id if new else None)
     view.node_tasks = _move(view.node_tasks, record_id, *node)
-    was, now = _waiting_key(old), _waiting_key(new)
+    was = waiting_key(old) if old else None
+    now = waiting_key(new) if new else None
     if was != now:
         view.waiting = _move(view.waiting, record_id, was, now)
-    before, after = _task_addresses(old), _task_addresses(new)
+    before, after = task_addresses(old), task_addresses(new)
     if before != after:
         _index_addresses(view, record_id, before, after)
-
-
-def _waiting_key(task: Task | None) -> str | None:
-    # The key is a string, since the number of NEW is 0 and would count as no key.
-    if task is None or task.status.state not in WAITING:
-        return None
-    return task.status.state.name
 
 
 def _index_service(view: View, old: Service | None, new: Service | None) -> None:
@@ -204,7 +198,7 @@ def _ports(service: Service | None) -> Ports:
 Addresses = tuple[tuple[str, str], ...]
 
 
-def _task_addresses(task: Task | None) -> Addresses:
+def task_addresses(task: Task | None) -> Addresses:
     """What a task holds; an ended task gives its addresses back and keeps their words only."""
     if task is None or is_terminal(task.status.state):
         return ()

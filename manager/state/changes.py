@@ -8,31 +8,47 @@ manager checks the chain in the same way (`follows`), so all of them refuse the 
     set    = epoch u64, sequence u64, base u64, frame*            big endian
     frame  = action u8, kind u8, length u32, body
     body   = DELETE: id | PUT: record | PUT_TASK: record without its spec, which is its service's
-             | TASK_UPDATE: mask, desired state, time, id, and those of four fields that changed
+             | ASSIGN: see manager.state.assign
+             | TASK_UPDATE: mask, desired state, time, id, and those of five fields that changed
 
-A task changes its status many times and its large spec never: hence the last two.
+A task changes its status many times and its large spec never: hence the last three.
 """
 
 from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
+from manager.state.assign import (
+    UNCOMMITTED,
+    Assign,
+    read_assign,
+    status_bytes,
+    status_of,
+)
 from manager.state.tables import KIND_NUMBERS, KINDS, Record, View
 from pyswarm.errors import DataLoss, InvalidArgument, NotFound
-from pyswarm.model import Meta, NetworkAttachment, Service, Task, TaskSpec, TaskState, TaskStatus
+from pyswarm.model import (
+    GenericResource,
+    Meta,
+    NetworkAttachment,
+    Service,
+    Task,
+    TaskSpec,
+    TaskState,
+    TaskStatus,
+)
 from pyswarm.wire.codec import decode, encode, zero
+from pyswarm.wire.remake import maker, remaker
 
 DELETE: Final = 0
 PUT: Final = 1
 PUT_TASK: Final = 2
 TASK_UPDATE: Final = 3
-
-UNCOMMITTED: Final = -1
-"""The version of a record that was changed by a proposal in flight."""
+ASSIGN: Final = 4
 
 _HEADER: Final = struct.Struct(">QQQ")
 _FRAME: Final = struct.Struct(">BBI")
@@ -40,6 +56,23 @@ _UPDATE: Final = struct.Struct(">BHd")
 _LENGTH: Final = struct.Struct(">H")
 _TIME: Final = struct.Struct(">d")
 _NO_SPEC: Final = zero(TaskSpec)
+R = TypeVar("R", bound=Record)
+
+
+class Records(Protocol):
+    """What a change is read against: a view, or one that is being written."""
+
+    def get(self, kind: type[R], record_id: str) -> R | None:
+        """The record of that id."""
+        ...
+
+    def require(self, kind: type[R], record_id: str) -> R:
+        """The record of that id; raises NotFound."""
+        ...
+
+    def reader(self, kind: type[R]) -> Callable[[str], R | None]:
+        """`get` of one kind, for many records."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +90,7 @@ class Delete:
     id: str
 
 
-Change = Put | Delete
+Change = Put | Delete | Assign
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +132,8 @@ def encode_change(view: View, change: Change) -> bytes:
     """One frame; `view` is the state before the change set, as far as this record goes."""
     if isinstance(change, Delete):
         return _frame(DELETE, change.kind, change.id.encode())
+    if isinstance(change, Assign):
+        return _frame(ASSIGN, Task, change.body)
     record = change.record
     if isinstance(record, Task):
         old = view.get(Task, record.id)
@@ -135,8 +170,11 @@ def decode_chain(data: bytes) -> Chain:
     return Chain(*_HEADER.unpack_from(data))
 
 
-def decode_changes(data: bytes, view: Callable[[], View]) -> Iterator[Change]:
-    """The changes of an entry one by one; `view` answers the state after those before."""
+def decode_changes(
+    data: bytes, view: Callable[[], Records], known: Mapping[bytes, Assign] | None = None
+) -> Iterator[Change]:
+    """The changes of an entry one by one; `view` answers the state after those before. `known` are
+    changes that were read before, on the same state, by their bytes."""
     offset = _HEADER.size
     while offset < len(data):
         try:
@@ -150,14 +188,18 @@ def decode_changes(data: bytes, view: Callable[[], View]) -> Iterator[Change]:
         offset += _FRAME.size
         body = data[offset : offset + length]
         offset += length
+        before = view()
+        if action == ASSIGN and known and body in known:
+            yield known[body]
+            continue
         try:
-            change = _decode_body(action, kind, body, view())
+            change = _decode_body(action, kind, body, before)
         except (struct.error, ValueError, InvalidArgument, NotFound) as error:
             raise DataLoss(f"a log entry holds a change that cannot be read: {error}") from error
         yield change
 
 
-def _decode_body(action: int, kind: type[Record], body: bytes, view: View) -> Change:
+def _decode_body(action: int, kind: type[Record], body: bytes, view: Records) -> Change:
     if action == DELETE:
         return Delete(kind, body.decode())
     if action == PUT:
@@ -166,10 +208,12 @@ def _decode_body(action: int, kind: type[Record], body: bytes, view: View) -> Ch
         return Put(_sharing(decode(Task, body), view))
     if action == TASK_UPDATE:
         return Put(_decode_update(body, view))
+    if action == ASSIGN:
+        return read_assign(body, view.reader(Task))
     raise DataLoss(f"a log entry holds a change of unknown action {action}")
 
 
-def _sharing(task: Task, view: View) -> Task:
+def _sharing(task: Task, view: Records) -> Task:
     """A new task with its service's spec; what it repeats of others, it holds of them, too."""
     service = view.require(Service, task.service_id)
     labels = service.spec.labels
@@ -194,7 +238,7 @@ def _sharing_id(attachment: NetworkAttachment) -> NetworkAttachment:
 
 
 # Which of the fields that a task changes in its life are there; the desired state always is.
-_STATUS, _NODE, _NETWORKS, _START = 1, 2, 4, 8
+_STATUS, _NODE, _NETWORKS, _START, _GENERIC = 1, 2, 4, 8, 16
 
 
 def _is_update(old: Task, new: Task) -> bool:
@@ -220,7 +264,7 @@ def _encode_update(old: Task, new: Task) -> bytes:
     parts = [_block(new.id.encode())]
     if new.status is not old.status and new.status != old.status:
         mask |= _STATUS
-        parts.append(_block(encode(new.status)))
+        parts.append(_block(status_bytes(new.status)))
     if new.node_id != old.node_id:
         mask |= _NODE
         parts.append(_block(new.node_id.encode()))
@@ -231,6 +275,10 @@ def _encode_update(old: Task, new: Task) -> bytes:
     if new.start_after != old.start_after:
         mask |= _START
         parts.append(_TIME.pack(new.start_after))
+    if new.generic_resources != old.generic_resources:
+        mask |= _GENERIC
+        parts.append(_LENGTH.pack(len(new.generic_resources)))
+        parts += [_block(encode(resource)) for resource in new.generic_resources]
     return _UPDATE.pack(mask, new.desired_state, new.meta.updated_at) + b"".join(parts)
 
 
@@ -257,25 +305,45 @@ class _Reader:
         return float(value)
 
 
-def _decode_update(body: bytes, view: View) -> Task:
+def _decode_update(body: bytes, view: Records) -> Task:
     mask, desired, updated_at = _UPDATE.unpack_from(body)
     reader = _Reader(body, _UPDATE.size)
     old = view.require(Task, reader.block().decode())
     status = old.status
     if mask & _STATUS:
-        status = _sharing_message(decode(TaskStatus, reader.block()))
+        status = status_of(reader.block())
     node_id = sys.intern(reader.block().decode()) if mask & _NODE else old.node_id
     networks = old.networks
     if mask & _NETWORKS:
         count = reader.number()
         decoded = (decode(NetworkAttachment, reader.block()) for _ in range(count))
         networks = tuple(map(_sharing_id, decoded))
-    return replace(
+    start_after = reader.time() if mask & _START else old.start_after
+    generic = old.generic_resources
+    if mask & _GENERIC:
+        count = reader.number()
+        generic = tuple(decode(GenericResource, reader.block()) for _ in range(count))
+    updated: Task = _updated(
         old,
-        meta=Meta(created_at=old.meta.created_at, updated_at=updated_at, version=UNCOMMITTED),
-        status=status,
-        desired_state=TaskState(desired),
-        node_id=node_id,
-        networks=networks,
-        start_after=reader.time() if mask & _START else old.start_after,
+        _meta(UNCOMMITTED, old.meta.created_at, updated_at),
+        status,
+        TaskState(desired),
+        node_id,
+        networks,
+        start_after,
+        generic,
     )
+    return updated
+
+
+_meta: Final = maker(Meta)
+_updated: Final = remaker(
+    Task,
+    "meta",
+    "status",
+    "desired_state",
+    "node_id",
+    "networks",
+    "start_after",
+    "generic_resources",
+)

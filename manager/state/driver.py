@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 from manager.state.changes import Chain, Change, Commit, decode_chain, encode_set
 from manager.state.proposer import Proposer
 from manager.state.snapshot import Capture, Rows, decode_snapshot, encode_again
-from manager.state.store import Transaction, commit, rehearse
+from manager.state.store import Transaction, commit, conclude, rehearse
 from manager.state.tables import View
 from pyswarm.aio import Broadcast, Subscription
 from pyswarm.errors import (
@@ -57,10 +57,13 @@ ATTEMPTS_MAX: Final = 8
 
 @dataclass(eq=False, slots=True)
 class _Flight:
-    """A proposal whose end is not known. `applied` answers whether its entry counted, or None
+    """A proposal whose end is not known; its transaction led from `before` to `after`. `applied`
+    answers whether its entry counted, or None
     where a snapshot came instead of the entry, so that nobody can tell."""
 
     chain: Chain
+    before: View | None
+    after: View
     changes: list[Change]
     applied: asyncio.Future[bool | None]
 
@@ -81,6 +84,7 @@ class Store:
         self._commits: Broadcast[Commit] = Broadcast()
         self._flights: dict[tuple[int, int], _Flight] = {}
         self._head: View | None = None
+        self._reached = self.view  # the state of the head's making that is as `view` is
         self._epoch = 0
         self._sequence = 0
         self._base = 0
@@ -98,7 +102,12 @@ class Store:
         chain = decode_chain(data)
         flight = self._flights.pop((chain.epoch, chain.sequence), None)
         try:
-            done = commit(self.view, index, data, flight.changes if flight is not None else None)
+            after = None
+            if flight is not None and flight.before is self._reached:
+                after = flight.after
+                done = conclude(self.view, after, index, data, flight.changes)
+            else:
+                done = commit(self.view, index, data)
         except Exception as error:
             # The leader could, so this manager is of another version, or its state is not theirs.
             raise DataLoss(
@@ -108,6 +117,7 @@ class Store:
             ) from error
         if done is not None:
             self.view, news = done
+            self._reached = after or self.view
             self._commits.publish(news)
         if done is None or chain.epoch != self._epoch:
             # Somebody else's entry, or one of ours that came too late: the head is not built on it.
@@ -115,7 +125,7 @@ class Store:
         if self._head is not None and not self._flights:
             # Everything in flight has landed, so the head is what is committed, and now its
             # records carry their versions too.
-            self._head = self.view
+            self._head = self._reached = self.view
         if flight is not None:
             self._land(flight, done is not None)
 
@@ -142,7 +152,7 @@ class Store:
             gc.enable()
         gc.freeze()
         assert view.version <= index, f"the snapshot at {index} holds version {view.version}"
-        self.view = view
+        self.view = self._reached = view
         self.reset_head()
         for flight in list(self._flights.values()):
             self._flights.pop((flight.chain.epoch, flight.chain.sequence))
@@ -180,6 +190,8 @@ class Store:
         items: Iterable[Item],
         fn: Callable[[Transaction, Item], None],
         timeout: float = 10.0,
+        *,
+        changes_max: int = CHANGES_MAX,
     ) -> None:
         """Run `fn` for each item, in as few change sets as the limits allow.
 
@@ -188,7 +200,8 @@ class Store:
         """
         waiting = list(items)
         while waiting:
-            waiting = waiting[await self.update(partial(_fill, waiting, fn), timeout) :]
+            fill = partial(_fill, waiting, fn, changes_max)
+            waiting = waiting[await self.update(fill, timeout) :]
 
     async def _current_head(self) -> View:
         while self._head is None:
@@ -198,7 +211,7 @@ class Store:
                 self._landed.clear()
                 await self._landed.wait()
                 continue
-            self._head = self.view
+            self._head = self._reached = self.view
             self._epoch = secrets.randbits(63)
             self._sequence = 0
             self._base = self.view.version
@@ -214,9 +227,14 @@ class Store:
             )
         chain = Chain(self._epoch, self._sequence + 1, self._base)
         entry = encode_set(chain, frames)
+        before = self._head
         self._head, changes = _rehearsed(tx, entry)
         self._sequence = chain.sequence
-        flight = _Flight(chain, changes, asyncio.get_running_loop().create_future())
+        if changes is not tx.changes:
+            before = None  # what was read is not what was made: all read it again
+        flight = _Flight(
+            chain, before, self._head, changes, asyncio.get_running_loop().create_future()
+        )
         self._flights[chain.epoch, chain.sequence] = flight
         try:
             await self.proposer.propose(entry, timeout)
@@ -261,10 +279,15 @@ def _rehearsed(tx: Transaction, entry: bytes) -> tuple[View, list[Change]]:
         ) from error
 
 
-def _fill(items: Sequence[Item], fn: Callable[[Transaction, Item], None], tx: Transaction) -> int:
+def _fill(
+    items: Sequence[Item],
+    fn: Callable[[Transaction, Item], None],
+    changes_max: int,
+    tx: Transaction,
+) -> int:
     """Run `fn` for the first items until the set is full; answers how many."""
     for count, item in enumerate(items, 1):
         fn(tx, item)
-        if len(tx.changes) >= CHANGES_MAX or tx.encoded()[1] >= BATCH_BYTES:
+        if len(tx.changes) >= changes_max or tx.encoded()[1] >= BATCH_BYTES:
             return count
     return len(items)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Final, TypeVar
 
-from manager.state.apply import apply_change
+from manager.state.assign import UNCOMMITTED, Assign, assign, ids_of
 from manager.state.changes import (
-    UNCOMMITTED,
+    Chain,
     Change,
     Changed,
     Commit,
@@ -20,53 +21,83 @@ from manager.state.changes import (
 )
 from manager.state.query import name_of, word
 from manager.state.tables import Record, View
+from manager.state.writing import Writing
 from pyswarm.errors import SequenceConflict
-from pyswarm.model import Meta
+from pyswarm.model import Meta, Task, TaskStatus
+from pyswarm.wire.remake import maker, remaker
 
 R = TypeVar("R", bound=Record)
+
+_meta: Final = maker(Meta)
+_changed: Final = maker(Changed)
+_put: Final = maker(Put)
+
+
+@cache
+def _with_meta(kind: Any) -> Callable[..., Any]:
+    return remaker(kind, "meta")
 
 
 class Transaction:
     """A view that can be written: it reads its own writes, and refuses at once what cannot be.
 
     `view` is the state with these writes; `now` is seconds since the epoch. The writes are kept
-    one by one in their order, so that applying them again can only succeed again.
+    one by one in their order, so that applying them again can only succeed again. Those that
+    cannot be refused are applied together, when someone looks.
     """
 
-    __slots__ = ("_frames", "_size_bytes", "befores", "changes", "now", "view")
+    __slots__ = ("_frames", "_size_bytes", "_writing", "befores", "changes", "now")
 
     def __init__(self, base: View, now: float) -> None:
-        self.view = base
+        self._writing = Writing(base)
         self.now = now
         self.changes: list[Change] = []
-        self.befores: list[View] = []  # the state before each change
+        self.befores: list[View] = []  # the state before each change, as far as it concerns it
         self._frames: list[bytes] = []
         self._size_bytes = 0
 
+    @property
+    def view(self) -> View:
+        """The state with these writes."""
+        return self._writing.view
+
     def get(self, kind: type[R], record_id: str) -> R | None:
         """The record of that id, with this transaction's own writes."""
-        return self.view.get(kind, record_id)
+        return self._writing.get(kind, record_id)
 
     def require(self, kind: type[R], record_id: str) -> R:
         """The record of that id; raises NotFound."""
-        return self.view.require(kind, record_id)
+        return self._writing.require(kind, record_id)
 
     def put(self, record: Record) -> None:
         """Create or replace a record; its `meta` is filled here, whatever it says.
 
         Raises AlreadyExists where its name, address or port belongs to another record.
         """
-        old: Any = self.view.get(record.__class__, record.id)
+        kind: Any = record.__class__
+        old: Any = self._writing.get(kind, record.id)
         created = old.meta.created_at if old is not None else self.now
-        meta = Meta(version=UNCOMMITTED, created_at=created, updated_at=self.now)
-        self._write(Put(replace(record, meta=meta)))
+        meta = _meta(UNCOMMITTED, created, self.now)
+        self._write(_put(_with_meta(kind)(record, meta)), old)
+
+    def reader(self, kind: type[R]) -> Callable[[str], R | None]:
+        """`get` of one kind, for many records, until the next write."""
+        return self._writing.reader(kind)
+
+    def assign(self, status: TaskStatus, nodes: Mapping[str, str]) -> list[str]:
+        """Give tasks that wait their nodes, task id -> node id; answers the ids of those that did
+        wait, for this node or for any."""
+        change = assign(self._writing.reader(Task), self.now, status, nodes)
+        if change.tasks:
+            self._write(change, None)
+        return ids_of(change)
 
     def update(self, kind: type[R], record_id: str, expected_version: int, record: R) -> None:
         """Replace a record that was read at `expected_version`.
 
         Raises NotFound, and SequenceConflict where it has changed since.
         """
-        old = self.view.require(kind, record_id)
+        old = self.require(kind, record_id)
         assert record.id == record_id, f"{record.id} is not {record_id}"
         if old.meta.version != expected_version:
             raise SequenceConflict(
@@ -77,13 +108,11 @@ class Transaction:
 
     def delete(self, kind: type[Record], record_id: str) -> None:
         """Remove a record; raises NotFound."""
-        self._write(Delete(kind, record_id))
+        self._write(Delete(kind, record_id), None)
 
-    def _write(self, change: Change) -> None:
-        before = self.view
-        self.view = apply_change(before, change)
+    def _write(self, change: Change, old: Any) -> None:
+        self.befores.append(self._writing.apply(change, old))
         self.changes.append(change)
-        self.befores.append(before)
 
     def encoded(self) -> tuple[list[bytes], int]:
         """The frames of all changes so far and their size in bytes; each is encoded once."""
@@ -100,59 +129,93 @@ def rehearse(tx: Transaction, data: bytes) -> tuple[View, list[Change]]:
     there. Raises what would be raised there; answers the changes, and the state after them.
     """
     before = iter(tx.befores)
-    changes = list(decode_changes(data, lambda: next(before)))
+    known = {change.body: change for change in tx.changes if isinstance(change, Assign)}
+    changes = list(decode_changes(data, lambda: next(before), known))
     if changes == tx.changes:
         return tx.view, tx.changes
     # The bytes say something else than the records did. They are what counts.
-    view = tx.befores[0]
+    writing = Writing(tx.befores[0])
     for change in changes:
-        view = apply_change(view, change)
-    return view, changes
+        writing.apply(change, _before(writing, change))
+    return writing.view, changes
 
 
-def commit(
-    view: View, index: int, data: bytes, known: list[Change] | None = None
-) -> tuple[View, Commit] | None:
+def _before(records: Writing | View, change: Change) -> Any:
+    if isinstance(change, Put):
+        return records.get(change.record.__class__, change.record.id)
+    return records.get(change.kind, change.id) if isinstance(change, Delete) else None
+
+
+def commit(view: View, index: int, data: bytes) -> tuple[View, Commit] | None:
     """The view after the entry `data` at raft `index`, and what it did.
 
-    `None` where the entry does not follow the view: every manager skips it alike. `known` are the
-    changes of the entry where the caller has them already.
+    `None` where the entry does not follow the view: every manager skips it alike.
     """
     chain = decode_chain(data)
     if not follows(view, chain):
         return None
-    current = view
+    writing = Writing(view)
+    changes = []
+    for read in decode_changes(data, lambda: writing):
+        change = _stamp(read, index)
+        writing.apply(change, _before(writing, change))
+        changes.append(change)
+    return _concluded(view, writing.view, chain, index, changes)
 
-    def state() -> View:
-        return current
 
-    merged: dict[tuple[type[Record], str], tuple[Any, Any]] = {}
-    for change in known if known is not None else decode_changes(data, state):
-        stamped = _stamp(change, index)
-        key = (
-            (stamped.record.__class__, stamped.record.id)
-            if isinstance(stamped, Put)
-            else (stamped.kind, stamped.id)
-        )
-        first = merged[key][0] if key in merged else current.get(*key)
-        current = apply_change(current, stamped)
-        merged[key] = (first, stamped.record if isinstance(stamped, Put) else None)
-    new = current.copy()
+def conclude(
+    view: View, after: View, index: int, data: bytes, changes: list[Change]
+) -> tuple[View, Commit] | None:
+    """`commit` where the transaction was computed here on this very view: `after` is the view that
+    it came to and `changes` are its own, made for it alone, so they need not be made again. Their
+    records get their versions; until now they were seen in a head only."""
+    chain = decode_chain(data)
+    if not follows(view, chain):
+        return None
+    for change in changes:
+        if isinstance(change, Put):
+            _set_version(change.record.meta, index)
+        elif isinstance(change, Assign):
+            _stamp(change, index)
+    return _concluded(view, after, chain, index, changes)
+
+
+def _concluded(
+    view: View, after: View, chain: Chain, index: int, changes: list[Change]
+) -> tuple[View, Commit]:
+    new = after.copy()
     new.version = index
     new.epoch = chain.epoch
     new.sequence = chain.sequence
-    changes = tuple(
-        Changed(kind, record_id, old, record)
-        for (kind, record_id), (old, record) in merged.items()
-        if old is not None or record is not None
-    )
-    return new, Commit(index, changes)
+    last: dict[tuple[type[Record], str], Any] = {}
+    for change in changes:
+        if isinstance(change, Put):
+            last[change.record.__class__, change.record.id] = change.record
+        elif isinstance(change, Delete):
+            last[change.kind, change.id] = None
+        else:
+            for task in change.tasks:
+                last[Task, task.id] = task
+    told = []
+    for (kind, record_id), record in last.items():
+        old = view.tables[kind].get(record_id)
+        if old is not None or record is not None:
+            told.append(_changed(kind, record_id, old, record))
+    return new, Commit(index, tuple(told))
 
 
 def _stamp(change: Change, index: int) -> Change:
-    if isinstance(change, Delete):
-        return change
-    record: Any = change.record
-    old = record.meta
-    meta = Meta(version=index, created_at=old.created_at, updated_at=old.updated_at)
-    return Put(replace(record, meta=meta))
+    """The change with the version of its records. Those of an `Assign` were made when it was read,
+    for it alone."""
+    if isinstance(change, Assign):
+        for task in change.tasks:
+            _set_version(task.meta, index)
+    elif isinstance(change, Put):
+        record: Any = change.record
+        meta = _meta(index, record.meta.created_at, record.meta.updated_at)
+        return Put(_with_meta(record.__class__)(record, meta))
+    return change
+
+
+def _set_version(meta: Meta, index: int) -> None:
+    object.__setattr__(meta, "version", index)

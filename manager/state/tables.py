@@ -7,7 +7,7 @@ hashes, which differ from process to process, so everything that leaves a view i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from immutables import Map
@@ -72,6 +72,13 @@ WAITING: Final = frozenset({TaskState.NEW, TaskState.PENDING})
 Ids = Mapping[str, None]
 """A set of ids that never changes, in no order."""
 
+
+def waiting_key(task: Task) -> tuple[str, str] | None:
+    """Where a task stands in the index of those that wait; the others are in none."""
+    state = task.status.state
+    return (state.name, task.service_id) if state in WAITING else None
+
+
 Rows = list
 """A list: inside `View` that word is the method."""
 
@@ -104,7 +111,8 @@ class View:
         self.names: Map[tuple[int, str], str] = Map()
         self.service_tasks: Map[str, Ids] = Map()
         self.node_tasks: Map[str, Ids] = Map()
-        self.waiting: Map[str, Ids] = Map()
+        self.waiting: Map[tuple[str, str], Ids] = Map()
+        """State and service id -> ids: small maps, which are cheap to change."""
         self.addresses: Map[str, Map[int, str]] = Map()
         """Network id -> address as a number -> id of the service or living task that has it."""
         self.ports: Map[tuple[Protocol, int], str] = Map()
@@ -128,6 +136,10 @@ class View:
     def get(self, kind: type[R], record_id: str) -> R | None:
         """The record of that id."""
         return self.tables[kind].get(record_id)
+
+    def reader(self, kind: type[R]) -> Callable[[str], R | None]:
+        """`get` of one kind, for many records."""
+        return self.tables[kind].get
 
     def require(self, kind: type[R], record_id: str) -> R:
         """The record of that id; raises NotFound."""
@@ -156,7 +168,13 @@ class View:
     def tasks_in_state(self, state: TaskState) -> Rows[Task]:
         """The tasks that wait in NEW or PENDING, sorted by id."""
         assert state in WAITING, f"{state!r} has no index"
-        return self._tasks(self.waiting.get(state.name))
+        return sorted(self.waiting_in(state), key=lambda task: task.id)
+
+    def waiting_in(self, state: TaskState) -> Rows[Task]:
+        """The tasks that wait in NEW or PENDING, in any order: for one who puts them in order."""
+        assert state in WAITING, f"{state!r} has no index"
+        table, name = self.tables[Task], state.name
+        return [table[key] for at, ids in self.waiting.items() if at[0] == name for key in ids]
 
     def _tasks(self, ids: Ids | None) -> Rows[Task]:
         table = self.tables[Task]

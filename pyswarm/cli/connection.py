@@ -14,6 +14,7 @@ from pyswarm.api.v1 import (
     control_pb2_grpc,
     local_pb2_grpc,
     observe_pb2_grpc,
+    placement_pb2_grpc,
     recovery_pb2_grpc,
     registry_pb2_grpc,
     system_pb2_grpc,
@@ -51,6 +52,7 @@ class Connection:
         self.control: Any = control_pb2_grpc.ControlStub(self._channel)
         self.observe: Any = observe_pb2_grpc.ObserveStub(self._channel)
         self.updates: Any = updates_pb2_grpc.UpdatesStub(self._channel)
+        self.scheduling: Any = placement_pb2_grpc.SchedulingStub(self._channel)
         self.local: Any = local_pb2_grpc.LocalStub(self._channel)
         self.volumes: Any = volumes_pb2_grpc.VolumesStub(self._channel)
         self.rotation: Any = volumes_pb2_grpc.RotationStub(self._channel)

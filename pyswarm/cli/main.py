@@ -28,6 +28,7 @@ from pyswarm.cli import (
     stack,
     swarm,
     system,
+    task,
     top,
     usage,
     volume,
@@ -91,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(help_of=parser)
     parsers: Any = parser.add_subparsers(metavar="COMMAND", title="Commands")
     things = (network, payload, volume, registry, usage, inspecting, system)
-    for module in (swarm, node, service, stack, *things, events, programs, top):
+    for module in (swarm, node, service, task, stack, *things, events, programs, top):
         module.register(parsers)
     daemon = parsers.add_parser("daemon", help="Run the daemon of this machine")
     settings.add_options(daemon)

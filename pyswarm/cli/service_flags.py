@@ -69,6 +69,7 @@ _LISTS = (
     Listed("label", "-l", "Service labels", read=key_values),
     *container.LISTS,
     *placement.LISTS,
+    *resources.LISTS,
     *network.LISTS,
     *files.LISTS,
     *logging.LISTS,

@@ -13,7 +13,7 @@ from pyswarm.cli.connection import Connection
 from pyswarm.cli.service_flags import DURATION
 from pyswarm.cli.unlock import add_autolock, how_to_unlock, unlock_key
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Cluster, ClusterSpec, ImagePolicy
+from pyswarm.model import Cluster, ClusterSpec, ImagePolicy, PlacementStrategy
 from pyswarm.wire import from_message, to_message
 
 
@@ -70,6 +70,11 @@ def _add_settings(parser: Any) -> None:
     parser.add_argument("--snapshot-interval", type=int, help="Log entries between snapshots")
     for name, read, text in _IMAGES:
         parser.add_argument(f"--image-{name}", type=read, help=text)
+    parser.add_argument(
+        "--placement-strategy",
+        choices=[each.name.lower() for each in PlacementStrategy],
+        help="spread tasks over nodes (default), or fill one node after the other",
+    )
     add_autolock(parser)
 
 
@@ -93,6 +98,7 @@ def _image_policy(args: Namespace, old: ImagePolicy) -> ImagePolicy:
 
 def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
     """The cluster's settings with those that the flags name."""
+    strategy = args.placement_strategy
     given = {
         "certificate_life_seconds": args.cert_expiry,
         "heartbeat_period_seconds": args.dispatcher_heartbeat,
@@ -101,6 +107,7 @@ def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
         "snapshot_interval_entries": args.snapshot_interval,
         "autolock": args.autolock,
         "images": _image_policy(args, old.images),
+        "placement_strategy": strategy and PlacementStrategy[strategy.upper()],
     }
     return replace(old, **{key: value for key, value in given.items() if value is not None})
 

@@ -54,6 +54,7 @@ _UPDATE: Final = {
     "order": one(choice("stop-first", "start-first")),
     "x-progress-deadline": _DURATION,
 }
+_DISCRETE: Final = Shape(fields={"kind": _TEXT, "value": _COUNT})
 _DEPLOY: Final = Shape(
     fields={
         "mode": one(choice("replicated", "global", "replicated-job", "global-job")),
@@ -64,8 +65,14 @@ _DEPLOY: Final = Shape(
             fields={
                 "limits": Shape(fields={"cpus": one(CPUS), "memory": _SIZE, "pids": one(INTEGER)}),
                 "reservations": Shape(
-                    fields={"cpus": one(CPUS), "memory": _SIZE},
-                    refused=dict.fromkeys(("devices", "generic_resources"), _NOT_YET),
+                    fields={
+                        "cpus": one(CPUS),
+                        "memory": _SIZE,
+                        "generic_resources": listed(
+                            Shape(fields={"discrete_resource_spec": _DISCRETE})
+                        ),
+                    },
+                    refused={"devices": _NOT_YET},
                 ),
             }
         ),

@@ -8,12 +8,15 @@ from typing import Final
 
 from pyswarm.compose.container import container_spec, service_networks
 from pyswarm.compose.context import Context
+from pyswarm.compose.generic import requested
 from pyswarm.compose.marked import Marked
 from pyswarm.compose.stack import IMAGE_LABEL
 from pyswarm.compose.values import duration_seconds, nano_cpus, size_bytes, swap_bytes
+from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     EndpointSpec,
     FailureAction,
+    GenericResource,
     MemorySwap,
     Placement,
     Platform,
@@ -118,6 +121,7 @@ def _resources(item: Marked, context: Context) -> ResourceRequirements:
     memory_reserved = either(reserved.at("memory"), "mem_reservation").text
     # Docker writes "no limit" as -1 in some places and as 0 in others.
     pids = max(0, either(limits.at("pids"), "pids_limit").whole())
+    generic = tuple(map(_generic, reserved.at("generic_resources").items))
     return ResourceRequirements(
         limits=Resources(
             nano_cpus=nano_cpus(cpus or "0"), memory_bytes=size_bytes(memory or "0"), pids=pids
@@ -125,6 +129,7 @@ def _resources(item: Marked, context: Context) -> ResourceRequirements:
         reservations=Resources(
             nano_cpus=nano_cpus(reserved.at("cpus").text or "0"),
             memory_bytes=size_bytes(memory_reserved or "0"),
+            generic=generic,
         ),
         memory_swap=_memory_swap(item, size_bytes(memory or "0")),
     )
@@ -142,6 +147,14 @@ def _memory_swap(item: Marked, memory_bytes: int) -> MemorySwap | None:
         raise total.error("needs a memory limit: deploy.resources.limits.memory")
     swap = wanted - memory_bytes if wanted > 0 else wanted
     return MemorySwap(swap_bytes=swap, swappiness=swappiness.whole(-1))
+
+
+def _generic(item: Marked) -> GenericResource:
+    spec = item.at("discrete_resource_spec")
+    try:
+        return requested(f"{spec.at('kind').text}={spec.at('value').whole()}")
+    except InvalidArgument as error:
+        raise item.error(error.message) from error
 
 
 def _restart(item: Marked, context: Context) -> RestartPolicy:

@@ -9,6 +9,7 @@ import os
 import platform
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 
 from pyroute2 import IPRoute
 
@@ -16,7 +17,7 @@ from certs import x509
 from certs.authority import digest_of
 from pyswarm import __version__
 from pyswarm.errors import FailedPrecondition, InvalidArgument, SwarmError
-from pyswarm.model import NodeDescription, Platform, Resources
+from pyswarm.model import GenericResource, NodeDescription, Platform, Resources
 from pyswarm.rpc import Credentials
 
 log = logging.getLogger(__name__)
@@ -41,26 +42,36 @@ def describe(
     labels: Iterable[str],
     mtu_bytes: int,
     credentials: Credentials | None,
+    generic: tuple[GenericResource, ...] = (),
 ) -> NodeDescription:
     """The description that the node sends to the managers."""
-    issuer, roots = None, list[bytes]()
+    issuer, roots = "", tuple[str, ...]()
     if credentials is not None:
-        issuer = x509.issuing_root(credentials.certificate_pem, credentials.root_pem)
-        roots = x509.split(credentials.root_pem)
+        issuer, roots = _digests(credentials.certificate_pem, credentials.root_pem)
     pairs = (label.partition("=") for label in labels)
     return NodeDescription(
         hostname=hostname,
         platform=Platform(os="linux", architecture=architecture()),
         resources=Resources(
-            nano_cpus=(os.cpu_count() or 1) * 1_000_000_000, memory_bytes=memory_bytes()
+            nano_cpus=(os.cpu_count() or 1) * 1_000_000_000,
+            memory_bytes=memory_bytes(),
+            generic=generic,
         ),
         engine_version=__version__,
         engine_labels={key: value for key, _, value in pairs},
         runtime=runtime,
         mtu_bytes=mtu_bytes,
-        certificate_root=digest_of(issuer) if issuer else "",
-        trusted_roots=tuple(digest_of(each) for each in roots),
+        certificate_root=issuer,
+        trusted_roots=roots,
     )
+
+
+@lru_cache(maxsize=2)
+def _digests(certificate_pem: bytes, root_pem: bytes) -> tuple[str, tuple[str, ...]]:
+    """Of the root that has issued the certificate, and of all roots: each task asks for them."""
+    issuer = x509.issuing_root(certificate_pem, root_pem)
+    roots = tuple(digest_of(each) for each in x509.split(root_pem))
+    return digest_of(issuer) if issuer else "", roots
 
 
 def _addresses(links: IPRoute) -> dict[int, str]:

@@ -289,6 +289,7 @@ class SwarmNode:
             self.settings.engine_labels,
             self._mtu_bytes,
             self._keeper.current() if self._keeper is not None else None,
+            self.settings.generic_resources,
         )
 
     @property

@@ -7,6 +7,9 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyswarm.compose.generic import offered
+from pyswarm.model import GenericResource
+
 DEFAULT_PORT = 2377
 
 
@@ -23,6 +26,7 @@ class Settings:
     insecure_registries: tuple[str, ...] = ()
     cgroup_parent: str = "/pyswarm"
     engine_labels: tuple[str, ...] = ()
+    generic_resources: tuple[GenericResource, ...] = ()
 
     @property
     def socket_path(self) -> Path:
@@ -74,6 +78,13 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--label", action="append", default=[], metavar="KEY=VALUE", help="an engine label"
     )
+    parser.add_argument(
+        "--generic-resource",
+        action="append",
+        default=[],
+        metavar="KIND=NAME|COUNT",
+        help="what services may reserve here: GPU=UUID1 for each piece, or SSD=4",
+    )
     parser.add_argument("--debug", action="store_true", help="log more")
 
 
@@ -89,4 +100,5 @@ def from_arguments(args: Namespace) -> Settings:
         insecure_registries=tuple(args.insecure_registry),
         cgroup_parent=args.cgroup_parent,
         engine_labels=tuple(args.label),
+        generic_resources=offered(args.generic_resource),
     )

@@ -1,7 +1,14 @@
 """The records of pyswarm: frozen, typed, known to every part. A change is `replace`."""
 
 from pyswarm.model.audit import ExecRecord
-from pyswarm.model.cluster import Cluster, ClusterSpec, ExternalCA, RootCA, RootRotation
+from pyswarm.model.cluster import (
+    Cluster,
+    ClusterSpec,
+    ExternalCA,
+    PlacementStrategy,
+    RootCA,
+    RootRotation,
+)
 from pyswarm.model.endpoints import (
     EndpointDelta,
     EndpointSet,
@@ -28,7 +35,13 @@ from pyswarm.model.network import (
 from pyswarm.model.node import ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus
 from pyswarm.model.payload import Config, PayloadSpec, Secret
 from pyswarm.model.registry import ImagePolicy, RegistryCredential
-from pyswarm.model.resources import MemorySwap, Platform, ResourceRequirements, Resources
+from pyswarm.model.resources import (
+    GenericResource,
+    MemorySwap,
+    Platform,
+    ResourceRequirements,
+    Resources,
+)
 from pyswarm.model.service import (
     FailureAction,
     JobState,
@@ -75,6 +88,7 @@ __all__ = [
     "Cluster",
     "ClusterSpec",
     "ExternalCA",
+    "PlacementStrategy",
     "RootCA",
     "RootRotation",
     "EndpointDelta",
@@ -106,6 +120,7 @@ __all__ = [
     "MemorySwap",
     "ImagePolicy",
     "RegistryCredential",
+    "GenericResource",
     "Platform",
     "ResourceRequirements",
     "Resources",

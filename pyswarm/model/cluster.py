@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Final
 
 from pyswarm.model.meta import Meta
@@ -11,6 +12,13 @@ from pyswarm.model.registry import ImagePolicy
 
 DEFAULT_POOLS: Final = ("10.0.0.0/8",)
 DEFAULT_SUBNET_BITS: Final = 24
+
+
+class PlacementStrategy(IntEnum):
+    """SPREAD: tasks go where few are; BINPACK: one node is filled before the next is used."""
+
+    SPREAD = 0
+    BINPACK = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,7 @@ class ClusterSpec:
     """Managers' keys are sealed with the unlock key, and a restarted manager asks for it."""
     external_cas: tuple[ExternalCA, ...] = ()
     images: ImagePolicy = ImagePolicy()
+    placement_strategy: PlacementStrategy = PlacementStrategy.SPREAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

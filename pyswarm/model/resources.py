@@ -6,12 +6,23 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GenericResource:
+    """What only the operator knows of: `count` pieces of a kind, or one piece by the name `value`.
+    A service asks for counts; a node offers either; a task has what it was given."""
+
+    kind: str = ""
+    value: str = ""
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """An amount: CPU in billionths of a core, memory in bytes, processes; 0 is unset."""
 
     nano_cpus: int = 0
     memory_bytes: int = 0
     pids: int = 0
+    generic: tuple[GenericResource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +36,11 @@ class MemorySwap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceRequirements:
-    """What a task may use at most and what a node must have free for it."""
+    """What a task may use at most and what a node must have free for it.
+
+    `swap_bytes` comes on top of a memory limit: -1 without limit, 0 none. `swappiness` is from 0 to
+    100, or -1 for that of the machine.
+    """
 
     limits: Resources = Resources()
     reservations: Resources = Resources()

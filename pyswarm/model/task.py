@@ -9,7 +9,7 @@ from enum import IntEnum
 from pyswarm.model.health import TaskHealth
 from pyswarm.model.meta import Meta
 from pyswarm.model.network import NetworkAttachmentConfig, PortConfig
-from pyswarm.model.resources import Platform, ResourceRequirements
+from pyswarm.model.resources import GenericResource, Platform, ResourceRequirements
 from pyswarm.model.states import TaskState
 
 
@@ -230,6 +230,9 @@ class Task:
     job_iteration: int = 0
     quick_ends: int = 0
     """Tasks of this spec that ended soon, one after the other in this slot, before this one."""
+
+    generic_resources: tuple[GenericResource, ...] = ()
+    """What the scheduler gave it of its node's."""
 
     @property
     def is_wanted(self) -> bool:

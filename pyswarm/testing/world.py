@@ -22,7 +22,7 @@ from manager.control.updates import edits as updates
 from manager.orchestrator.plan import plan_service
 from manager.planning import revisions
 from manager.scheduler.nodeinfo import survey
-from manager.scheduler.plan import plan
+from manager.scheduler.plan import plan_view
 from manager.state import Transaction, View
 from manager.state.changes import Chain, encode_set
 from manager.state.store import commit
@@ -254,8 +254,7 @@ class World:
     def _schedule(self) -> None:
         more = True
         while more:
-            nodes = {node.id: survey(self.view, node) for node in self.view.list(Node)}
-            found = plan(self.view, nodes, self.now)
+            found = plan_view(self.view, self.now)
             more = found.more
             for task_id, node_id in found.placed.items():
                 task = self.view.require(Task, task_id)

@@ -15,12 +15,16 @@ import platform
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cluster
 import consensus
 import faults
 import handover
+import replicas
+import scheduling
+import starts
 import state
 from figures import FIGURES, Measured, table
 
@@ -137,7 +141,11 @@ def main() -> None:
         lambda: consensus.measure(clients, seconds, progress, arguments.profile),
     )
     results |= attempt(state.NAMES, wanted, lambda: state.measure(arguments.quick, progress))
-    others = tuple(name for name in names if name not in CONSENSUS + state.NAMES)
+    alone = (scheduling, replicas, starts)
+    for module in alone:
+        results |= attempt(module.NAMES, wanted, partial(module.measure, arguments.quick, progress))
+    apart = CONSENSUS + state.NAMES + tuple(name for module in alone for name in module.NAMES)
+    others = tuple(name for name in names if name not in apart)
     results |= attempt(others, wanted, lambda: of_lab(wanted, arguments.quick))
     write(results, arguments.quick)
     print(

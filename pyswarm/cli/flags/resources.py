@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 
-from pyswarm.cli.flags.declared import CPUS, SIZE, Single, typed, whole, with_given
+from pyswarm.cli.flags.declared import CPUS, SIZE, Listed, Single, edited, typed, whole, with_given
+from pyswarm.compose.generic import requested
 from pyswarm.compose.values import swap_bytes
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import MemorySwap, ResourceRequirements, Resources
@@ -30,6 +31,7 @@ SINGLE = (
     Single("reserve-cpu", CPUS, "Reserve CPUs"),
     Single("reserve-memory", SIZE, "Reserve Memory"),
 )
+LISTS = (Listed("generic-resource", None, "User defined resources (KIND=COUNT)", read=requested),)
 
 
 def edit(args: Namespace, old: ResourceRequirements) -> ResourceRequirements:
@@ -44,6 +46,14 @@ def edit(args: Namespace, old: ResourceRequirements) -> ResourceRequirements:
         args,
         {"nano_cpus": "reserve-cpu", "memory_bytes": "reserve-memory"},
     )
+    generic = edited(
+        args,
+        "generic-resource",
+        reserve.generic,
+        requested,
+        lambda resource: resource.kind,
+        lambda text: text.partition("=")[0],
+    )
     given = with_given(
         old.memory_swap or MemorySwap(),
         args,
@@ -51,4 +61,6 @@ def edit(args: Namespace, old: ResourceRequirements) -> ResourceRequirements:
     )
     # What asks for nothing is not kept, so that a task is not replaced for it.
     memory_swap = None if given == MemorySwap() else given
-    return replace(old, limits=limits, reservations=reserve, memory_swap=memory_swap)
+    return replace(
+        old, limits=limits, reservations=replace(reserve, generic=generic), memory_swap=memory_swap
+    )

@@ -49,13 +49,13 @@ def seeds(faults: Faults) -> Seeds:
 
 
 def _an_address_too_early() -> AbstractContextManager[None]:
-    holds = manager.state.apply._task_addresses
+    holds = manager.state.apply.task_addresses
 
     def early(task: Task | None) -> Any:
         gone = task is not None and not task.is_wanted
         return () if gone else holds(task)
 
-    return patched((manager.state.apply, "_task_addresses", early))
+    return patched((manager.state.apply, "task_addresses", early))
 
 
 def _other_bytes() -> AbstractContextManager[None]:

@@ -97,6 +97,7 @@ System.DiskUsage              closed   refused  served   refused  closed   refus
 System.Prune                  closed   refused  served   refused  closed   refused
 Updates.SteerUpdate           closed   refused  served   refused  closed   refused
 Updates.ListRevisions         closed   refused  served   refused  closed   refused
+Scheduling.ExplainTask        closed   refused  served   refused  closed   refused
 Health.Figures                closed   refused  served   refused  closed   refused
 Recovery.Status               closed   absent   absent   absent   closed   absent
 Recovery.Backup               closed   absent   absent   absent   closed   absent

@@ -9,6 +9,7 @@ from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
+    GenericResource,
     Healthcheck,
     Mount,
     MountType,
@@ -135,3 +136,37 @@ def test_a_job_has_no_update_config_and_runs_nothing_again_that_completed():
     words = "max-concurrent can only be used with replicated-job mode"
     assert words in refused(job(ServiceMode.GLOBAL_JOB, max_concurrent=1))
     assert words in refused(job(ServiceMode.REPLICATED, max_concurrent=1))
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        (
+            ResourceRequirements(limits=Resources(generic=(GenericResource(kind="GPU", count=1),))),
+            "reserved and not limited",
+        ),
+        (
+            ResourceRequirements(
+                reservations=Resources(generic=(GenericResource(kind="GPU", value="UUID1"),))
+            ),
+            "invalid generic-resource request `GPU=UUID1`",
+        ),
+        (
+            ResourceRequirements(
+                reservations=Resources(generic=(GenericResource(kind="GPU", count=1),) * 2)
+            ),
+            "duplicate generic-resource `GPU`",
+        ),
+    ],
+)
+def test_swap_and_generic_resources(resources, words):
+    assert words in refused(service(resources=resources))
+
+
+def test_placement_that_can_never_be():
+    assert "unknown key foo" in refused(service(placement=Placement(constraints=("foo==bar",))))
+    assert "neither an address nor a network" in refused(
+        service(placement=Placement(constraints=("node.ip==here",)))
+    )
+    assert "spread=foo is not known" in refused(service(placement=Placement(spread=("foo",))))
+    checks.service(service(placement=Placement(spread=("Node.Labels.zone", "engine.labels.x"))))

@@ -1,7 +1,6 @@
 """Tasks with volumes: at home, or nowhere, with the reason."""
 
-from manager.scheduler.nodeinfo import survey
-from manager.scheduler.plan import plan
+from manager.scheduler.plan import plan_view
 from manager.state import Transaction, View
 from pyswarm.model import (
     Availability,
@@ -53,8 +52,7 @@ def planned(*homes, availability=Availability.ACTIVE):
                 status=status,
             )
         )
-    infos = {n.id: survey(tx.view, n) for n in tx.view.list(Node)}
-    return plan(tx.view, infos, 1.0)
+    return plan_view(tx.view, 1.0)
 
 
 def test_slots_with_data_go_home_and_the_others_spread_around_them():

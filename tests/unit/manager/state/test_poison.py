@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from manager.state import changes, driver, store
+from manager.state import changes, driver, store, writing
 from manager.state.driver import Store
 from pyswarm.errors import DataLoss, Internal
 from pyswarm.model import Config, PayloadSpec
@@ -76,7 +76,7 @@ async def all_go_on(cluster: Stores, leader: Manager) -> None:
     assert len(states) == 1
 
 
-@pytest.mark.parametrize(("module", "function"), [(changes, "decode"), (store, "apply_change")])
+@pytest.mark.parametrize(("module", "function"), [(changes, "decode"), (writing, "apply_change")])
 def test_a_change_that_cannot_be_applied_is_refused_before_it_is_proposed(
     tmp_path: Path, monkeypatch, module, function
 ):
@@ -113,7 +113,7 @@ def test_one_manager_that_cannot_apply_an_entry_says_so_and_stops_alone(tmp_path
     async def story(cluster, leader):
         odd = next(m for m in cluster.managers.values() if m is not leader)
         real = store.commit
-        fault = Fault(monkeypatch, store, "apply_change")
+        fault = Fault(monkeypatch, writing, "apply_change")
 
         def commit(view, *rest):
             fault.armed = view is odd.machine.view

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from manager.state.changes import Chain, encode_set
 from manager.state.snapshot import decode_snapshot, encode_again, encode_snapshot
-from manager.state.store import Transaction, commit
+from manager.state.store import Transaction, commit, conclude, rehearse
 from manager.state.tables import View
 from pyswarm.errors import AlreadyExists, NotFound, SequenceConflict, SwarmError
 from pyswarm.model import (
     Config,
     Endpoint,
+    GenericResource,
     Network,
     NetworkAttachment,
     NetworkSpec,
@@ -173,18 +174,22 @@ _RECORDS = st.one_of(
         st.sampled_from("abcdefgh"),
     ),
     st.builds(
-        lambda key, service_id, node, state, number: Task(
+        lambda key, service_id, node, state, number, gpu: Task(
             id=key,
             service_id=service_id,
             node_id=node,
             status=TaskStatus(state=state),
-            networks=(NetworkAttachment(network_id="n", address=f"10.0.0.{number}/24"),),
+            networks=(NetworkAttachment(network_id="n", address=f"10.0.0.{number}/24"),)
+            if number
+            else (),
+            generic_resources=(GenericResource(kind="GPU", value=gpu),) if gpu else (),
         ),
         _KEYS,
         _KEYS,
         st.sampled_from(["", "n1", "n2"]),
         _STATES,
-        st.integers(2, 9),
+        st.sampled_from([0, 0, 0, 2, 3, 4, 5]),
+        st.sampled_from(["", "a", "b"]),
     ),
     st.builds(lambda key: Config(id=key, spec=PayloadSpec(name=key, data=b"x")), _KEYS),
     st.builds(lambda key: Network(id=key, spec=NetworkSpec(name=key)), _KEYS),
@@ -193,23 +198,35 @@ _STEPS = st.lists(
     st.one_of(
         _RECORDS.map(lambda record: ("put", record)),
         st.tuples(st.just("delete"), st.sampled_from([Service, Task, Config, Network]), _KEYS),
+        st.dictionaries(_KEYS, st.sampled_from(["n1", "n2"]), max_size=4).map(
+            lambda nodes: ("assign", nodes)
+        ),
+        st.just(("look",)),
     ),
     max_size=8,
 )
+_ASSIGNED = TaskStatus(state=TaskState.ASSIGNED, timestamp=7.0, message="assigned")
 
 
 def _model_step(model, tx, step):
-    """Do a step on both; a refusal must leave the transaction as it was."""
-    before = tx.view
+    """Do a step on both; a refusal must leave the transaction as it was. Only a look at the view
+    makes a transaction apply what it has put off."""
     try:
         if step[0] == "put":
             tx.put(step[1])
             model[type(step[1]), step[1].id] = step[1]
-        else:
+        elif step[0] == "delete":
             tx.delete(step[1], step[2])
             del model[step[1], step[2]]
+        elif step[0] == "assign":
+            for key in tx.assign(_ASSIGNED, step[1]):
+                old = model[Task, key]
+                assert old.status.state == TaskState.PENDING
+                model[Task, key] = replace(old, node_id=step[1][key], status=_ASSIGNED)
+        else:
+            assert {t.id for t in tx.view.list(Task)} == {k for kind, k in model if kind is Task}
     except SwarmError:
-        assert tx.view is before
+        assert len(tx.changes) == len(tx.befores), "a refused change is none"
 
 
 def _bare(record):
@@ -227,7 +244,7 @@ def _check_indexes(view):
     for record in view.list(Service):
         assert view.by_name(Service, record.spec.name) == record
     living = [t for t in tasks if t.status.state <= TaskState.RUNNING]
-    held = [t.networks[0].address for t in living]
+    held = [each.address for t in living for each in t.networks]
     assert len(held) == len(set(held))
 
 
@@ -246,7 +263,8 @@ def test_any_history_gives_the_state_of_a_plain_dict_on_leader_follower_and_afte
         for step in steps:
             _model_step(model, tx, step)
         data = encode_set(Chain(5, 1, leader.version), tx.encoded()[0])
-        leader, _ = commit(leader, index, data, tx.changes)
+        after, changes = rehearse(tx, data)
+        leader, _ = conclude(leader, after, index, data, changes)
         follower, _ = commit(follower, index, data)
         data, rows = encode_again(leader, rows)
         assert data == encode_snapshot(leader) == encode_snapshot(follower)

@@ -11,10 +11,12 @@ from pyswarm.cli.service_flags import add_create_flags, add_update_flags, create
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     FileReference,
+    GenericResource,
     Healthcheck,
     Mount,
     MountType,
     NetworkAttachmentConfig,
+    Placement,
     PortConfig,
     Protocol,
     PublishMode,
@@ -203,3 +205,33 @@ def test_a_job_is_restarted_on_failure_unless_told_otherwise():
 def test_a_flag_of_another_mode_is_refused(flags, words):
     with pytest.raises(InvalidArgument, match=words):
         create(*flags)
+
+
+def test_placement_and_generic_resources():
+    spec = create(
+        *("--constraint", "node.role==worker", "--placement-pref", "spread=node.labels.zone"),
+        *("--placement-pref", "spread=node.labels.rack", "--replicas-max-per-node", "2"),
+        *("--generic-resource", "GPU=2"),
+    )
+    assert spec.task.placement == Placement(
+        constraints=("node.role==worker",),
+        spread=("node.labels.zone", "node.labels.rack"),
+        max_replicas=2,
+    )
+    resources = spec.task.resources
+    assert resources.reservations.generic == (GenericResource(kind="GPU", count=2),)
+    changed = update(
+        spec,
+        *("--generic-resource-add", "GPU=1", "--generic-resource-add", "SSD=3"),
+        *("--placement-pref-rm", "spread=node.labels.zone"),
+        *("--placement-pref-add", "spread=node.labels.row"),
+        *("--constraint-rm", "node.role==worker"),
+    )
+    assert changed.task.placement.constraints == ()
+    assert changed.task.placement.spread == ("node.labels.rack", "node.labels.row")
+    assert changed.task.resources.reservations.generic == (
+        GenericResource(kind="GPU", count=1),
+        GenericResource(kind="SSD", count=3),
+    )
+    changed = update(changed, "--generic-resource-rm", "SSD")
+    assert [each.kind for each in changed.task.resources.reservations.generic] == ["GPU"]

@@ -10,6 +10,7 @@ from pyswarm.model import (
     FailureAction,
     FileReference,
     Follow,
+    GenericResource,
     Healthcheck,
     MemorySwap,
     Mount,
@@ -471,3 +472,15 @@ def test_the_first_problem_of_each_object_is_told():
     with pytest.raises(ComposeError) as caught:
         load("services: {a: {build: .}, b: {image: i, restart: x}}\nsecrets: {s: {}}")
     assert len(caught.value.problems) == 3
+
+
+def test_deploy_becomes_generic_resources():
+    reserved = "{discrete_resource_spec: {kind: GPU, value: 2}}"
+    resources = web(
+        f"deploy: {{resources: {{reservations: {{generic_resources: [{reserved}]}}}}}}"
+    ).task.resources
+    assert resources.reservations.generic == (GenericResource(kind="GPU", count=2),)
+    none = "{discrete_resource_spec: {kind: GPU, value: 0}}"
+    assert "ask for 1 or more" in refusal(
+        f"deploy: {{resources: {{reservations: {{generic_resources: [{none}]}}}}}}"
+    )

@@ -1,0 +1,204 @@
+"""One change after the other on a view; writes of tasks that cannot be refused, many at once.
+
+Most writes move tasks on: nobody's name, port or address is concerned, so there is nothing to
+check, and no one looks at the state between them. They share one pass over the tables, which copies
+what they have in common once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from immutables import Map
+
+from manager.state import apply
+from manager.state.apply import apply_change, persistent
+from manager.state.assign import Assign, ids_of, put_all
+from manager.state.changes import Change, Put
+from manager.state.tables import Ids, Record, View, waiting_key
+from pyswarm.model import Task, TaskState
+
+R = TypeVar("R", bound=Record)
+
+_NOBODY: Map[str, None] = Map()
+
+
+def is_plain(old: Task | None, new: Task) -> bool:
+    """Whether writing `new` over `old` leaves all addresses with their owners."""
+    if not new.networks and (old is None or not old.networks):
+        return True
+    return apply.task_addresses(old) == apply.task_addresses(new)
+
+
+class Writing:
+    """A view that changes one by one. It answers what a record is now as a view does."""
+
+    __slots__ = ("_run", "base")
+
+    def __init__(self, base: View) -> None:
+        self.base = base
+        """The state before the writes that wait, which are of tasks, and of each task once."""
+        self._run: TaskRun | None = None
+
+    @property
+    def view(self) -> View:
+        """The state of now."""
+        if self._run is not None:
+            self.base = self._run.finish()
+            self._run = None
+        return self.base
+
+    def get(self, kind: type[R], record_id: str) -> R | None:
+        """The record of that id."""
+        if self._run is not None and kind is Task:
+            return self._run.get(record_id)  # type: ignore[return-value]
+        return self.base.get(kind, record_id)
+
+    def reader(self, kind: type[R]) -> Callable[[str], R | None]:
+        """`get` of one kind, for many records, until the next write."""
+        if self._run is not None and kind is Task:
+            return self._run.get  # type: ignore[return-value]
+        return self.base.reader(kind)
+
+    def require(self, kind: type[R], record_id: str) -> R:
+        """The record of that id; raises NotFound."""
+        found = self.get(kind, record_id)
+        return found if found is not None else self.base.require(kind, record_id)
+
+    def apply(self, change: Change, old: Any) -> View:
+        """Make one change over `old`; answers the state before it as far as it concerns this
+        record. Raises what `apply_change` raises, and then nothing is changed."""
+        if isinstance(change, Assign):
+            if self._run is None or not self._run.written.isdisjoint(ids_of(change)):
+                self._run = TaskRun(self.view)
+            self._run.assign(change)
+            return self.base
+        if isinstance(change, Put) and isinstance(change.record, Task):
+            task = change.record
+            if is_plain(old, task):
+                if self._run is None or task.id in self._run.written:
+                    self._run = TaskRun(self.view)
+                self._run.put(task, old)
+                return self.base
+        before = self.view
+        self.base = apply_change(before, change)
+        return before
+
+
+class TaskRun:
+    """Plain writes on top of `base`, whose other tables stay; `finish` answers the view."""
+
+    def __init__(self, base: View) -> None:
+        self._base = base
+        self._table: Any = base.tables[Task].mutate()
+        self._indexes: dict[str, _Index] = {}
+        self.written: set[str] = set()
+
+    def get(self, task_id: str) -> Task | None:
+        """The task as it is now."""
+        found: Task | None = self._table.get(task_id)
+        return found
+
+    def put(self, task: Task, old: Task | None) -> None:
+        """Create a task, or replace `old`."""
+        task_id = task.id
+        self.written.add(task_id)
+        self._table[task_id] = task
+        if old is None:
+            self._move("service_tasks", task_id, None, task.service_id)
+            self._move("node_tasks", task_id, None, task.node_id)
+            self._move("waiting", task_id, None, waiting_key(task))
+            return
+        if old.service_id != task.service_id:
+            self._move("service_tasks", task_id, old.service_id, task.service_id)
+        if old.node_id != task.node_id:
+            self._move("node_tasks", task_id, old.node_id, task.node_id)
+        if old.status is not task.status:
+            was, now = waiting_key(old), waiting_key(task)
+            if was != now:
+                self._move("waiting", task_id, was, now)
+
+    def assign(self, change: Assign) -> None:
+        """Give tasks their nodes."""
+        by_node, by_service = put_all(self._table, change)
+        self.written.update(ids_of(change))
+        nodes = self._index("node_tasks")
+        for node_id, ids in by_node.items():
+            nodes.add(node_id, ids)
+        waiting = self._index("waiting")
+        for service_id, ids in by_service.items():
+            waiting.remove((TaskState.PENDING.name, service_id), ids)
+
+    def _index(self, name: str) -> _Index:
+        index = self._indexes.get(name)
+        if index is None:
+            index = self._indexes[name] = _Index(getattr(self._base, name))
+        return index
+
+    def _move(self, name: str, task_id: str, old: Any, new: Any) -> None:
+        index = self._index(name)
+        if old:
+            del index.open(old)[task_id]
+        if new:
+            index.open(new)[task_id] = None
+
+    def finish(self) -> View:
+        """The view with all that was put; to be called once."""
+        view = self._base.copy()
+        view.tables = {**view.tables, Task: self._table.finish()}
+        for name, index in self._indexes.items():
+            setattr(view, name, index.finish())
+        return view
+
+
+class _Index:
+    """Key -> ids, with those of each changed key either closed in `_new` or open in `_open`."""
+
+    def __init__(self, base: Map[Any, Ids]) -> None:
+        self._base = base
+        self._new: dict[Any, Ids] = {}
+        self._open: dict[Any, Any] = {}
+
+    def open(self, key: Any) -> Any:
+        """The ids of a key, to be changed."""
+        found = self._open.get(key)
+        if found is None:
+            found = self._open[key] = self._closed(key).mutate()
+        return found
+
+    def _closed(self, key: Any) -> Map[str, None]:
+        if key in self._open:
+            self._new[key] = self._open.pop(key).finish()
+        found = self._new.get(key)
+        return persistent(self._base.get(key, _NOBODY) if found is None else found)
+
+    def add(self, key: Any, ids: list[str]) -> None:
+        """Enter some ids under one key."""
+        found = self._closed(key)
+        for each in ids:
+            found = found.set(each, None)
+        self._new[key] = found
+
+    def remove(self, key: Any, ids: list[str]) -> None:
+        """Take off some ids of one key, which are there."""
+        found = self._closed(key)
+        if len(ids) == len(found):
+            self._new[key] = _NOBODY
+            return
+        rest = found.mutate()
+        for each in ids:
+            del rest[each]
+        self._new[key] = rest.finish()
+
+    def finish(self) -> Map[Any, Ids]:
+        """The index with all changes."""
+        for key in list(self._open):
+            self._closed(key)
+        outer = self._base.mutate()
+        for key, ids in self._new.items():
+            if ids:
+                outer[key] = ids
+            elif key in self._base:
+                del outer[key]
+        return outer.finish()
