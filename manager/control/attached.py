@@ -9,26 +9,23 @@ from typing import Final
 
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import FileReference, Mount, PayloadSpec, VolumeSpec
+from pyswarm.model.kernel import signal_number
 from pyswarm.model.payload import GOLANG
 from pyswarm.model.volume import LOCAL, OPTION_NAMES
 
 _VOLUME_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 _VOLUME: Final = re.compile(r"(?:[a-zA-Z0-9_.-]|\{\{[^{}]*\}\})+")
 """A volume's name in a mount, where it may have placeholders."""
-_SIGNALS: Final = frozenset(
-    [
-        *("HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV"),
-        *("USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN"),
-        *("TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"),
-    ]
-)
 
 
 def signal(text: str) -> None:
     """The name or number of a signal, or nothing."""
-    name = text.upper().removeprefix("SIG")
-    if text and not (name in _SIGNALS or (text.isdecimal() and 0 < int(text) < 65)):
-        raise InvalidArgument(f"signal '{text}' is not known: use a name such as SIGHUP")
+    try:
+        signal_number(text or "SIGHUP")
+    except ValueError:
+        raise InvalidArgument(
+            f"signal '{text[:80]}' is not known: use a name such as SIGHUP"
+        ) from None
 
 
 def volume(spec: VolumeSpec) -> None:
