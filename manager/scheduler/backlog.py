@@ -41,8 +41,16 @@ class Backlog:
     def of(view: View, now: float = 0.0) -> Backlog:
         """All tasks of `view` that wait."""
         backlog = Backlog()
+        groups, ready = backlog._groups, backlog._ready
         for task in view.waiting_in(TaskState.PENDING):
-            backlog.put(task, now)
+            if task.node_id or task.start_after > now or not is_wanted(task):
+                backlog.put(task, now)
+                continue
+            key = (task.service_id, task.spec_version, task.ports)
+            group = groups.get(key)
+            if group is None:
+                group, ready[key] = groups.setdefault(key, {}), None
+            group[task.id] = task
         return backlog
 
     def put(self, task: Task, now: float) -> bool:

@@ -29,7 +29,7 @@ from pyswarm.wire.remake import remaker
 ASSIGNED_MESSAGE: Final = "scheduler assigned task to node"
 REFUSED_MESSAGE: Final = "pending task scheduling"
 
-SET_MAX: Final = 500
+SET_MAX: Final = 1000
 """Assignments in one change set: they are small, and applied together."""
 
 FREED_MAX: Final = 20

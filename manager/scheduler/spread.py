@@ -28,7 +28,7 @@ Rank = tuple[int, int, int, str]
 class _Branch:
     """Nodes with equal values so far. `heap` has the branches below, by the service's tasks on
     them; a leaf has its next nodes in `fresh`, the first of them in `first`, and those that come
-    back in `again`."""
+    back in `again`. Nodes that were `given` a task come back, too, when it is their turn."""
 
     mask: Mask
     heap: list[tuple[int, str, _Branch]] = field(default_factory=list)
@@ -36,6 +36,7 @@ class _Branch:
     fresh: Iterator[tuple[Rank, NodeInfo]] = iter(())
     first: tuple[Rank, NodeInfo] | None = None
     again: list[tuple[Rank, NodeInfo]] = field(default_factory=list)
+    given: list[NodeInfo] = field(default_factory=list)
 
 
 class Spreader:
@@ -84,6 +85,10 @@ class Spreader:
         own = info.by_service.get(self._key[0], 0) if self._spreads else 0
         return (self._penalties.get(node_id, 0), own, info.order, node_id)
 
+    def _least(self, leaf: _Branch) -> int:
+        """No node that was given a task has fewer of the service: they came by that number."""
+        return leaf.given[0].by_service[self._key[0]] if self._spreads else 0
+
     def _tasks_on(self, mask: Mask) -> int:
         counts = self._fleet.homes.get(self._key[0], {})
         return sum(count * (nodes & mask).bit_count() for count, nodes in counts.items())
@@ -129,6 +134,10 @@ class Spreader:
         again = leaf.again
         while True:
             found = leaf.first
+            if leaf.given and (found is None or found[0][1] >= self._least(leaf)):
+                for info in leaf.given:
+                    heapq.heappush(again, (self._rank(info), info))
+                leaf.given.clear()
             if found is not None and (not again or found < again[0]):
                 leaf.first = next(leaf.fresh, None)
                 info = found[1]
@@ -147,4 +156,4 @@ class Spreader:
     def count(self, info: NodeInfo, task: Task) -> None:
         """The task is on the node that was found for it."""
         self._fleet.hold(info, task)
-        heapq.heappush(self._last.again, (self._rank(info), info))
+        self._last.given.append(info)

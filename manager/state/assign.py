@@ -73,12 +73,14 @@ def read_assign(body: bytes, read: Read) -> Assign:
     now, length = _HEAD.unpack_from(body)
     end = _HEAD.size + length
     status, words = status_of(body[_HEAD.size : end]), body[end:].decode().split()
-    made = []
+    made, meta, pending = [], _meta(UNCOMMITTED, -1.0, now), TaskState.PENDING
     for task_id, node_id in zip(words[::2], map(sys.intern, words[1::2]), strict=True):
         old = read(task_id)
-        if old is None or not _waits(old, node_id):
+        if old is None or old.status.state is not pending or old.node_id not in ("", node_id):
             raise ValueError(f"task {task_id} is given a node and does not wait for one")
-        meta = _meta(UNCOMMITTED, old.meta.created_at, now)
+        if meta.created_at != old.meta.created_at:
+            # Tasks that were made together have one.
+            meta = _meta(UNCOMMITTED, old.meta.created_at, now)
         made.append(_assigned(old, meta, node_id, status))
     return Assign(body, tuple(made))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -22,6 +23,9 @@ from pyswarm.rpc import local_server
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 20.0
+COLLECT_AFTER = (50_000, 20, 100)
+"""Python's own (700, 10, 10) looks through everything that is young over and over while thousands
+of records are made, none of which is garbage: half of a planner's time."""
 
 
 @contextmanager
@@ -106,6 +110,7 @@ def run(settings: Settings, debug: bool = False) -> int:
         level=logging.DEBUG if debug else logging.INFO,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
+    gc.set_threshold(*COLLECT_AFTER)
     try:
         with _directories(settings):
             asyncio.run(_serve(settings))
