@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from manager.placement.lost import is_forgotten
 from manager.state.tables import View
 from pyswarm.api.v1 import control_pb2
 from pyswarm.errors import AlreadyExists, FailedPrecondition, InvalidArgument
@@ -113,7 +114,8 @@ def require_unused_network(view: View, network: Network) -> None:
             )
     for task in view.list(Task):
         in_network = any(a.network_id == network.id for a in task.networks)
-        if in_network and not is_terminal(task.status.state):
+        # What a removed service has left on a node that is down may stay there for long.
+        if in_network and not is_terminal(task.status.state) and not is_forgotten(view, task):
             raise FailedPrecondition(
                 f"network {network.spec.name} is in use by task {task.id}, which is stopping"
             )

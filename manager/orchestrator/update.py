@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from manager.orchestrator.slots import Draft, Slot
-from manager.orchestrator.tasks import has_ended, is_current, is_lost, is_wanted, wish
+from manager.orchestrator.tasks import has_ended, is_current, is_wanted, wish
+from manager.placement.lost import is_lost
 from pyswarm.model import (
     FailureAction,
     Service,
@@ -114,6 +115,7 @@ def _promote(draft: Draft, slot: Slot) -> None:
             ),
             default=0.0,
         )
+        until = max(until, draft.held_until(slot.key))
         if until <= draft.now:
             draft.put(wish(task, TaskState.RUNNING))
         else:
@@ -148,8 +150,9 @@ def _survey(draft: Draft, config: UpdateConfig) -> _Survey:
         if old and not new:
             survey.old.append(slot)
         # What failed is not waited for: the failure ratio judges it.
-        elif new and failed is None and new[0].meta.created_at >= since:
-            _wait_for(draft, config, survey, new[0])
+        # Of two the last one counts: it takes the place of one that is lost or shall leave.
+        elif new and failed is None and new[-1].meta.created_at >= since:
+            _wait_for(draft, config, survey, new[-1])
     return survey
 
 
