@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from agent.disk import WorkerState
 from agent.endpoints.driver import NetworkKeeper
 from agent.executor.containers import Containers
 from agent.executor.driver import Executor
+from agent.leases import Leases
 from agent.link.driver import Link, LinkSettings
 from agent.logs.driver import LogPublisher
 from agent.mounts.driver import TaskFiles
@@ -33,6 +35,7 @@ from agent.reconcile import reconcile
 from agent.runner.driver import TaskRunner
 from agent.task_events import Found
 from pyswarm.aio import Backoff, Supervisor
+from pyswarm.core import NEVER
 from pyswarm.crashpoints import reach
 from pyswarm.errors import SwarmError
 from pyswarm.model import Node, NodeDescription, Task, TaskState, TaskStatus, is_terminal
@@ -87,6 +90,8 @@ class Agent:
         self._assignments = Assignments()
         self._held: frozenset[str] = frozenset()
         self._runners: dict[str, TaskRunner] = {}
+        self._leases = Leases(self._state.contact(time.monotonic()))
+        self._lease_news = asyncio.Event()
         self._problem = ""
         self._removed = False
         self._supervisor = Supervisor("agent")
@@ -95,6 +100,7 @@ class Agent:
             describe=describe,
             underlay_address=underlay_address,
             managers=self._known_managers,
+            on_contact=self._leases.contact,
         )
         self._link = Link(settings, self)
         self._networks = NetworkKeeper(overlay, self._state, self._link.applied)
@@ -139,10 +145,18 @@ class Agent:
         of itself has changed."""
         self._link.renew(reason)
 
+    async def clear(self) -> None:
+        """Before leaving the swarm: remove every container, so that the managers may take their
+        word for it that nothing runs here. Call it on a stopped agent."""
+        await self._overlay.start()  # it stopped with the agent, and containers leave it in order
+        for seen in await self._executor.list():
+            await self._executor.discard(seen, logs=True)
+        await self._overlay.stop()
+
     async def wipe(self) -> None:
         """After leaving the swarm: remove every container, network, secret and memory of it.
         Named volumes stay, as in Docker. Call it on a stopped agent."""
-        await self._overlay.start()  # it stopped with the agent, and containers leave it in order
+        await self._overlay.start()
         for seen in await self._executor.list():
             await self._executor.discard(seen, logs=True)
         for task_id in self._files.strays(frozenset()):
@@ -186,6 +200,7 @@ class Agent:
             self._files.remove(task_id)
         for task in list(self._assignments.tasks.values()):
             self._run(task, plan.adopt.get(task.id))
+        self._supervisor.start(self._keep_leases(), "leases")
         self._link.start()
         self._supervisor.start(self._reconcile(), "reconcile")
         return True
@@ -221,7 +236,29 @@ class Agent:
             for task_id in sorted(up - plan.adopt.keys() & self._runners.keys()):
                 self._runners[task_id].lost()
 
-    def _run(self, task: Task, found: Found | None = None) -> None:
+    async def _keep_leases(self) -> None:
+        saved = self._leases.contact_at
+        while True:
+            self._lease_news.clear()
+            for task_id, seconds in self._leases.over(time.monotonic()).items():
+                self._leases.drop(task_id)
+                self._runners[task_id].lease_over(seconds)
+            self._link.probe_every(self._leases.probe_seconds)
+            deadline, contact_at = self._leases.deadline(), self._leases.contact_at
+            if deadline != NEVER and contact_at != saved:
+                try:
+                    self._state.save_contact(contact_at)
+                    saved = contact_at
+                except OSError as error:
+                    log.error("the last contact cannot be remembered: %s", error)
+            left = None if deadline == NEVER else min(max(deadline - time.monotonic(), 0.0), 1.0)
+            try:
+                async with asyncio.timeout(left):
+                    await self._lease_news.wait()
+            except TimeoutError:
+                continue
+
+    def _run(self, task: Task, found: Found | None = None, since: float = 0.0) -> None:
         runner = TaskRunner(
             task,
             self._executor,
@@ -230,6 +267,8 @@ class Agent:
             on_gone=self._on_gone,
         )
         self._runners[task.id] = runner
+        self._leases.take(task, since)
+        self._lease_news.set()
         self._link.status(task.id, task.status)
         runner.begin(found)
 
@@ -243,6 +282,8 @@ class Agent:
 
     def _on_gone(self, task_id: str) -> None:
         self._runners.pop(task_id, None)
+        self._leases.drop(task_id)
+        self._lease_news.set()
         self._link.forget(task_id)
         self._state.drop_task(task_id)
 
@@ -300,7 +341,7 @@ class Agent:
             if runner is None:
                 self._save(task)
                 reach("agent.task-saved")
-                self._run(task)
+                self._run(task, since=time.monotonic())
             else:
                 runner.update(task)
                 self._save(replace(runner.task, status=runner.machine.status))

@@ -27,6 +27,7 @@ from agent.task_events import (
     Found,
     Healthy,
     Kill,
+    LeaseOver,
     Prepare,
     Prepared,
     Remove,
@@ -100,6 +101,7 @@ class TaskMachine:
     _adopting: bool = field(default=False, init=False)
     _failure: str = field(default="", init=False)
     """Why the container is being stopped although it is wanted."""
+    _stopped_as: str = field(default="unhealthy", init=False)
 
     def __post_init__(self) -> None:
         self.status = self.task.status
@@ -145,6 +147,9 @@ class TaskMachine:
             case Unhealthy(reason) if self.phase is Phase.UP:
                 self._failure = f"task: unhealthy container: {reason}".rstrip(": ")
                 return self._drain(now)
+            case LeaseOver(reason) if self.wanted and not self._failure:
+                self._failure, self._stopped_as = reason, "stopped"
+                return self._go_on(now)
             case Exited() if self.phase in _IN_CONTAINER:
                 return self._exited(event, now)
             case Failed():
@@ -211,6 +216,8 @@ class TaskMachine:
             return [Remove()]
         if not self.wanted:
             return self._unwanted(now)
+        if self._failure:
+            return self._broken_off(now)
         if self.phase is Phase.WAITING and self.ready:
             if now < self._retry_at:
                 self._due = self._retry_at
@@ -234,6 +241,13 @@ class TaskMachine:
             return self._drain(now)
         # A start in flight is short: its outcome comes first, and then it is stopped.
         return []
+
+    def _broken_off(self, now: float) -> list[Command]:
+        """It is wanted, and may not go on."""
+        if self.phase in _BEFORE_START:
+            cancel: list[Command] = [Cancel()] if self.phase is Phase.PREPARING else []
+            return cancel + self._end(TaskState.FAILED, self._stopped_as, now, self._failure)
+        return self._stop(now) if self.phase is Phase.UP else []
 
     def _prepared(self, now: float) -> list[Command]:
         self._tries, self._retry_at = 0, 0.0
@@ -269,7 +283,7 @@ class TaskMachine:
         if not self.wanted:
             return self._end(TaskState.SHUTDOWN, "shutdown", now, exit_code=code)
         if self._failure:
-            return self._end(TaskState.FAILED, "unhealthy", now, self._failure, code)
+            return self._end(TaskState.FAILED, self._stopped_as, now, self._failure, code)
         if code == 0:
             return self._end(TaskState.COMPLETE, "finished", now)
         error = f"task: non-zero exit ({code})"

@@ -131,6 +131,13 @@ class Unhealthy:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseOver:
+    """No manager was there for so long that the task may not go on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """The container ended; `reason` says more than the code where something is known."""
 
@@ -171,6 +178,7 @@ Event = (
     | Started
     | Healthy
     | Unhealthy
+    | LeaseOver
     | Exited
     | Failed
     | Cleaned

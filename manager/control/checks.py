@@ -29,6 +29,8 @@ MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
 _DNS_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
 _NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?")
 _IMAGE: Final = re.compile(r"[a-zA-Z0-9][\w./:@\-]*")
+LEASE_LEAST_SECONDS: Final = 10.0
+"""Shorter, and a change of the leader would end tasks."""
 
 
 def service_name(name: str) -> None:
@@ -130,6 +132,11 @@ def task(spec: TaskSpec) -> None:
         raise InvalidArgument("a count must not be negative")
     if min(spec.restart.delay_seconds, spec.restart.window_seconds) < 0:
         raise InvalidArgument("a restart delay or window must not be negative")
+    if spec.stop_after_seconds and not spec.stop_after_seconds >= LEASE_LEAST_SECONDS:
+        raise InvalidArgument(
+            f"on-partition: stop-after must be at least {LEASE_LEAST_SECONDS:g}s: a change "
+            "of the leader takes a few seconds"
+        )
     if container.stop_grace_period_seconds < 0:
         raise InvalidArgument("the stop grace period must not be negative")
     if "\0" in "".join((*container.env, *container.command, *container.args)):
@@ -184,6 +191,13 @@ def service(spec: ServiceSpec) -> None:
     _job(spec)
     if spec.replicas < 0:
         raise InvalidArgument(f"service {spec.name}: replicas must not be negative")
+    if spec.reschedule_after_seconds < 0:
+        raise InvalidArgument(f"service {spec.name}: reschedule-after must not be negative")
+    if spec.reschedule_after_seconds and spec.mode.is_global:
+        raise InvalidArgument(
+            f"service {spec.name}: reschedule-after can only be used with replicated or "
+            "replicated-job mode: a global task has no place but its node"
+        )
     for update in (spec.update, spec.rollback):
         if update.parallelism < 0 or update.delay_seconds < 0 or update.monitor_seconds < 0:
             raise InvalidArgument(f"service {spec.name}: an update setting is negative")

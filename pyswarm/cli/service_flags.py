@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from pyswarm.cli.pairs import file_reference, key_values, mount, port, split_fields
-from pyswarm.compose.values import duration_seconds, nano_cpus, size_bytes
+from pyswarm.compose.values import duration_seconds, nano_cpus, on_partition, size_bytes
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     ContainerSpec,
@@ -57,6 +57,7 @@ def _boolean(text: str) -> bool:
 
 DURATION = _typed(duration_seconds, "duration")
 SIZE = _typed(size_bytes, "size")
+ON_PARTITION = _typed(on_partition, "keep|stop-after=DURATION")
 CPUS = _typed(nano_cpus, "cpus")
 SWITCH = _typed(_boolean, "true/false")
 
@@ -89,6 +90,16 @@ _SINGLE: tuple[tuple[str, Callable[[str], Any] | None, str], ...] = (
     ("update-failure-action", None, 'Action on failure ("pause", "continue", "rollback")'),
     ("update-max-failure-ratio", float, "Failure rate to tolerate during an update"),
     ("update-order", None, 'Update order ("start-first", "stop-first")'),
+    (
+        "reschedule-after",
+        DURATION,
+        "How long to wait for a lost node before its tasks are replaced (0s)",
+    ),
+    (
+        "on-partition",
+        ON_PARTITION,
+        'What a node without a manager does with a task ("keep", "stop-after=DURATION")',
+    ),
     ("endpoint-mode", None, "Endpoint mode (vip or dnsrr)"),
     ("health-cmd", None, "Command to run to check health"),
     ("health-interval", DURATION, "Time between running the check"),
@@ -370,7 +381,7 @@ def _task(args: Namespace, old: TaskSpec) -> TaskSpec:
         args,
         {"nano_cpus": "reserve-cpu", "memory_bytes": "reserve-memory"},
     )
-    task = _set(old, args, {"log_driver": "log-driver"})
+    task = _set(old, args, {"log_driver": "log-driver", "stop_after_seconds": "on-partition"})
     return replace(
         task,
         container=_container(args, old.container),
@@ -401,7 +412,15 @@ def _endpoint(args: Namespace, old: EndpointSpec) -> EndpointSpec:
 
 def _edit(args: Namespace, old: ServiceSpec) -> ServiceSpec:
     return replace(
-        _set(old, args, {"replicas": "replicas", "max_concurrent": "max-concurrent"}),
+        _set(
+            old,
+            args,
+            {
+                "replicas": "replicas",
+                "max_concurrent": "max-concurrent",
+                "reschedule_after_seconds": "reschedule-after",
+            },
+        ),
         labels=_edited_map(args, "label", old.labels),
         task=_task(args, old.task),
         update=_update(args, old.update),
