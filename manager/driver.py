@@ -28,9 +28,10 @@ from certs.tokens import new_token
 from manager.ca.client import ExternalSigner
 from manager.ca.driver import RootKeeper, StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
-from manager.control.api import CONTROL
+from manager.control.api import CONTROL, UPDATES
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
+from manager.control.updates.server import UpdateServer
 from manager.dispatcher.server import Dispatcher, DispatcherContext
 from manager.raft.driver import RaftNode
 from manager.raft.membership import Member, Membership
@@ -174,23 +175,22 @@ class Manager:
                 monotonic=time.monotonic,
             )
         )
-        control = ControlServer(
-            ControlContext(
-                store=self.store,
-                logs=lambda: self.dispatcher.logs,
-                new_id=new_id,
-                new_token=lambda digest: new_token(digest, os.urandom(ID_BYTES)),
-                new_key=lambda: os.urandom(KEY_BYTES),
-                clock=time.time,
-                with_raft_status=self.with_raft_status,
-                manager_address=lambda: self.config.address,
-                check_role=self.roles.check_role,
-                check_unused=self.roles.check_unused,
-                roots=RootKeeper(self.store, self._signer),
-            )
+        context = ControlContext(
+            store=self.store,
+            logs=lambda: self.dispatcher.logs,
+            new_id=new_id,
+            new_token=lambda digest: new_token(digest, os.urandom(ID_BYTES)),
+            new_key=lambda: os.urandom(KEY_BYTES),
+            clock=time.time,
+            with_raft_status=self.with_raft_status,
+            manager_address=lambda: self.config.address,
+            check_role=self.roles.check_role,
+            check_unused=self.roles.check_unused,
+            roots=RootKeeper(self.store, self._signer),
         )
+        control = ControlServer(context)
         self.control = LeaderFirst(
-            [(CONTROL, control)],
+            [(CONTROL, control), (UPDATES, UpdateServer(context))],
             self.is_leading,
             self._leader_channel,
             self.raft.read_index,

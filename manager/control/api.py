@@ -6,9 +6,11 @@ from typing import Final
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from pyswarm.api.v1 import control_pb2
+from pyswarm.api.v1 import control_pb2, updates_pb2
 
 CONTROL: Final[ServiceDescriptor] = control_pb2.DESCRIPTOR.services_by_name["Control"]
 
-SERVICES: Final = (CONTROL,)
+UPDATES: Final[ServiceDescriptor] = updates_pb2.DESCRIPTOR.services_by_name["Updates"]
+
+SERVICES: Final = (CONTROL, UPDATES)
 """Each is served by the leader, and passed on to it by the others."""

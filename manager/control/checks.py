@@ -25,6 +25,7 @@ from pyswarm.model import (
 )
 
 NANO_CPUS_MIN: Final = 1_000_000
+PROGRESS_DEADLINE_SECONDS_MAX: Final = 720 * 3600.0
 MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
 _DNS_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
 _NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?")
@@ -201,6 +202,12 @@ def service(spec: ServiceSpec) -> None:
     for update in (spec.update, spec.rollback):
         if update.parallelism < 0 or update.delay_seconds < 0 or update.monitor_seconds < 0:
             raise InvalidArgument(f"service {spec.name}: an update setting is negative")
+        deadline = update.progress_deadline_seconds
+        # 0 is what a client says that knows of no deadline: it gets the default.
+        if deadline and not 1 <= deadline <= PROGRESS_DEADLINE_SECONDS_MAX:
+            raise InvalidArgument(
+                f"service {spec.name}: the progress deadline must be from 1s to 720h"
+            )
         if not 0 <= update.max_failure_ratio <= 1:
             raise InvalidArgument(f"service {spec.name}: max failure ratio must be from 0 to 1")
     try:

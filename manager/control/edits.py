@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from manager.control.updates.edits import previous_spec
+from manager.orchestrator.update import begun
 from pyswarm.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from pyswarm.model import (
     Cluster,
@@ -21,8 +23,6 @@ from pyswarm.model import (
     Secret,
     Service,
     ServiceSpec,
-    UpdateState,
-    UpdateStatus,
 )
 
 Lookup = Callable[[str], str]
@@ -77,7 +77,8 @@ def update_service(old: Service, spec: ServiceSpec, now: float) -> Service:
         raise Unimplemented("service mode change is not allowed")
     if old.pending_delete:
         raise NotFound(f"service {old.spec.name} not found: it is being removed")
-    changed = replace(old, spec=spec, meta=replace(old.meta, updated_at=now))
+    meta = replace(old.meta, updated_at=now)
+    changed = replace(old, spec=spec, meta=meta, previous_spec=previous_spec(old, spec))
     if spec.mode.is_job:
         # More may be missing now: the orchestrator says again how it stands.
         status = replace(old.job_status, state=JobState.ACTIVE, message="")
@@ -88,26 +89,14 @@ def update_service(old: Service, spec: ServiceSpec, now: float) -> Service:
         iteration = old.job_status.iteration + 1
         return replace(
             changed,
-            previous_spec=old.spec,
             spec_version=old.spec_version + 1,
             job_status=JobStatus(iteration=iteration, last_execution=now),
         )
     return replace(
         changed,
-        previous_spec=old.spec,
         spec_version=old.spec_version + 1,
-        update_status=UpdateStatus(
-            state=UpdateState.UPDATING, started_at=now, message="update in progress"
-        ),
+        update_status=begun(now, "update in progress"),
     )
-
-
-def roll_back_service(old: Service, now: float) -> Service:
-    """The service with the spec before its last update."""
-    if old.previous_spec is None:
-        raise InvalidArgument(f"service {old.spec.name} does not have a previous spec")
-    back = update_service(old, old.previous_spec, now)
-    return replace(back, previous_spec=None)
 
 
 def update_node(old: Node, spec: NodeSpec, now: float) -> Node:

@@ -17,6 +17,7 @@ from pyswarm.model import (
     ServiceMode,
     Task,
     TaskState,
+    UpdateState,
 )
 
 _DESIRED = {
@@ -43,6 +44,7 @@ class Filters:
     desired_states: Sequence[str] = ()
     drivers: Sequence[str] = ()
     memberships: Sequence[str] = ()
+    update_states: Sequence[str] = ()
 
     def check(self) -> None:
         """Refuse words that no object can match."""
@@ -53,6 +55,12 @@ class Filters:
             if mode not in [known.word for known in ServiceMode]:
                 words = ", ".join(known.word for known in ServiceMode)
                 raise InvalidArgument(f"Invalid mode filter: '{mode}', use one of {words}")
+        for state in self.update_states:
+            if state.upper() not in UpdateState.__members__:
+                known_states = ", ".join(state.name.lower() for state in UpdateState)
+                raise InvalidArgument(
+                    f"Invalid update filter: '{state}', use one of {known_states}"
+                )
         for state in self.desired_states:
             if state not in _DESIRED:
                 raise InvalidArgument(
@@ -84,6 +92,10 @@ class Filters:
             and self._name(service.spec.name)
             and has_labels(service.spec.labels, self.labels)
             and (not self.modes or service.spec.mode.word in self.modes)
+            and (
+                not self.update_states
+                or service.update_status.state.name.lower() in self.update_states
+            )
         )
 
     def task(self, task: Task) -> bool:

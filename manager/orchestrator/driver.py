@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from manager.orchestrator.plan import plan_service
 from manager.planning import driver as planning
+from manager.planning import revisions
 from manager.state import Changed, Transaction
 from manager.state.driver import Store
 from pyswarm.core import NEVER
@@ -82,7 +83,7 @@ class Orchestrator:
             for task in done.tasks:
                 tx.put(task)
             if done.service is not None:
-                tx.put(done.service)
+                revisions.put_service(tx, done.service, done.service.update_status.message)
             self._wake.pop(service_id, None)
             if done.wake_at != NEVER:
                 self._wake[service_id] = done.wake_at

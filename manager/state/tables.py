@@ -20,13 +20,14 @@ from pyswarm.model import (
     Network,
     Node,
     Protocol,
+    Revision,
     Secret,
     Service,
     Task,
     TaskState,
 )
 
-Record = Node | Service | Task | Network | Secret | Config | Cluster
+Record = Node | Service | Task | Network | Secret | Config | Cluster | Revision
 R = TypeVar("R", bound=Record)
 
 KINDS: Final[dict[int, type[Record]]] = {
@@ -37,6 +38,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     5: Config,
     6: Service,
     7: Task,
+    14: Revision,
 }
 """The number of each kind in the log and in snapshots; never used again for another kind."""
 

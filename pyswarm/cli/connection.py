@@ -10,7 +10,12 @@ from typing import Any, Self, TypeVar
 
 import grpc.aio
 
-from pyswarm.api.v1 import control_pb2_grpc, local_pb2_grpc, recovery_pb2_grpc
+from pyswarm.api.v1 import (
+    control_pb2_grpc,
+    local_pb2_grpc,
+    recovery_pb2_grpc,
+    updates_pb2_grpc,
+)
 from pyswarm.errors import InvalidArgument, Unavailable
 from pyswarm.rpc import from_rpc, local_channel
 
@@ -40,6 +45,7 @@ class Connection:
         self._channel = local_channel(str(path))
         # The generated stubs of the asyncio kind differ in their types only.
         self.control: Any = control_pb2_grpc.ControlStub(self._channel)
+        self.updates: Any = updates_pb2_grpc.UpdatesStub(self._channel)
         self.local: Any = local_pb2_grpc.LocalStub(self._channel)
         self.recovery: Any = recovery_pb2_grpc.RecoveryStub(self._channel)
 

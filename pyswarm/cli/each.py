@@ -24,8 +24,13 @@ async def for_each(refs: Iterable[str], act: Callable[[str], Awaitable[Any]]) ->
     return code
 
 
-async def inspect_each(refs: Iterable[str], get: Callable[[str], Awaitable[Any]]) -> int:
-    """Print the records of `refs` as one JSON array; what is missing goes to stderr."""
+async def inspect_each(
+    refs: Iterable[str],
+    get: Callable[[str], Awaitable[Any]],
+    show: Callable[[list[Any]], str] = inspect_text,
+) -> int:
+    """Print the records of `refs`, as one JSON array if not otherwise; what is missing goes to
+    stderr."""
     records, code = [], 0
     for ref in refs:
         try:
@@ -36,5 +41,5 @@ async def inspect_each(refs: Iterable[str], get: Callable[[str], Awaitable[Any]]
                 text = f"no such object: {text}"
             print(f"Error: {text}", file=sys.stderr)
             code = 1
-    print(inspect_text(records))
+    print(show(records))
     return code

@@ -18,7 +18,7 @@ class JobWait(Convergence):
         """Take what is known now; after CONVERGED or FAILED nothing changes any more."""
         if self.phase >= Phase.CONVERGED or service.spec_version < self.service.spec_version:
             return
-        self.service, self.progress = service, progress
+        self._take(service, progress, now)
         status = service.job_status
         if status.state == JobState.COMPLETED:
             self.phase = Phase.CONVERGED
@@ -28,6 +28,11 @@ class JobWait(Convergence):
             problem = failing(progress.slots)
             if problem:
                 self.phase, self.problem = Phase.FAILED, f"job is failing: {problem}"
+        self.tick(now)
+
+    def _takes_its_time(self) -> bool:
+        # How long a job runs is its own affair; how long it takes to begin is not.
+        return self.progress.running > 0
 
     @property
     def count(self) -> str:
@@ -59,6 +64,7 @@ class JobWait(Convergence):
         return "job complete: no node fits it" if empty else "job complete"
 
 
-def wait_for(service: Service) -> Convergence:
-    """The machine that waits for a service of this mode."""
-    return JobWait(service) if service.spec.mode.is_job else Convergence(service)
+def wait_for(service: Service, settled: bool = False, started: float | None = None) -> Convergence:
+    """The machine that waits for a service of this mode; see `Convergence`."""
+    kind = JobWait if service.spec.mode.is_job else Convergence
+    return kind(service, settled, started)

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
+from pyswarm.model import UpdateState
+
 _WHOLE = {
     "id": "ID",
     "env": "Env",
@@ -32,6 +34,7 @@ _TIMES = {
     "timestamp",
     "start_after",
     "last_execution",
+    "progressed_at",
 }
 
 
@@ -59,6 +62,8 @@ def to_json(value: Any, name: str = "") -> Any:
     if dataclasses.is_dataclass(value):
         fields = dataclasses.fields(value)
         return {field_name(f.name): to_json(getattr(value, f.name), f.name) for f in fields}
+    if isinstance(value, UpdateState):
+        return value.name.lower()
     if isinstance(value, IntEnum):
         return value.name.lower().replace("_", "-")
     if isinstance(value, Mapping):

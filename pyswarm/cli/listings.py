@@ -16,6 +16,7 @@ from pyswarm.cli.render import (
     short_id,
     title,
 )
+from pyswarm.cli.spec_changes import changes, summary
 from pyswarm.compose import NAMESPACE_LABEL
 from pyswarm.model import (
     Config,
@@ -23,12 +24,14 @@ from pyswarm.model import (
     Node,
     PortConfig,
     PublishMode,
+    Revision,
     Secret,
     Service,
     Task,
 )
 
 ERROR_LENGTH_MAX: Final = 30
+CHANGES_LENGTH_MAX: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +131,31 @@ def services(found: Iterable[CountedService]) -> Listing:
         }
         rows.append(Row(short_id(service.id), tuple(values.values()), values))
     return Listing(("ID", "NAME", "MODE", "REPLICAS", "IMAGE", "PORTS"), tuple(rows))
+
+
+def revisions(
+    found: Sequence[Revision], current: int, now: float, *, full: bool = False
+) -> Listing:
+    """`service history`, newest first; `found` is oldest first, a star marks the present one."""
+    rows = []
+    for index, revision in enumerate(found):
+        before = found[index - 1].spec if index else None
+        changed = changes(before, revision.spec) if before else [summary(revision.spec)]
+        text = ", ".join(changed)
+        if not full and len(text) > CHANGES_LENGTH_MAX:
+            text = text[: CHANGES_LENGTH_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        number = str(revision.number)
+        values = {
+            "Revision": number,
+            "CreatedAt": ago(revision.meta.created_at, now),
+            "Changes": text,
+            "Cause": revision.cause,
+        }
+        is_current = revision.number == current
+        star = f"{number} {'*' if is_current else ' '}"
+        cells = (star, *list(values.values())[1:])
+        rows.append(Row(number, cells, {**values, "Current": is_current}))
+    return Listing(("REVISION", "CREATED", "CHANGES", "CAUSE"), tuple(reversed(rows)))
 
 
 def task_name(task: Task) -> str:

@@ -17,9 +17,11 @@ from enum import IntEnum
 from itertools import islice
 from typing import Final
 
+from pyswarm.cli.outcomes import Outcome, Patience, update_end
 from pyswarm.cli.render import clean, human_duration, natural_key
 from pyswarm.core import NEVER
 from pyswarm.model import (
+    PublishMode,
     Service,
     Task,
     TaskState,
@@ -72,6 +74,8 @@ class Progress:
     running: int
     wanted: int
     slots: tuple[SlotProgress, ...] = ()
+    outdated: int = 0
+    """Tasks of an older specification that still shall run."""
 
     @property
     def finished(self) -> int:
@@ -96,11 +100,14 @@ def measure(service: Service, tasks: Iterable[Task], node_names: dict[str, str])
     `node_names` are the nodes that are up: a task on any other does not count as running.
     """
     by_slot: dict[int | str, list[Task]] = {}
+    outdated, current = 0, _Current(service)
     for task in sorted(tasks, key=lambda t: (t.meta.created_at, t.id)):
         if task.service_id != service.id or task.desired_state == TaskState.REMOVE:
             continue
-        if task.spec_version == service.spec_version:
+        if current.has(task):
             by_slot.setdefault(task.slot or task.node_id, []).append(task)
+        elif task.is_wanted:
+            outdated += 1
     ordered: list[tuple[int | str, str]]
     if service.spec.mode.is_global:
         counted = [key for key in by_slot if key in node_names and _is_wanted(by_slot[key])]
@@ -111,7 +118,26 @@ def measure(service: Service, tasks: Iterable[Task], node_names: dict[str, str])
         ordered = [(slot, f"{slot}/{wanted}") for slot in _slots(by_slot, wanted)]
     slots = tuple(_slot(service, label, by_slot.get(key, []), node_names) for key, label in ordered)
     running = sum(slot.state == TaskState.RUNNING for slot in slots)
-    return Progress(running, len(slots), slots)
+    return Progress(running, len(slots), slots, outdated)
+
+
+class _Current:
+    """Which tasks are of the service's specification. The version alone does not say it: after a
+    rollback there are tasks that are right under an older number. In a job they are of an earlier
+    iteration. Tasks of one version have one spec, so it is compared once."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        ports = service.spec.endpoint.ports
+        self._ports = tuple(p for p in ports if p.publish_mode == PublishMode.HOST)
+        self._known = {service.spec_version: True}
+
+    def has(self, task: Task) -> bool:
+        version, service = task.spec_version, self._service
+        if version not in self._known:
+            same = not service.spec.mode.is_job and task.spec == service.spec.task
+            self._known[version] = same
+        return self._known[version] and task.ports == self._ports
 
 
 def _is_wanted(tasks: Sequence[Task]) -> bool:
@@ -184,6 +210,9 @@ def failing(slots: Iterable[SlotProgress]) -> str:
     return ""
 
 
+_DONE: Final = (UpdateState.COMPLETED, UpdateState.ROLLBACK_COMPLETED)
+
+
 class Phase(IntEnum):
     """Where a wait stands; the last two end it."""
 
@@ -200,36 +229,71 @@ class Convergence:
     then is an older one, and neither ends nor fails this wait.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(
+        self, service: Service, settled: bool = False, started: float | None = None
+    ) -> None:
+        """`settled`: nothing was changed that concerns tasks, so there is nothing to verify where
+        all of them run. `started` is when the wait began, if the first event may never come."""
         self.service = service
         self.phase = Phase.WORKING
         self.progress = Progress(0, service.spec.replicas)
         self.problem = ""
+        self._outcome = Outcome.FAILED
         self._verified_at = NEVER
         self._older = service.update_status
+        self._goes_back = self._older.state.is_rollback and self._older.state.is_running
+        self._why_back = ""
+        self._settled = settled
+        self._patience = Patience(started)
 
     def handle(self, service: Service, progress: Progress, now: float) -> None:
         """Take what is known now; after CONVERGED or FAILED nothing changes any more."""
         if self.phase >= Phase.CONVERGED:
             return
-        self.service, self.progress = service, progress
+        self._take(service, progress, now)
         status = service.update_status
         fresh = self._is_fresh(status)
-        if fresh and status.state == UpdateState.PAUSED:
-            self.phase, self.problem = Phase.FAILED, f"service update paused: {status.message}"
-        elif not (fresh and status.state == UpdateState.UPDATING) and self._has_failed(progress):
+        goes_on = fresh and status.state.is_running
+        self._watch_direction(status, fresh)
+        if self._has_ended(status, fresh) or (not goes_on and self._has_failed(progress)):
             self.phase = Phase.FAILED
-        elif not progress.complete or (fresh and status.state == UpdateState.UPDATING):
+        elif goes_on or not progress.complete:
             self.phase, self._verified_at = Phase.WORKING, NEVER
-            self.problem = ""
-        elif (fresh and status.state == UpdateState.COMPLETED) or (
-            progress.finished and not progress.running
-        ):
+            self.problem, self._settled = "", False
+        elif (fresh and status.state in _DONE) or self._needs_no_watch(progress):
             self.phase = Phase.CONVERGED
         elif self.phase == Phase.WORKING:
             self.phase = Phase.VERIFYING
             self._verified_at = now + service.spec.update.monitor_seconds
         self.tick(now)
+
+    def _needs_no_watch(self, progress: Progress) -> bool:
+        return self._settled or (progress.finished > 0 and not progress.running)
+
+    def _take(self, service: Service, progress: Progress, now: float) -> None:
+        self.service, self.progress = service, progress
+        self._patience.note(service, progress.running + progress.finished, now)
+
+    def _watch_direction(self, status: UpdateStatus, fresh: bool) -> None:
+        if status.state == UpdateState.UPDATING:
+            self._goes_back = False  # another update has taken over from a rollback
+        elif fresh and status.state == UpdateState.ROLLBACK_STARTED:
+            self._why_back = self._why_back or status.message
+
+    def _has_ended(self, status: UpdateStatus, fresh: bool) -> bool:
+        """Whether the update has ended otherwise than was asked; with the reason."""
+        if not fresh and not (status.state.is_paused and self.progress.outdated):
+            return False  # an older pause matters only where it holds back what is waited for
+        end = update_end(status, self._why_back)
+        if end is None or (end[0] == Outcome.ROLLED_BACK and self._goes_back):
+            return False
+        self._outcome, self.problem = end
+        return True
+
+    @property
+    def outcome(self) -> Outcome:
+        """The exit code, once the wait is over."""
+        return self._outcome if self.phase == Phase.FAILED else Outcome.CONVERGED
 
     def _has_failed(self, progress: Progress) -> bool:
         """Whether the service will not come to what was asked, or not soon; with the reason."""
@@ -242,15 +306,25 @@ class Convergence:
         return bool(self.problem)
 
     def _is_fresh(self, status: UpdateStatus) -> bool:
-        return status != self._older or status.state == UpdateState.UPDATING
+        return status != self._older or status.state.is_running
 
     def tick(self, now: float) -> None:
         """The time has come; call at `deadline()`."""
         if self.phase == Phase.VERIFYING and now >= self._verified_at:
             self.phase = Phase.CONVERGED
+        elif self.phase == Phase.WORKING and now >= self.deadline():
+            self.phase, self._outcome = Phase.FAILED, Outcome.TIMED_OUT
+            errors = [f"{slot.label}: {slot.error}" for slot in self.progress.slots if slot.error]
+            self.problem = self._patience.problem(self.service, errors)
+
+    def _takes_its_time(self) -> bool:
+        """Whether the wait may go on without progress."""
+        return False
 
     def deadline(self) -> float:
         """When the wait is over if nothing else happens."""
+        if self.phase == Phase.WORKING and not self._takes_its_time():
+            return self._patience.end(self.service)
         return self._verified_at if self.phase == Phase.VERIFYING else NEVER
 
     def check(self) -> None:
@@ -274,7 +348,9 @@ class Convergence:
         """The sum."""
         progress = self.progress
         done = progress.running + progress.finished
-        return [f"overall progress: {done} out of {progress.wanted} tasks"]
+        state = self.service.update_status.state
+        back = "rolling back update: " if state == UpdateState.ROLLBACK_STARTED else ""
+        return [f"overall progress: {back}{done} out of {progress.wanted} tasks"]
 
     @property
     def verdict(self) -> str:
@@ -289,7 +365,7 @@ class Convergence:
         if self.phase == Phase.VERIFYING:
             period = human_duration(self.service.spec.update.monitor_seconds).lower()
             return f"verify: Waiting {period} to verify that tasks are stable..."
-        return ""
+        return f"rollback: {clean(self._why_back)}" if self._why_back else ""
 
 
 def service_lines(wait: Convergence) -> list[str]:

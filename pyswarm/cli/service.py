@@ -17,9 +17,11 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
+from pyswarm.cli.jsonview import inspect_text
 from pyswarm.cli.listings import CountedService
 from pyswarm.cli.logs import show_logs
 from pyswarm.cli.options import add_list_options, filters
+from pyswarm.cli.outcomes import HELP
 from pyswarm.cli.service_flags import (
     DURATION,
     add_create_flags,
@@ -27,13 +29,23 @@ from pyswarm.cli.service_flags import (
     create_spec,
     update_spec,
 )
+from pyswarm.cli.service_pretty import service_text
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
+from pyswarm.cli.updates import (
+    add_history_options,
+    add_steering_flags,
+    refuse_other_flags,
+    revision_number,
+    show_history,
+    steer,
+)
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
 from pyswarm.errors import InvalidArgument, NotFound, SequenceConflict, SwarmError
 from pyswarm.model import Service, ServiceSpec
 from pyswarm.wire import from_message, to_message
 
 _FILTERS = {"id": "ids", "name": "names", "label": "labels", "mode": "modes"}
+_FILTERS |= {"update": "update_states"}
 CONFLICTS_MAX = 5
 _ADJECTIVES = ("brave", "calm", "eager", "fair", "keen", "merry", "proud", "quick", "sunny", "wise")
 _ANIMALS = (
@@ -53,7 +65,7 @@ _ANIMALS = (
 def register(parsers: Parsers) -> None:
     """Add the commands."""
     service = group(parsers, "service", "Manage services")
-    create = command(service, "create", "Create a new service", _create)
+    create = command(service, "create", "Create a new service", _create, epilog=HELP)
     add_create_flags(create)
     _add_waiting(create)
     create.add_argument("image", metavar="IMAGE")
@@ -65,15 +77,24 @@ def register(parsers: Parsers) -> None:
     ps.add_argument("--no-resolve", action="store_true", help="Do not map IDs to Names")
     ps.add_argument("refs", metavar="SERVICE", nargs="+")
     inspect = command(service, "inspect", "Display detailed information on services", _inspect)
+    inspect.add_argument("--pretty", action="store_true", help="Print in a human friendly format")
     inspect.add_argument("refs", metavar="SERVICE", nargs="+")
-    update = command(service, "update", "Update a service", _update)
+    update = command(service, "update", "Update a service", _update, epilog=HELP)
     add_update_flags(update)
+    add_steering_flags(update)
     _add_waiting(update)
     update.add_argument("ref", metavar="SERVICE")
-    rollback = command(service, "rollback", "Revert changes to a service", _rollback)
+    rollback = command(service, "rollback", "Revert changes to a service", _rollback, epilog=HELP)
+    rollback.add_argument(
+        "--to", metavar="REVISION", default="", help="A revision of the service's history"
+    )
     _add_waiting(rollback)
     rollback.add_argument("ref", metavar="SERVICE")
-    scale = command(service, "scale", "Scale one or multiple replicated services", _scale)
+    history = command(service, "history", "List the revisions of a service", show_history)
+    add_history_options(history)
+    scale = command(
+        service, "scale", "Scale one or multiple replicated services", _scale, epilog=HELP
+    )
     _add_waiting(scale)
     scale.add_argument("targets", metavar="SERVICE=REPLICAS", nargs="+")
     logs = command(service, "logs", "Fetch the logs of a service or task", _logs)
@@ -149,8 +170,11 @@ async def _create(args: Namespace, connection: Connection) -> int:
     return await _waited(connection, await get_service(connection, created.id), args.quiet)
 
 
-async def _waited(connection: Connection, service: Service, quiet: bool) -> int:
-    return await wait_for_services(connection, [service], quiet)
+async def _waited(
+    connection: Connection, service: Service, quiet: bool, settled: bool = False
+) -> int:
+    settled_ids = [service.id] if settled else []
+    return await wait_for_services(connection, [service], quiet, settled_ids)
 
 
 async def _list(args: Namespace, connection: Connection) -> int:
@@ -171,67 +195,108 @@ async def _ps(args: Namespace, connection: Connection) -> int:
     return code
 
 
+def _pretty(services: list[Any]) -> str:
+    return "\n".join(service_text(service) for service in services)
+
+
 async def _inspect(args: Namespace, connection: Connection) -> int:
-    return await inspect_each(args.refs, lambda ref: get_service(connection, ref))
+    show = _pretty if args.pretty else inspect_text
+    return await inspect_each(args.refs, lambda ref: get_service(connection, ref), show)
 
 
 async def change_service(
-    connection: Connection, service: Service, spec: ServiceSpec, rollback: bool = False
+    connection: Connection,
+    service: Service,
+    spec: ServiceSpec,
+    rollback: bool = False,
+    to_revision: int = 0,
 ) -> Service:
     """Store a new specification; refused where somebody else changed the service meanwhile."""
     request = control_pb2.UpdateServiceRequest(
-        id=service.id, version=service.meta.version, spec=to_message(spec), rollback=rollback
+        id=service.id,
+        version=service.meta.version,
+        spec=to_message(spec),
+        rollback=rollback,
+        to_revision=to_revision,
     )
     return from_message(Service, await connection.call(connection.control.UpdateService(request)))
 
 
 async def edit_service(
-    connection: Connection, ref: str, edit: Callable[[ServiceSpec], ServiceSpec], rollback: bool
-) -> Service:
-    """Read, edit, store; again where somebody else, or an update that goes on, was faster."""
+    connection: Connection,
+    ref: str,
+    edit: Callable[[ServiceSpec], ServiceSpec],
+    rollback: bool = False,
+    to_revision: int = 0,
+) -> tuple[Service, bool]:
+    """Read, edit, store; again where somebody else, or an update that goes on, was faster. The
+    service as it is then, and whether nothing was changed that concerns its tasks."""
     for attempt in range(CONFLICTS_MAX):
         service = await get_service(connection, ref)
         try:
-            return await change_service(connection, service, edit(service.spec), rollback)
+            wanted = edit(service.spec)
+            changed = await change_service(connection, service, wanted, rollback, to_revision)
+            return changed, concerns_no_task(service.spec, changed.spec)
         except SequenceConflict:
             if attempt == CONFLICTS_MAX - 1:
                 raise
     raise AssertionError("the last attempt returns or raises")
 
 
+def concerns_no_task(old: ServiceSpec, new: ServiceSpec) -> bool:
+    """Whether a change leaves all tasks as they are."""
+    parts = ((spec.task, spec.replicas, spec.endpoint) for spec in (old, new))
+    return next(parts) == next(parts)
+
+
+async def _steer(args: Namespace, connection: Connection) -> int:
+    refuse_other_flags(args)
+    changed = await steer(connection, args.ref, args.steering)
+    print(args.ref, flush=True)
+    if args.detach or args.steering == "pause":
+        return 0
+    return await _waited(connection, changed, args.quiet)
+
+
 async def _update(args: Namespace, connection: Connection) -> int:
+    if args.steering:
+        return await _steer(args, connection)
+
     def edit(old: ServiceSpec) -> ServiceSpec:
         spec = update_spec(args, old)
         if args.rollback and spec != old:
             raise InvalidArgument("other flags may not be combined with --rollback")
         return spec
 
-    changed = await edit_service(connection, args.ref, edit, args.rollback)
+    changed, settled = await edit_service(connection, args.ref, edit, args.rollback)
     print(args.ref, flush=True)
-    return 0 if args.detach else await _waited(connection, changed, args.quiet)
+    return 0 if args.detach else await _waited(connection, changed, args.quiet, settled)
 
 
 async def _rollback(args: Namespace, connection: Connection) -> int:
-    changed = await edit_service(connection, args.ref, lambda old: old, True)
+    number = revision_number(args.to) if args.to else 0
+    changed, settled = await edit_service(connection, args.ref, lambda old: old, True, number)
     print(args.ref, flush=True)
-    return 0 if args.detach else await _waited(connection, changed, args.quiet)
+    return 0 if args.detach else await _waited(connection, changed, args.quiet, settled)
 
 
 async def _scale(args: Namespace, connection: Connection) -> int:
-    changed, code = [], 0
+    changed, settled, code = [], [], 0
     for target in args.targets:
         try:
-            changed.append(await _scale_one(connection, target))
+            service, is_settled = await _scale_one(connection, target)
+            changed.append(service)
+            settled += [service.id] if is_settled else []
             print(f"{target.partition('=')[0]} scaled to {target.partition('=')[2]}", flush=True)
         except SwarmError as error:
             print(f"Error: {error.message}", file=sys.stderr)
             code = 1
     if args.detach:
         return code
-    return max(code, await wait_for_services(connection, changed, args.quiet))
+    return max(code, await wait_for_services(connection, changed, args.quiet, settled))
 
 
-async def _scale_one(connection: Connection, target: str) -> Service:
+async def _scale_one(connection: Connection, target: str) -> tuple[Service, bool]:
     ref, equals, text = target.partition("=")
     if not equals:
         raise InvalidArgument(f"invalid scale specifier '{target}', use SERVICE=REPLICAS")
@@ -245,7 +310,7 @@ async def _scale_one(connection: Connection, target: str) -> Service:
             )
         return replace(old, replicas=int(text))
 
-    return await edit_service(connection, ref, edit, False)
+    return await edit_service(connection, ref, edit)
 
 
 async def _logs(args: Namespace, connection: Connection) -> int:

@@ -13,12 +13,12 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from pyswarm.cli.pairs import file_reference, key_values, mount, port, split_fields
+from pyswarm.cli.update_flags import add_policy_flags, policy
 from pyswarm.compose.values import duration_seconds, nano_cpus, on_partition, size_bytes
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
-    FailureAction,
     Healthcheck,
     NetworkAttachmentConfig,
     Placement,
@@ -30,8 +30,6 @@ from pyswarm.model import (
     ServiceSpec,
     TaskSpec,
     Ulimit,
-    UpdateConfig,
-    UpdateOrder,
 )
 
 Item = TypeVar("Item")
@@ -84,12 +82,6 @@ _SINGLE: tuple[tuple[str, Callable[[str], Any] | None, str], ...] = (
     ("restart-delay", DURATION, "Delay between restart attempts (5s)"),
     ("restart-max-attempts", int, "Maximum number of restarts before giving up"),
     ("restart-window", DURATION, "Window used to evaluate the restart policy"),
-    ("update-parallelism", int, "Maximum number of tasks updated simultaneously (0: all)"),
-    ("update-delay", DURATION, "Delay between updates"),
-    ("update-monitor", DURATION, "Duration after each task update to monitor for failure (5s)"),
-    ("update-failure-action", None, 'Action on failure ("pause", "continue", "rollback")'),
-    ("update-max-failure-ratio", float, "Failure rate to tolerate during an update"),
-    ("update-order", None, 'Update order ("start-first", "stop-first")'),
     (
         "reschedule-after",
         DURATION,
@@ -171,6 +163,7 @@ def add_update_flags(parser: ArgumentParser) -> None:
 
 
 def _add_single(parser: ArgumentParser) -> None:
+    add_policy_flags(parser)
     for name, read, text in _SINGLE:
         options: dict[str, Any] = {"help": text}
         if read is not None:
@@ -350,26 +343,6 @@ def _restart(args: Namespace, old: RestartPolicy) -> RestartPolicy:
     return policy
 
 
-def _update(args: Namespace, old: UpdateConfig) -> UpdateConfig:
-    config = _set(
-        old,
-        args,
-        {
-            "parallelism": "update-parallelism",
-            "delay_seconds": "update-delay",
-            "monitor_seconds": "update-monitor",
-            "max_failure_ratio": "update-max-failure-ratio",
-        },
-    )
-    if args.update_failure_action is not None:
-        action = _choice(FailureAction, args.update_failure_action, "update-failure-action")
-        config = replace(config, failure_action=action)
-    if args.update_order is not None:
-        order = _choice(UpdateOrder, args.update_order, "update-order")
-        config = replace(config, order=order)
-    return config
-
-
 def _task(args: Namespace, old: TaskSpec) -> TaskSpec:
     limits = _set(
         old.resources.limits,
@@ -423,7 +396,8 @@ def _edit(args: Namespace, old: ServiceSpec) -> ServiceSpec:
         ),
         labels=_edited_map(args, "label", old.labels),
         task=_task(args, old.task),
-        update=_update(args, old.update),
+        update=policy(args, "update", old.update),
+        rollback=policy(args, "rollback", old.rollback),
         endpoint=_endpoint(args, old.endpoint),
     )
 

@@ -14,20 +14,28 @@ from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each
 from pyswarm.cli.options import add_list_options, filters
+from pyswarm.cli.outcomes import HELP
 from pyswarm.cli.service import list_services
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
 from pyswarm.compose import NAMESPACE_LABEL, Action, Existing, Kind, Plan, Step, plan
 from pyswarm.compose.plan import removal
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Config, Network, Secret
+from pyswarm.model import Config, Network, Secret, Service
 from pyswarm.wire import from_message, to_message
 
 
 def register(parsers: Parsers) -> None:
     """Add the commands."""
     stack = group(parsers, "stack", "Manage stacks")
-    deploy = command(stack, "deploy", "Deploy a new stack or update one", _deploy, aliases=["up"])
+    deploy = command(
+        stack,
+        "deploy",
+        "Deploy a new stack or update one",
+        _deploy,
+        aliases=["up"],
+        epilog=HELP,
+    )
     _add_files(deploy)
     deploy.add_argument("--prune", action="store_true", help="Prune services no longer referenced")
     deploy.add_argument("-d", "--detach", action="store_true", help="Do not wait for the tasks")
@@ -109,14 +117,16 @@ async def _perform(connection: Connection, step: Step) -> Any:
     return await connection.call(method(request))
 
 
-async def carry_out(connection: Connection, steps: Plan) -> list[str]:
-    """Do every step and say so; answers the ids of the services that were created or updated."""
-    services = []
+async def carry_out(connection: Connection, steps: Plan) -> dict[str, Service | None]:
+    """Do every step and say so; answers the ids of the services that were created or updated, and
+    these as their update began."""
+    services: dict[str, Service | None] = {}
     for step in steps.steps:
         print(step.sentence, flush=True)
         answer = await _perform(connection, step)
         if step.kind == Kind.SERVICE and step.action != Action.REMOVE:
-            services.append(answer.id)
+            updated = step.action == Action.UPDATE
+            services[answer.id] = from_message(Service, answer) if updated else None
     return services
 
 
@@ -129,14 +139,17 @@ async def _deploy(args: Namespace, connection: Connection) -> int:
     steps = plan(loaded.stack, await existing_objects(connection), prune=args.prune)
     for warning in (*loaded.warnings, *steps.warnings):
         print(f"Warning: {warning}", file=sys.stderr)
-    await carry_out(connection, steps)
+    changed = await carry_out(connection, steps)
     if args.detach:
         return 0
     wanted = control_pb2.Filters(labels=[f"{NAMESPACE_LABEL}={loaded.stack.name}"])
     counted = await list_services(connection, wanted)
     names = {spec.name for spec in loaded.stack.services}
-    mine = [c.service for c in counted if c.service.spec.name in names]
-    return await wait_for_services(connection, mine, args.quiet)
+    found = [c.service for c in counted if c.service.spec.name in names]
+    # How a service's update stands now may be its end already: the wait begins where it began.
+    mine = [changed.get(service.id) or service for service in found]
+    settled = [service.id for service in found if service.id not in changed]
+    return await wait_for_services(connection, mine, args.quiet, settled)
 
 
 async def _list(args: Namespace, connection: Connection) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2
@@ -77,12 +77,19 @@ class _World:
 
 
 async def wait_for_services(
-    connection: Connection, services: Sequence[Service], quiet: bool = False
+    connection: Connection,
+    services: Sequence[Service],
+    quiet: bool = False,
+    settled: Collection[str] = (),
 ) -> int:
-    """Wait until each service has converged; the exit code: 1 where one has failed for good."""
+    """Wait until each service has converged, or will not; the exit code (see `Outcome`).
+
+    `settled` are the ids of services of which nothing was changed that concerns their tasks.
+    """
     if not services:
         return 0
-    waits = {service.id: wait_for(service) for service in services}
+    now = time.monotonic()
+    waits = {s.id: wait_for(s, s.id in settled, now) for s in services}
     painter, world = Painter(), _World()
     request = control_pb2.WatchRequest(
         kinds=["service", "task", "node"], services=list(waits), follow=True
@@ -107,9 +114,12 @@ async def wait_for_services(
                 if not quiet:
                     lines = service_lines(next(iter(waits.values())))
                     painter.show(lines if len(waits) == 1 else stack_lines(waits.values()))
+            else:
+                for wait in waits.values():
+                    wait.tick(time.monotonic())
             if all(wait.phase >= Phase.CONVERGED for wait in waits.values()):
-                failed = [wait for wait in waits.values() if wait.phase == Phase.FAILED]
-                return 1 if failed else 0
+                _explain(waits.values(), quiet or not world.synced)
+                return max(wait.outcome for wait in waits.values())
     finally:
         pending.cancel()
 
@@ -128,6 +138,13 @@ async def _events(connection: Connection, request: control_pb2.WatchRequest) -> 
                 raise
         await asyncio.sleep(REOPEN_SECONDS)
         yield None
+
+
+def _explain(waits: Collection[Convergence], unseen: bool) -> None:
+    """Say on stderr what has gone wrong, where the progress that ends with it was not shown."""
+    for wait in waits:
+        if unseen and wait.phase == Phase.FAILED:
+            print(f"Error: {wait.service.spec.name}: {wait.verdict}", file=sys.stderr)
 
 
 def _advance(waits: dict[str, Convergence], world: _World) -> None:

@@ -45,6 +45,7 @@ _UPDATE: Final = {
     "monitor": _DURATION,
     "max_failure_ratio": one(RATIO),
     "order": one(choice("stop-first", "start-first")),
+    "x-progress-deadline": _DURATION,
 }
 _DEPLOY: Final = Shape(
     fields={

@@ -210,6 +210,9 @@ def _update(item: Marked) -> UpdateConfig:
         monitor_seconds=seconds(item.at("monitor"), default.monitor_seconds),
         max_failure_ratio=item.at("max_failure_ratio").number(default.max_failure_ratio),
         order=UpdateOrder[order.upper().replace("-", "_")],
+        progress_deadline_seconds=seconds(
+            item.at("x-progress-deadline"), default.progress_deadline_seconds
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 from pyswarm.model.meta import Meta
 from pyswarm.model.network import Endpoint, EndpointSpec
@@ -37,6 +38,10 @@ class ServiceMode(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+PROGRESS_DEADLINE_SECONDS: Final = 600.0
+"""As in Kubernetes: longer than most pulls, short enough that no deployment hangs for a day."""
+
+
 class UpdateOrder(IntEnum):
     """Whether an update stops the old task before or after the new one runs."""
 
@@ -62,6 +67,13 @@ class UpdateConfig:
     monitor_seconds: float = 5.0
     max_failure_ratio: float = 0.0
     order: UpdateOrder = UpdateOrder.STOP_FIRST
+    progress_deadline_seconds: float = PROGRESS_DEADLINE_SECONDS
+    """How long nothing may come forward before the update counts as failed."""
+
+    @property
+    def deadline_seconds(self) -> float:
+        """The deadline; a record that was made before there was one has the default."""
+        return self.progress_deadline_seconds or PROGRESS_DEADLINE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +95,30 @@ class ServiceSpec:
 
 
 class UpdateState(IntEnum):
-    """Where an update stands."""
+    """Where an update stands, or the rollback that followed it."""
 
     NONE = 0
     UPDATING = 1
     PAUSED = 2
     COMPLETED = 3
+    ROLLBACK_STARTED = 4
+    ROLLBACK_PAUSED = 5
+    ROLLBACK_COMPLETED = 6
+
+    @property
+    def is_running(self) -> bool:
+        """Whether tasks are being replaced."""
+        return self in (UpdateState.UPDATING, UpdateState.ROLLBACK_STARTED)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether somebody has to say how it goes on."""
+        return self in (UpdateState.PAUSED, UpdateState.ROLLBACK_PAUSED)
+
+    @property
+    def is_rollback(self) -> bool:
+        """Whether it goes, or went, back to an earlier spec."""
+        return self >= UpdateState.ROLLBACK_STARTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +129,12 @@ class UpdateStatus:
     started_at: float = 0.0
     completed_at: float = 0.0
     message: str = ""
+    progressed_at: float = 0.0
+    """When it last came forward: a slot was begun, or more slots than ever ran the new spec."""
+    updated: int = 0
+    """The most slots that have run the new spec at once."""
+    timed_out: bool = False
+    """Whether the progress deadline has ended it."""
 
 
 class JobState(IntEnum):
@@ -137,6 +173,20 @@ class Service:
     pending_delete: bool = False
     """The user removed it: its tasks are being stopped, and then it goes with its addresses."""
     job_status: JobStatus = JobStatus()
+    revision: int = 0
+    """The number of the present spec in the service's history."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A spec that a service has or had; `number` counts from 1, `cause` says why it changed."""
+
+    id: str = ""
+    meta: Meta = Meta()
+    service_id: str = ""
+    number: int = 0
+    spec: ServiceSpec = ServiceSpec()
+    cause: str = ""
 
 
 def is_completion(service: Service, task: Task) -> bool:

@@ -17,9 +17,11 @@ from manager.allocator.plan import (
     allocate_service,
     allocate_task,
 )
-from manager.control.edits import new_service, update_service
+from manager.control import edits
+from manager.control.updates import edits as updates
 from manager.orchestrator.plan import plan_service
 from manager.placement.lost import is_lost
+from manager.planning import revisions
 from manager.scheduler.nodeinfo import survey
 from manager.scheduler.plan import plan
 from manager.state import Transaction, View
@@ -114,14 +116,28 @@ class World:
 
     def create(self, spec: ServiceSpec) -> str:
         """A new service; its id is `id-NAME`."""
-        service = new_service(f"id-{spec.name}", spec, self.now)
-        self.write(lambda tx: tx.put(service))
+        service = edits.new_service(f"id-{spec.name}", spec, self.now)
+        self._put(service)
         return service.id
 
     def change(self, service_id: str, spec: ServiceSpec) -> None:
         """Update a service, as the control API does."""
         old = self.view.require(Service, service_id)
-        self.write(lambda tx: tx.put(update_service(old, spec, self.now)))
+        self._put(edits.update_service(old, spec, self.now))
+
+    def roll_back(self, service_id: str, to: ServiceSpec | None = None) -> None:
+        """Roll a service back, as the control API does."""
+        old = self.view.require(Service, service_id)
+        target = updates.target_of(old, to)
+        back = edits.update_service(old, target, self.now)
+        self._put(updates.rolled_back(old, back, self.now))
+
+    def steer(self, service_id: str, action: int) -> None:
+        """Pause, continue or abort an update, as the control API does."""
+        self._put(updates.steered(self.view.require(Service, service_id), action, self.now))
+
+    def _put(self, service: Service) -> None:
+        self.write(lambda tx: revisions.put_service(tx, service))
 
     def remove(self, service_id: str) -> None:
         """Remove a service, as the control API does."""
@@ -228,7 +244,8 @@ class World:
                     for task in found.tasks:  # noqa: B023
                         tx.put(task)
                     if found.service is not None:  # noqa: B023
-                        tx.put(found.service)  # noqa: B023
+                        message = found.service.update_status.message  # noqa: B023
+                        revisions.put_service(tx, found.service, message)  # noqa: B023
 
                 self.write(apply)
 

@@ -10,6 +10,8 @@ import grpc.aio
 from manager.control import checks, edits, view_of
 from manager.control.calls.server import Calls
 from manager.control.filters import filters_of
+from manager.control.updates.edits import rolled_back, target_of
+from manager.planning import revisions
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, objects_pb2
 from pyswarm.model import Config, Network, Secret, Service, ServiceSpec, Task
@@ -45,7 +47,8 @@ class ServiceCalls(Calls):
             view_of.require_free_name(tx.view, Service, spec.name)
             resolved = self._resolved(tx, spec)
             view_of.require_free_ports(tx.view, resolved, service_id)
-            tx.put(edits.new_service(service_id, resolved, self._now()))
+            service = edits.new_service(service_id, resolved, self._now())
+            revisions.put_service(tx, service, "created")
 
         await self._store.update(change)
         return control_pb2.Created(id=service_id)
@@ -53,20 +56,33 @@ class ServiceCalls(Calls):
     async def UpdateService(
         self, request: control_pb2.UpdateServiceRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> objects_pb2.Service:
-        """A new spec, or with `rollback` the one before."""
+        """A new spec, or with `rollback` the one before, or one of the history."""
         spec = from_message(ServiceSpec, request.spec)
         if not request.rollback:
             checks.service(spec)
 
         def change(tx: Transaction) -> Service:
             service = self._current(tx, Service, request.id, request.version)
+            target, cause = spec, ""
             if request.rollback:
-                return edits.roll_back_service(service, self._now())
-            resolved = self._resolved(tx, spec)
+                target, cause = self._target(tx, service, request.to_revision)
+            # Also in an earlier spec: what it names may be gone, or taken, by now.
+            resolved = self._resolved(tx, target)
             view_of.require_free_ports(tx.view, resolved, service.id)
-            return edits.update_service(service, resolved, self._now())
+            changed = edits.update_service(service, resolved, self._now())
+            if request.rollback:
+                changed = rolled_back(service, changed, self._now())
+            return revisions.put_service(tx, changed, cause)
 
-        return await self._changed(change)  # type: ignore[no-any-return]
+        service = await self._store.update(change)
+        return to_message(self._store.view.get(Service, service.id) or service)  # type: ignore[no-any-return]
+
+    def _target(self, tx: Transaction, service: Service, number: int) -> tuple[ServiceSpec, str]:
+        """The spec that a rollback goes to, and the words for the history."""
+        if not number:
+            return target_of(service, None), "rollback"
+        revision = revisions.require(tx.view, service, number)
+        return target_of(service, revision.spec), f"rollback to {number}"
 
     async def RemoveService(
         self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]

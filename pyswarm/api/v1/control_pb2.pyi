@@ -39,6 +39,7 @@ class Filters(_message.Message):
     DESIRED_STATES_FIELD_NUMBER: _builtins.int
     DRIVERS_FIELD_NUMBER: _builtins.int
     MEMBERSHIPS_FIELD_NUMBER: _builtins.int
+    UPDATE_STATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """id prefixes"""
@@ -83,6 +84,10 @@ class Filters(_message.Message):
     def memberships(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """nodes: accepted"""
 
+    @_builtins.property
+    def update_states(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """services: updating, paused, rollback_started, ..."""
+
     def __init__(
         self,
         *,
@@ -97,10 +102,11 @@ class Filters(_message.Message):
         desired_states: _abc.Iterable[_builtins.str] | None = ...,
         drivers: _abc.Iterable[_builtins.str] | None = ...,
         memberships: _abc.Iterable[_builtins.str] | None = ...,
+        update_states: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_states", b"desired_states", "drivers", b"drivers", "ids", b"ids", "labels", b"labels", "memberships", b"memberships", "modes", b"modes", "names", b"names", "node_labels", b"node_labels", "nodes", b"nodes", "roles", b"roles", "services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_states", b"desired_states", "drivers", b"drivers", "ids", b"ids", "labels", b"labels", "memberships", b"memberships", "modes", b"modes", "names", b"names", "node_labels", b"node_labels", "nodes", b"nodes", "roles", b"roles", "services", b"services", "update_states", b"update_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -391,9 +397,12 @@ class UpdateServiceRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
+    TO_REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
     rollback: _builtins.bool
+    to_revision: _builtins.int
+    """of a rollback: which one; 0 is the previous specification"""
     @_builtins.property
     def spec(self) -> _objects_pb2.ServiceSpec: ...
     def __init__(
@@ -403,10 +412,11 @@ class UpdateServiceRequest(_message.Message):
         version: _builtins.int = ...,
         spec: _objects_pb2.ServiceSpec | None = ...,
         rollback: _builtins.bool = ...,
+        to_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "rollback", b"rollback", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "rollback", b"rollback", "spec", b"spec", "to_revision", b"to_revision", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

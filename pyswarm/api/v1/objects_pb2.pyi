@@ -262,6 +262,9 @@ class _UpdateStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpdateSta
     UPDATE_STATE_UPDATING: _UpdateState.ValueType  # 1
     UPDATE_STATE_PAUSED: _UpdateState.ValueType  # 2
     UPDATE_STATE_COMPLETED: _UpdateState.ValueType  # 3
+    UPDATE_STATE_ROLLBACK_STARTED: _UpdateState.ValueType  # 4
+    UPDATE_STATE_ROLLBACK_PAUSED: _UpdateState.ValueType  # 5
+    UPDATE_STATE_ROLLBACK_COMPLETED: _UpdateState.ValueType  # 6
 
 class UpdateState(_UpdateState, metaclass=_UpdateStateEnumTypeWrapper):
     """Where an update stands."""
@@ -270,6 +273,9 @@ UPDATE_STATE_NONE: UpdateState.ValueType  # 0
 UPDATE_STATE_UPDATING: UpdateState.ValueType  # 1
 UPDATE_STATE_PAUSED: UpdateState.ValueType  # 2
 UPDATE_STATE_COMPLETED: UpdateState.ValueType  # 3
+UPDATE_STATE_ROLLBACK_STARTED: UpdateState.ValueType  # 4
+UPDATE_STATE_ROLLBACK_PAUSED: UpdateState.ValueType  # 5
+UPDATE_STATE_ROLLBACK_COMPLETED: UpdateState.ValueType  # 6
 Global___UpdateState: _TypeAlias = UpdateState  # noqa: Y015
 
 class _TaskState:
@@ -1161,12 +1167,14 @@ class UpdateConfig(_message.Message):
     MONITOR_SECONDS_FIELD_NUMBER: _builtins.int
     MAX_FAILURE_RATIO_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    PROGRESS_DEADLINE_SECONDS_FIELD_NUMBER: _builtins.int
     parallelism: _builtins.int
     delay_seconds: _builtins.float
     failure_action: Global___FailureAction.ValueType
     monitor_seconds: _builtins.float
     max_failure_ratio: _builtins.float
     order: Global___UpdateOrder.ValueType
+    progress_deadline_seconds: _builtins.float
     def __init__(
         self,
         *,
@@ -1176,10 +1184,11 @@ class UpdateConfig(_message.Message):
         monitor_seconds: _builtins.float = ...,
         max_failure_ratio: _builtins.float = ...,
         order: Global___UpdateOrder.ValueType = ...,
+        progress_deadline_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_seconds", b"delay_seconds", "failure_action", b"failure_action", "max_failure_ratio", b"max_failure_ratio", "monitor_seconds", b"monitor_seconds", "order", b"order", "parallelism", b"parallelism"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_seconds", b"delay_seconds", "failure_action", b"failure_action", "max_failure_ratio", b"max_failure_ratio", "monitor_seconds", b"monitor_seconds", "order", b"order", "parallelism", b"parallelism", "progress_deadline_seconds", b"progress_deadline_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1406,10 +1415,16 @@ class UpdateStatus(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     COMPLETED_AT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    PROGRESSED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_FIELD_NUMBER: _builtins.int
+    TIMED_OUT_FIELD_NUMBER: _builtins.int
     state: Global___UpdateState.ValueType
     started_at: _builtins.float
     completed_at: _builtins.float
     message: _builtins.str
+    progressed_at: _builtins.float
+    updated: _builtins.int
+    timed_out: _builtins.bool
     def __init__(
         self,
         *,
@@ -1417,10 +1432,13 @@ class UpdateStatus(_message.Message):
         started_at: _builtins.float = ...,
         completed_at: _builtins.float = ...,
         message: _builtins.str = ...,
+        progressed_at: _builtins.float = ...,
+        updated: _builtins.int = ...,
+        timed_out: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "message", b"message", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "message", b"message", "progressed_at", b"progressed_at", "started_at", b"started_at", "state", b"state", "timed_out", b"timed_out", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1441,9 +1459,11 @@ class Service(_message.Message):
     UPDATE_STATUS_FIELD_NUMBER: _builtins.int
     PENDING_DELETE_FIELD_NUMBER: _builtins.int
     JOB_STATUS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     spec_version: _builtins.int
     pending_delete: _builtins.bool
+    revision: _builtins.int
     @_builtins.property
     def meta(self) -> Global___Meta: ...
     @_builtins.property
@@ -1468,14 +1488,53 @@ class Service(_message.Message):
         update_status: Global___UpdateStatus | None = ...,
         pending_delete: _builtins.bool = ...,
         job_status: Global___JobStatus | None = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "job_status", b"job_status", "meta", b"meta", "previous_spec", b"previous_spec", "spec", b"spec", "update_status", b"update_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "id", b"id", "job_status", b"job_status", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "id", b"id", "job_status", b"job_status", "meta", b"meta", "pending_delete", b"pending_delete", "previous_spec", b"previous_spec", "revision", b"revision", "spec", b"spec", "spec_version", b"spec_version", "update_status", b"update_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Service: _TypeAlias = Service  # noqa: Y015
+
+@_typing.final
+class Revision(_message.Message):
+    """One state of a service's specification; `number` counts from 1, `cause` says why it changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    META_FIELD_NUMBER: _builtins.int
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    service_id: _builtins.str
+    number: _builtins.int
+    cause: _builtins.str
+    @_builtins.property
+    def meta(self) -> Global___Meta: ...
+    @_builtins.property
+    def spec(self) -> Global___ServiceSpec: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        meta: Global___Meta | None = ...,
+        service_id: _builtins.str = ...,
+        number: _builtins.int = ...,
+        spec: Global___ServiceSpec | None = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "id", b"id", "meta", b"meta", "number", b"number", "service_id", b"service_id", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Revision: _TypeAlias = Revision  # noqa: Y015
 
 @_typing.final
 class TaskStatus(_message.Message):

@@ -13,7 +13,6 @@ from pyswarm.model import (
     Service,
     Task,
     TaskState,
-    UpdateState,
     is_terminal,
 )
 from pyswarm.testing.plane.observer import Observer
@@ -49,7 +48,7 @@ def _services(view: View) -> Iterable[str]:
         name, replicas = service.spec.name, service.spec.replicas
         if service.pending_delete:
             yield f"{name} is being removed"
-        if service.update_status.state == UpdateState.UPDATING:
+        if service.update_status.state.is_running:
             yield f"{name}: {service.update_status.message}"
         tasks = view.tasks_of_service(service.id)
         if service.spec.mode.is_global:

@@ -73,6 +73,8 @@ Control.UpdateConfig          closed   refused  served   refused  closed   refus
 Control.RemoveConfig          closed   refused  served   refused  closed   refused
 Control.Watch                 closed   refused  served   refused  closed   refused
 Control.Logs                  closed   refused  served   refused  closed   refused
+Updates.SteerUpdate           closed   refused  served   refused  closed   refused
+Updates.ListRevisions         closed   refused  served   refused  closed   refused
 Health.Figures                closed   refused  served   refused  closed   refused
 Recovery.Status               closed   absent   absent   absent   closed   absent
 Recovery.Backup               closed   absent   absent   absent   closed   absent

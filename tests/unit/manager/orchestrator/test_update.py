@@ -5,6 +5,7 @@ from pyswarm.model import (
     EndpointSpec,
     FailureAction,
     NodeState,
+    Placement,
     PortConfig,
     PublishMode,
     RestartPolicy,
@@ -190,7 +191,7 @@ def test_a_failing_rollback_pauses_and_is_not_rolled_back():
     w.ends = lambda task: TaskState.FAILED
     w.run(60)
     status = w.service(s).update_status
-    assert status.state == UpdateState.PAUSED
+    assert status.state == UpdateState.ROLLBACK_PAUSED
     assert status.message.startswith("rollback paused")
 
 
@@ -226,3 +227,35 @@ def test_a_change_that_is_taken_back_leaves_tasks_that_are_right_already():
     w.settle()
     assert [t.id for t in w.running(s)] == before
     assert w.service(s).update_status.state == UpdateState.COMPLETED
+
+
+def test_a_change_of_the_placement_alone_moves_only_what_no_longer_fits():
+    w = World(3, labels={"node-1": {"disk": "ssd"}, "node-2": {"disk": "ssd"}})
+    s = w.create(spec(replicas=3))
+    w.settle()
+    before = {t.node_id: t.id for t in w.running(s)}
+    placement = Placement(constraints=("node.labels.disk==ssd",))
+    w.change(s, spec(replicas=3, placement=placement))
+    w.settle()
+    after = w.running(s)
+    assert {before["node-1"], before["node-2"]} < {t.id for t in after}
+    assert before["node-3"] not in {t.id for t in after}
+    assert all(t.spec.placement == placement for t in after)
+    assert {t.spec_version for t in after} == {2}
+    assert w.service(s).update_status.state == UpdateState.COMPLETED
+
+
+def test_a_changed_limit_for_a_node_places_the_tasks_again():
+    w, s = settled(spec(replicas=3))
+    before = {t.id for t in w.running(s)}
+    w.change(s, spec(replicas=3, placement=Placement(max_replicas=1)))
+    w.settle()
+    assert not before & {t.id for t in w.running(s)}
+
+
+def test_a_change_of_the_placement_of_many_tasks_keeps_all_of_them():
+    w, s = settled(spec(replicas=150))
+    before = {t.id for t in w.running(s)}
+    w.change(s, spec(replicas=150, placement=Placement(spread=("node.labels.rack",))))
+    w.settle()
+    assert {t.id for t in w.running(s)} == before

@@ -16,13 +16,13 @@ from pyswarm.cli.progress import (
     service_lines,
     stack_lines,
 )
-from pyswarm.core import NEVER
 from pyswarm.model import (
     Meta,
     Service,
     ServiceMode,
     ServiceSpec,
     Task,
+    TaskSpec,
     TaskState,
     TaskStatus,
     UpdateState,
@@ -52,7 +52,7 @@ def test_only_tasks_of_the_newest_specification_on_nodes_that_are_up_count():
         WEB,
         [
             task(1),
-            task(2, spec_version=4),
+            task(2, spec_version=4, spec=TaskSpec(force_update=1)),
             task(3, node_id="gone"),
             task(1, service_id="other"),
         ],
@@ -103,7 +103,7 @@ def test_a_global_service_counts_the_nodes_that_have_a_task():
 def test_a_service_converges_when_it_has_run_for_the_monitor_period():
     wait = Convergence(WEB)
     wait.handle(WEB, HALF, now=10.0)
-    assert (wait.phase, wait.deadline()) == (Phase.WORKING, NEVER)
+    assert wait.phase == Phase.WORKING
     wait.handle(WEB, DONE, now=11.0)
     assert (wait.phase, wait.deadline()) == (Phase.VERIFYING, 16.0)
     wait.handle(WEB, DONE, now=12.0)
@@ -117,7 +117,7 @@ def test_a_task_that_fails_starts_the_verification_again():
     wait = Convergence(WEB)
     wait.handle(WEB, DONE, now=0.0)
     wait.handle(WEB, HALF, now=4.0)
-    assert wait.deadline() == NEVER
+    assert wait.phase == Phase.WORKING
     wait.handle(WEB, DONE, now=5.0)
     assert wait.deadline() == 10.0
 

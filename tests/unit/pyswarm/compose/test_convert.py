@@ -131,7 +131,7 @@ def test_deploy_becomes_policies():
         "  restart_policy: {condition: on-failure, delay: 1s, max_attempts: 3, window: 2m}\n"
         "  update_config: {parallelism: 0, delay: 10s, failure_action: rollback, monitor: 1s,\n"
         "                  max_failure_ratio: 0.25, order: start-first}\n"
-        "  rollback_config: {failure_action: continue}\n"
+        "  rollback_config: {failure_action: continue, x-progress-deadline: 2m}\n"
         "  placement: {constraints: [node.role==manager], preferences: [{spread: node.labels.z}],\n"
         "              max_replicas_per_node: 2}\n"
     )
@@ -149,7 +149,9 @@ def test_deploy_becomes_policies():
         max_failure_ratio=0.25,
         order=UpdateOrder.START_FIRST,
     )
-    assert service.rollback == UpdateConfig(failure_action=FailureAction.CONTINUE)
+    assert service.rollback == UpdateConfig(
+        failure_action=FailureAction.CONTINUE, progress_deadline_seconds=120.0
+    )
     placement = service.task.placement
     assert placement.constraints == ("node.role==manager",)
     assert (placement.spread, placement.max_replicas) == (("node.labels.z",), 2)

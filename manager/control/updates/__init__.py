@@ -1,0 +1,1 @@
+"""Calls about updates that run, rollbacks and the history of services."""

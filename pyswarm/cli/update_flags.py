@@ -1,0 +1,86 @@
+"""The flags `--update-*` and `--rollback-*` of `service create` and `service update`. Pure."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from pyswarm.compose.values import duration_seconds
+from pyswarm.errors import InvalidArgument
+from pyswarm.model import FailureAction, UpdateConfig, UpdateOrder
+
+
+def _duration(text: str) -> float:
+    try:
+        return duration_seconds(text)
+    except ValueError:
+        raise ArgumentTypeError(f'invalid duration "{text}", use one such as 90s or 10m') from None
+
+
+def _deadline(text: str) -> float:
+    seconds = _duration(text)
+    if seconds < 1:
+        raise ArgumentTypeError(f'invalid deadline "{text}": use at least 1s')
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f'invalid count "{text}": use a whole number, 0 for all')
+    return int(text)
+
+
+_FLAGS: Final[tuple[tuple[str, str, Callable[[str], Any] | None, str], ...]] = (
+    ("parallelism", "parallelism", _count, "Maximum number of tasks {} simultaneously (0: all, 1)"),
+    ("delay", "delay_seconds", _duration, "Delay between task {}s (0s)"),
+    ("monitor", "monitor_seconds", _duration, "Time to watch each task {} for failure (5s)"),
+    ("max-failure-ratio", "max_failure_ratio", float, "Failure rate to tolerate during {} (0)"),
+    ("failure-action", "failure_action", None, "Action on {} failure ({actions}; pause)"),
+    ("order", "order", None, "{} order (start-first or stop-first; stop-first)"),
+    (
+        "progress-deadline",
+        "progress_deadline_seconds",
+        _deadline,
+        "Time without any progress after which the {} has failed (10m)",
+    ),
+)
+_ACTIONS: Final = {
+    "update": (FailureAction.PAUSE, FailureAction.CONTINUE, FailureAction.ROLLBACK),
+    # A rollback has nothing to roll back to.
+    "rollback": (FailureAction.PAUSE, FailureAction.CONTINUE),
+}
+
+
+def add_policy_flags(parser: ArgumentParser) -> None:
+    """The flags of both policies."""
+    for policy, actions in _ACTIONS.items():
+        words = ", ".join(action.name.lower() for action in actions)
+        for name, _, read, text in _FLAGS:
+            options: dict[str, Any] = {} if read is None else {"type": read}
+            shown = text.format(policy, actions=words)
+            parser.add_argument(f"--{policy}-{name}", help=shown, **options)
+
+
+def policy(args: Namespace, word: str, old: UpdateConfig) -> UpdateConfig:
+    """The policy `word` ("update" or "rollback") with what the flags say."""
+    given: dict[str, Any] = {}
+    for name, field, _, _ in _FLAGS:
+        value = getattr(args, f"{word}_{name.replace('-', '_')}")
+        if value is not None:
+            given[field] = value
+    if "failure_action" in given:
+        names = {action.name.lower(): action for action in _ACTIONS[word]}
+        given["failure_action"] = _chosen(given["failure_action"], f"{word}-failure-action", names)
+    if "order" in given:
+        orders = {order.name.lower().replace("_", "-"): order for order in UpdateOrder}
+        given["order"] = _chosen(given["order"], f"{word}-order", orders)
+    return replace(old, **given)
+
+
+def _chosen(text: str, flag: str, names: dict[str, Any]) -> Any:
+    if text not in names:
+        known = ", ".join(names)
+        raise InvalidArgument(f'invalid argument "{text}" for "--{flag}": use one of {known}')
+    return names[text]
