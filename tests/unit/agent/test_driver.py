@@ -428,7 +428,8 @@ def test_an_agent_that_starts_alone_counts_from_the_last_contact_of_the_one_befo
         async with stage.agent():
             stage.assign(one)
             await stage.reaches(one.id, TaskState.RUNNING)
-            contact = next(tmp_path.rglob("contact"))
+            await until(lambda: list(tmp_path.rglob("contact")))
+            [contact] = tmp_path.rglob("contact")
         await stage.manager.stop()
         contact.write_text(repr(float(contact.read_text()) - 2.0))
         async with stage.agent():
