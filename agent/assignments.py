@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pyswarm.model import Config, Secret, Task
+from pyswarm.model import Config, RegistryCredential, Secret, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,8 @@ class AssignmentNews:
     removed_tasks: tuple[str, ...] = ()
     removed_secrets: tuple[str, ...] = ()
     removed_configs: tuple[str, ...] = ()
+    credentials: tuple[RegistryCredential, ...] = ()
+    removed_credentials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +41,13 @@ class AssignmentChange:
 
 @dataclass(slots=True)
 class Assignments:
-    """Everything that is assigned, by id. Secrets live here and nowhere else outside a tmpfs."""
+    """Everything that is assigned, by id. Secrets live here and nowhere else outside a tmpfs, and
+    logins for registries here alone. `sequence` is 0 until a manager has said something."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
     configs: dict[str, Config] = field(default_factory=dict)
+    credentials: dict[str, RegistryCredential] = field(default_factory=dict)
     sequence: int = 0
 
     def apply(self, news: AssignmentNews) -> AssignmentChange | None:
@@ -70,16 +74,19 @@ class Assignments:
 
     def _payloads(self, news: AssignmentNews) -> None:
         if news.complete:
-            self.secrets, self.configs = {}, {}
+            self.secrets, self.configs, self.credentials = {}, {}, {}
         for secret_id in news.removed_secrets:
             self.secrets.pop(secret_id, None)
         for config_id in news.removed_configs:
             self.configs.pop(config_id, None)
+        for credential_id in news.removed_credentials:
+            self.credentials.pop(credential_id, None)
+        self.credentials |= {each.id: each for each in news.credentials}
         self.secrets |= {secret.id: secret for secret in news.secrets}
         self.configs |= {config.id: config for config in news.configs}
 
     def check(self) -> None:
         """Assert the invariants."""
-        for table in (self.tasks, self.secrets, self.configs):
+        for table in (self.tasks, self.secrets, self.configs, self.credentials):
             for key, record in table.items():
                 assert key == record.id, f"{record.id} is filed under {key}"

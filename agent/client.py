@@ -13,7 +13,17 @@ from agent.networks import NetworkNews
 from agent.reporter import Send
 from pyswarm.api.v1 import control_pb2, dispatcher_pb2, dispatcher_pb2_grpc
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Config, EndpointDelta, EndpointSet, Node, NodeDescription, Secret, Task
+from pyswarm.model import (
+    Config,
+    EndpointDelta,
+    EndpointSet,
+    ImagePolicy,
+    Node,
+    NodeDescription,
+    RegistryCredential,
+    Secret,
+    Task,
+)
 from pyswarm.rpc import swarm_errors
 from pyswarm.wire import from_message, to_message
 
@@ -34,6 +44,7 @@ class Hello:
     root_certificate: bytes
     """All roots that count; the last one signs."""
     renewal_spread_seconds: float
+    images: ImagePolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +78,7 @@ class LogPiece:
     problem: str = ""
 
 
-Message = Hello | AssignmentNews | NetworkNews | LogsAsked
+Message = Hello | AssignmentNews | NetworkNews | LogsAsked | dispatcher_pb2.NodeAsk
 
 
 def read_message(message: dispatcher_pb2.SessionMessage) -> Message:
@@ -94,6 +105,8 @@ def read_message(message: dispatcher_pb2.SessionMessage) -> Message:
                 since=asked.since,
                 close=asked.close,
             )
+        case "ask":
+            return message.ask  # only the handler of its kind knows what is in it
     raise InvalidArgument("the manager sent a message that this version does not know")
 
 
@@ -106,6 +119,7 @@ def _hello(hello: dispatcher_pb2.SessionHello) -> Hello:
         cluster_id=hello.cluster_id,
         root_certificate=hello.root_certificate,
         renewal_spread_seconds=hello.renewal_spread_seconds,
+        images=from_message(ImagePolicy, hello.images) if hello.HasField("images") else None,
     )
 
 
@@ -120,6 +134,8 @@ def _assignments(message: dispatcher_pb2.Assignments) -> AssignmentNews:
         removed_tasks=tuple(message.removed_tasks),
         removed_secrets=tuple(message.removed_secrets),
         removed_configs=tuple(message.removed_configs),
+        credentials=tuple(from_message(RegistryCredential, m) for m in message.credentials),
+        removed_credentials=tuple(message.removed_credentials),
     )
 
 
@@ -201,6 +217,11 @@ class DispatcherClient:
         )
         with swarm_errors(self._address):
             await self._stub.ReportStatus(report, timeout=REPORT_SECONDS)
+
+    async def answer(self, answer: dispatcher_pb2.NodeAnswer) -> None:
+        """Answer a question."""
+        with swarm_errors(self._address):
+            await self._stub.Answer(answer, timeout=REPORT_SECONDS)
 
     async def publish(self, subscription_id: str, pieces: AsyncIterator[LogPiece]) -> None:
         """Answer a request for logs; ends early where nobody listens any more."""

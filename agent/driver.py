@@ -25,16 +25,21 @@ from agent.disk import WorkerState
 from agent.endpoints.driver import NetworkKeeper
 from agent.executor.containers import Containers
 from agent.executor.driver import Executor
+from agent.images.disk import VolumeFolders
+from agent.images.driver import ImageKeeper, KeeperContext
+from agent.images.store import ImageStore
 from agent.leases import Leases
 from agent.link.driver import Link, LinkSettings
 from agent.logs.driver import LogPublisher
 from agent.mounts.driver import TaskFiles
 from agent.networks import NetworkNews
+from agent.nodecalls.driver import Answerer, Handler
 from agent.overlay import Overlay
-from agent.reconcile import reconcile
+from agent.reconcile import Seen, reconcile
 from agent.runner.driver import TaskRunner
 from agent.task_events import Found
 from pyswarm.aio import Backoff, Supervisor
+from pyswarm.api.v1 import dispatcher_pb2
 from pyswarm.core import NEVER
 from pyswarm.crashpoints import reach
 from pyswarm.errors import SwarmError
@@ -76,6 +81,7 @@ class Agent:
         on_node: Callable[[Node], None] = lambda node: None,
         on_roots: Callable[[bytes, float], None] = lambda roots_pem, within_seconds: None,
         on_removed: Callable[[], None] = lambda: None,
+        images: ImageStore | None = None,
     ) -> None:
         self.node_id = node_id
         self._overlay = overlay
@@ -112,7 +118,22 @@ class Agent:
             node=describe,
             assignments=self._assignments,
         )
+        self._images: ImageKeeper | None = None
+        handlers: dict[str, Handler] = {}
+        if images is not None:
+            self._images = self._keeper(images, state_directory)
+            handlers["disk_usage"] = self._images.disk_usage
+            handlers["prune"] = self._images.prune
+        self._answers = Answerer(handlers, self._link.answer)
         self._logs = LogPublisher(runtime, self._link.publish, self._assignments.tasks.get)
+
+    def _keeper(self, images: ImageStore, state_directory: Path) -> ImageKeeper:
+        context = KeeperContext(
+            tasks=self._tasks_now,
+            informed=lambda: self._assignments.sequence > 0,
+            discard=self._discard,
+        )
+        return ImageKeeper(images, VolumeFolders(state_directory), context)
 
     # ---- life ----
 
@@ -135,6 +156,7 @@ class Agent:
         await self._link.stop(goodbye)
         await self._supervisor.close()
         await self._logs.close()
+        await self._answers.close()
         for runner in list(self._runners.values()):
             await runner.close()
         await self._networks.stop()
@@ -203,6 +225,8 @@ class Agent:
         self._supervisor.start(self._keep_leases(), "leases")
         self._link.start()
         self._supervisor.start(self._reconcile(), "reconcile")
+        if self._images is not None:
+            self._supervisor.start(self._images.run(), "images")
         return True
 
     async def _adopt_later(self) -> None:
@@ -257,6 +281,16 @@ class Agent:
                     await self._lease_news.wait()
             except TimeoutError:
                 continue
+
+    def _tasks_now(self) -> dict[str, Task]:
+        """Every assigned task as it is."""
+        runners = self._runners.items()
+        return {key: replace(each.task, status=each.machine.status) for key, each in runners}
+
+    async def _discard(self, task_id: str) -> None:
+        """Remove the container of a task that is not assigned any more."""
+        if task_id not in self._runners:
+            await self._executor.discard(Seen(task_id, task_id, False), logs=False)
 
     def _run(self, task: Task, found: Found | None = None, since: float = 0.0) -> None:
         runner = TaskRunner(
@@ -324,6 +358,8 @@ class Agent:
         self._on_managers(list(hello.manager_addresses))
         self._on_node(hello.node)
         self._on_roots(hello.root_certificate, hello.renewal_spread_seconds)
+        if self._images is not None and hello.images is not None:
+            self._images.set_policy(hello.images)
 
     def on_networks(self, news: NetworkNews) -> bool:
         """Who is where."""
@@ -356,3 +392,7 @@ class Agent:
     def on_logs(self, asked: LogsAsked) -> None:
         """Somebody wants to read logs."""
         self._logs.take(asked)
+
+    def on_ask(self, ask: dispatcher_pb2.NodeAsk) -> None:
+        """A manager wants to know or have something."""
+        self._answers.take(ask)

@@ -53,6 +53,9 @@ class Overlay(Protocol):
         """Make kernel and DNS show exactly these sets."""
         ...
 
+    async def flush(self, task_id: str) -> None:
+        """Until the last answers of a task that has ended in order have arrived, bounded."""
+
     async def mark_dead(self, task_id: str) -> None:
         """Take a task that just died out of this node's virtual addresses and DNS answers."""
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
+from agent.health import unhealthy_error
 from agent.task_events import (
     Begin,
     Cancel,
+    Checked,
     Clean,
     Cleaned,
     Command,
@@ -25,7 +27,6 @@ from agent.task_events import (
     Exited,
     Failed,
     Found,
-    Healthy,
     Kill,
     LeaseOver,
     Prepare,
@@ -39,12 +40,11 @@ from agent.task_events import (
     Stop,
     Tick,
     Unassigned,
-    Unhealthy,
     Updated,
     Watch,
 )
 from pyswarm.core import NEVER
-from pyswarm.model import Task, TaskState, TaskStatus, is_terminal
+from pyswarm.model import HealthState, Task, TaskState, TaskStatus, is_terminal
 
 RETRY_FIRST_SECONDS: Final = 1.0
 RETRY_MOST_SECONDS: Final = 8.0
@@ -53,8 +53,12 @@ TRIES_MAX: Final = 8
 registry or containerd is gone would hold tasks that another node could run."""
 
 DRAIN_SECONDS: Final = 0.3
-"""Between the wish to stop and the signal. The other nodes hear at the same time that the task is
-DRAINING; what they start before they have applied it would hit a closed port."""
+"""Between the wish to stop and the signal. When the wish comes, nobody begins a connection to the
+task any more (`manager/dispatcher/draining.py`); those that were under way still reach it, and it
+can take them from its backlog."""
+
+UNHEALTHY_DRAIN_SECONDS: Final = 1.0
+"""The same for an unhealthy task, of which the managers and the other nodes hear only now."""
 
 KILL_AGAIN_SECONDS: Final = 10.0
 """A SIGKILL whose container did not end is sent again: the first may have been lost with a
@@ -99,9 +103,10 @@ class TaskMachine:
     _begun_at: float = field(default=0.0, init=False)
     _unassigned: bool = field(default=False, init=False)
     _adopting: bool = field(default=False, init=False)
-    _failure: str = field(default="", init=False)
-    """Why the container is being stopped although it is wanted."""
-    _stopped_as: str = field(default="unhealthy", init=False)
+    _unhealthy: bool = field(default=False, init=False)
+    """The container is being stopped although it is wanted."""
+    _lease_over: str = field(default="", init=False)
+    """So is it, and why."""
 
     def __post_init__(self) -> None:
         self.status = self.task.status
@@ -142,13 +147,10 @@ class TaskMachine:
                 return self._prepared(now)
             case Started() if self.phase is Phase.STARTING:
                 return self._started(event, now)
-            case Healthy() if self.phase is Phase.UP and self.status.state < TaskState.RUNNING:
-                return [self._report(TaskState.RUNNING, "started", now)]
-            case Unhealthy(reason) if self.phase is Phase.UP:
-                self._failure = f"task: unhealthy container: {reason}".rstrip(": ")
-                return self._drain(now)
-            case LeaseOver(reason) if self.wanted and not self._failure:
-                self._failure, self._stopped_as = reason, "stopped"
+            case Checked() if self.phase is Phase.UP:
+                return self._checked(event, now)
+            case LeaseOver(reason) if self.wanted:
+                self._lease_over = reason
                 return self._go_on(now)
             case Exited() if self.phase in _IN_CONTAINER:
                 return self._exited(event, now)
@@ -216,7 +218,7 @@ class TaskMachine:
             return [Remove()]
         if not self.wanted:
             return self._unwanted(now)
-        if self._failure:
+        if self._lease_over:
             return self._broken_off(now)
         if self.phase is Phase.WAITING and self.ready:
             if now < self._retry_at:
@@ -246,7 +248,7 @@ class TaskMachine:
         """It is wanted, and may not go on."""
         if self.phase in _BEFORE_START:
             cancel: list[Command] = [Cancel()] if self.phase is Phase.PREPARING else []
-            return cancel + self._end(TaskState.FAILED, self._stopped_as, now, self._failure)
+            return cancel + self._end(TaskState.FAILED, "stopped", now, self._lease_over)
         return self._stop(now) if self.phase is Phase.UP else []
 
     def _prepared(self, now: float) -> list[Command]:
@@ -266,11 +268,22 @@ class TaskMachine:
             report = self._report(TaskState.RUNNING, "started", now)
         return [report, *self._go_on(now)]
 
+    def _checked(self, event: Checked, now: float) -> list[Command]:
+        self.status = replace(self.status, health=event.health)
+        match event.health.state:
+            case HealthState.HEALTHY if self.status.state < TaskState.RUNNING:
+                return [self._report(TaskState.RUNNING, "started", now)]
+            case HealthState.UNHEALTHY:
+                self._unhealthy = True
+                return [Report(self.status), *self._drain(now)]
+        return [Report(self.status)]
+
     def _drain(self, now: float) -> list[Command]:
-        """Stop, after the moment in which the others take it out of their addresses."""
+        """Stop, after the moment in which the last connections come in."""
         if not self.task.networks or self.status.state < TaskState.RUNNING:
             return self._stop(now)
-        self._enter(Phase.DRAINING, now + DRAIN_SECONDS)
+        seconds = UNHEALTHY_DRAIN_SECONDS if self._unhealthy else DRAIN_SECONDS
+        self._enter(Phase.DRAINING, now + seconds)
         return []
 
     def _stop(self, now: float) -> list[Command]:
@@ -282,8 +295,11 @@ class TaskMachine:
         code = event.exit_code
         if not self.wanted:
             return self._end(TaskState.SHUTDOWN, "shutdown", now, exit_code=code)
-        if self._failure:
-            return self._end(TaskState.FAILED, self._stopped_as, now, self._failure, code)
+        if self._unhealthy and self.status.health is not None:
+            error = unhealthy_error(code, self.status.health)
+            return self._end(TaskState.FAILED, "unhealthy", now, error, code)
+        if self._lease_over:
+            return self._end(TaskState.FAILED, "stopped", now, self._lease_over, code)
         if code == 0:
             return self._end(TaskState.COMPLETE, "finished", now)
         error = f"task: non-zero exit ({code})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from pyswarm.model import Task, TaskStatus
+from pyswarm.model import Task, TaskHealth, TaskStatus
 
 
 class Step(Enum):
@@ -111,7 +111,8 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """`Start` succeeded; `has_healthcheck`: the task is RUNNING only when `Healthy` follows."""
+    """`Start` succeeded; `has_healthcheck`: the task is RUNNING only when
+    `Checked` says that it is healthy."""
 
     container_id: str
     pid: int
@@ -119,15 +120,11 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Healthy:
-    """The health check passed for the first time."""
+class Checked:
+    """What the health check says is new: the task is RUNNING once it is healthy, and ends when it
+    is unhealthy."""
 
-
-@dataclass(frozen=True, slots=True)
-class Unhealthy:
-    """The health check failed too often in a row; `reason` is its last output."""
-
-    reason: str
+    health: TaskHealth
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +173,7 @@ Event = (
     | DependenciesReady
     | Prepared
     | Started
-    | Healthy
-    | Unhealthy
+    | Checked
     | LeaseOver
     | Exited
     | Failed

@@ -28,7 +28,7 @@ from certs.tokens import new_token
 from manager.ca.client import ExternalSigner
 from manager.ca.driver import RootKeeper, StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
-from manager.control.api import CONTROL, UPDATES
+from manager.control.api import CONTROL, REGISTRIES, SYSTEM, UPDATES
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
 from manager.control.updates.server import UpdateServer
@@ -38,6 +38,7 @@ from manager.raft.membership import Member, Membership
 from manager.raft.settings import RaftSettings
 from manager.raft.transport import PeerTransport, RemovedSender
 from manager.recovery.server import HealthServer, RecoveryContext
+from manager.registries.server import RegistryServer
 from manager.roles.access import demoted, refused_by
 from manager.roles.driver import RoleManager, RolesContext
 from manager.roles.quorum import reachable
@@ -45,6 +46,7 @@ from manager.roles.server import MembershipServer
 from manager.server import ACCESS
 from manager.state.driver import Store
 from manager.state.store import Transaction
+from manager.system.server import SystemServer
 from pyswarm.aio import Lagged, Supervisor
 from pyswarm.api.v1 import (
     ca_pb2,
@@ -66,6 +68,7 @@ from pyswarm.model import (
 )
 from pyswarm.model.identity import Identity, node_name
 from pyswarm.model.ids import ID_BYTES
+from pyswarm.registry.client import Registry
 from pyswarm.rpc import (
     Authorizer,
     ChannelPool,
@@ -100,6 +103,7 @@ class ManagerConfig:
     directory: Path
     certificates: CertificateDirectory
     raft: RaftSettings = RaftSettings()
+    insecure_registries: tuple[str, ...] = ()
 
 
 def new_id() -> str:
@@ -127,6 +131,7 @@ class Manager:
         self._planners: Supervisor | None = None
         self._role_changed = asyncio.Event()
         self._changing = asyncio.Lock()
+        self._registry = Registry(config.insecure_registries)
         self._leading = asyncio.Event()
         self.store = Store()
         self._authorizer = Authorizer(ACCESS, config.cluster_id, self._is_removed, self._is_demoted)
@@ -190,7 +195,12 @@ class Manager:
         )
         control = ControlServer(context)
         self.control = LeaderFirst(
-            [(CONTROL, control), (UPDATES, UpdateServer(context))],
+            [
+                (CONTROL, control),
+                (UPDATES, UpdateServer(context)),
+                (REGISTRIES, RegistryServer(self.store, self._registry, new_id, time.time)),
+                (SYSTEM, SystemServer(self.store, lambda: self.dispatcher.calls)),
+            ],
             self.is_leading,
             self._leader_channel,
             self.raft.read_index,
@@ -240,6 +250,7 @@ class Manager:
         await self._supervisor.close()
         await self._main.stop(0.5)
         await self._bootstrap.stop(0)
+        self._registry.close()
 
     async def _follow_leadership(self) -> None:
         while True:

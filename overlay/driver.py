@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 KNOWN_SECONDS: Final = 20.0
 """How long `attach` waits for the managers to name a network."""
+FLUSH_SECONDS: Final = 3.0
+FLUSH_POLL_SECONDS: Final = 0.02
 RETRY_SECONDS: Final = 5.0
 """Between tries to get a port that another program holds, or a network that failed."""
 
@@ -196,6 +198,18 @@ class Overlay:
             ),
             ports=taken,
         )
+
+    async def flush(self, task_id: str) -> None:
+        """Until the last answers of a task that has ended in order have arrived: its connections
+        go with its namespace. `FLUSH_SECONDS` at most."""
+        over = asyncio.get_running_loop().time() + FLUSH_SECONDS
+        while task_id in self._attached and asyncio.get_running_loop().time() < over:
+            try:
+                if not await self._in_worker(lambda: self._kernel.is_sending(task_id)):
+                    return
+            except OSError:
+                return  # it is gone already
+            await asyncio.sleep(FLUSH_POLL_SECONDS)
 
     async def mark_dead(self, task_id: str) -> None:
         """A task of this node has just ended: take it out of virtual addresses, ports and names

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final
 
-from overlay import messages, names, netlink, nft, ports, vip
+from overlay import messages, names, netlink, nft, ports, sockets, vip
 from overlay.desired import Head, Leg, Router
 from overlay.dns import REDIRECT
 from overlay.fdb import Peer
@@ -372,6 +372,17 @@ class Kernel:
         try:
             with netlink.visit(descriptor):
                 return make()
+        finally:
+            os.close(descriptor)
+
+    def is_sending(self, task_id: str) -> bool:
+        """Whether connections that the task's programs have closed still have something to send."""
+        descriptor = netlink.open_namespace(self.container_path(task_id))
+        try:
+            with netlink.visit(descriptor):
+                here = Path("/proc/thread-self/net")
+                tables = [here / name for name in ("tcp", "tcp6")]
+                return any(sockets.is_sending(t.read_text()) for t in tables if t.exists())
         finally:
             os.close(descriptor)
 

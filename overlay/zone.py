@@ -2,7 +2,7 @@
 
 A service's name and aliases lead to its virtual address, which outlives its tasks; `tasks.NAME`
 and the names of a service without virtual address lead to the tasks that take connections, for a
-few seconds only. Every name also ends in `.NETWORK`, for containers in several networks. An alias
+second only. Every name also ends in `.NETWORK`, for containers in several networks. An alias
 may belong to several services, which share its calls; but a service's own name is its alone, so
 that nobody's alias takes calls away from it.
 """
@@ -16,7 +16,9 @@ from typing import Final
 from pyswarm.model import EndpointSet, EndpointState, ResolutionMode, TaskEndpoint
 
 SERVICE_TTL_SECONDS: Final = 30
-TASK_TTL_SECONDS: Final = 5
+TASK_TTL_SECONDS: Final = 1
+"""A task is stopped so long after its address went out of the answers
+(`NAME_SECONDS` in manager/dispatcher/draining.py)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pyswarm.model import ContainerSpec, Healthcheck, Mount, Resources, Task
+from pyswarm.registry.logins import Login
 
 TASK_LABEL: Final = "pyswarm.task"
 """The label that makes a container ours; its value is the task's id."""
@@ -44,10 +45,10 @@ class ContainerSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerExit:
-    """How a container ended; `reason` says more where something is known ("out of memory")."""
+    """How a container ended; `out_of_memory`: the kernel killed a process of it for want of it."""
 
     exit_code: int
-    reason: str = ""
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,9 @@ class Containers(Protocol):
     """Every call raises SwarmError, `temporary` where a retry can help; NotFound where there is
     no such container or image."""
 
-    async def pull(self, image: str) -> None:
-        """Have the image here; one that is pinned by digest and here is not fetched again."""
+    async def pull(self, image: str, login: Login | None = None) -> None:
+        """Have the image here; one that is pinned by digest and here is not fetched again. The
+        registry is shown the login."""
 
     async def has_image(self, image: str) -> bool:
         """Whether the image is here, so that it can run although its registry is away."""

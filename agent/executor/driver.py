@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
@@ -17,6 +18,7 @@ from agent.executor.containers import (
     container_id,
     labels,
 )
+from agent.executor.ending import reason
 from agent.hostfiles import hostname
 from agent.mounts.driver import TaskFiles
 from agent.overlay import Overlay
@@ -25,8 +27,9 @@ from agent.task_events import Exited
 from agent.templates import expand_container
 from pyswarm.aio import Backoff
 from pyswarm.crashpoints import reach
-from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError
-from pyswarm.model import Config, Healthcheck, NodeDescription, Secret, Task
+from pyswarm.errors import DeadlineExceeded, NotFound, PermissionDenied, SwarmError, Unavailable
+from pyswarm.model import Config, Healthcheck, HealthResult, NodeDescription, Secret, Task
+from pyswarm.registry.logins import Login, chosen
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +61,15 @@ class Executor:
         self._assignments = assignments
         self._node = node
         self._making = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._stopping: set[str] = set()
+        """Tasks that end since we ask them to: nobody else connects to them, and they answer."""
 
     # ---- the steps ----
 
     async def prepare(self, task: Task) -> None:
         """Image, networks, files, container."""
         container = expand_container(task, self._node())
-        await self._pull(container.image)
+        await self._pull(task, container.image)
         reach("task.pulled")
         await self._networks.known([a.network_id for a in task.networks])
         async with self._making:
@@ -96,12 +101,17 @@ class Executor:
             )
             reach("task.created")
 
-    async def _pull(self, image: str) -> None:
+    async def _pull(self, task: Task, image: str) -> None:
+        found = chosen(image, task.service_id, self._assignments.credentials.values())
+        login = Login(user=found.user, password=found.password) if found else None
         try:
-            await self._containers.pull(image)
+            await self._containers.pull(image, login)
         except SwarmError as error:
             # A registry that is away, or has lost the image, must not stop what is here already.
             if not await self._containers.has_image(image):
+                if isinstance(error, PermissionDenied) and not self._assignments.sequence:
+                    # Logins are never on disk: the first manager that answers brings them.
+                    raise Unavailable(f"{error.message}; no manager has sent a login yet") from None
                 raise
             log.warning("%s is run as it is here, since %s", image, error.message)
 
@@ -129,12 +139,21 @@ class Executor:
                 log.warning("task %s: cannot watch it: %s", task.name, error.message)
                 await asyncio.sleep(backoff.next())
                 continue
-            exited = Exited(ended.exit_code, ended.reason)
+            limit = task.spec.resources.limits.memory_bytes
+            exited = Exited(ended.exit_code, reason(ended, limit))
             break
         reach("task.ended")
+        if task.id in self._stopping:
+            await self._flush(task)
         await self._mark_dead(task)
         reach("task.marked-dead")
         return exited
+
+    async def _flush(self, task: Task) -> None:
+        try:
+            await self._overlay.flush(task.id)
+        except SwarmError as error:
+            log.warning("task %s: its last answers may be lost: %s", task.name, error.message)
 
     async def _mark_dead(self, task: Task) -> None:
         try:
@@ -144,6 +163,7 @@ class Executor:
 
     async def stop(self, task: Task, signal: str) -> None:
         """Send the stop signal; one that is gone already needs none."""
+        self._stopping.add(task.id)
         try:
             await self._containers.kill(container_id(task), signal)
         except NotFound:
@@ -156,6 +176,7 @@ class Executor:
 
     async def clean(self, task: Task) -> None:
         """Container first: it holds the namespace and the mounts."""
+        self._stopping.discard(task.id)
         await self._containers.delete(container_id(task))
         reach("task.deleted")
         await self._overlay.detach(task.id)
@@ -171,24 +192,30 @@ class Executor:
     # ---- health ----
 
     async def healthcheck(self, task: Task) -> Healthcheck | None:
-        """The service's health check, else the image's."""
-        check = task.spec.container.healthcheck
-        if check is not None and check.test:
-            return check
-        return await self._containers.healthcheck(task.spec.container.image)
+        """The service's health check over the image's."""
+        container = task.spec.container
+        try:
+            of_image = await self._containers.healthcheck(container.image)
+        except NotFound:
+            # Of an adopted container whose image was removed: it runs on without.
+            of_image = None
+        return health.merged(container.healthcheck, of_image)
 
-    async def probe(self, task: Task, probe: health.Probe) -> health.Probed:
+    async def probe(self, task: Task, probe: health.Probe) -> HealthResult:
         """Run the check once; whatever goes wrong is a failure of it."""
+        started_at = time.time()
         try:
             code, output = await self._containers.execute(
                 container_id(task), probe.argv, probe.timeout_seconds
             )
+            text = output.decode(errors="replace")
         except DeadlineExceeded:
-            return health.Probed(False, f"no answer in {probe.timeout_seconds:g} s")
+            code, text = -1, f"Health check exceeded timeout ({probe.timeout_seconds:g}s)"
         except SwarmError as error:
-            return health.Probed(False, error.message)
-        text = output[: health.OUTPUT_BYTES_MAX].decode(errors="replace")
-        return health.Probed(code == 0, text)
+            code, text = -1, error.message
+        return HealthResult(
+            started_at=started_at, ended_at=time.time(), exit_code=code, output=text
+        )
 
     # ---- what is there ----
 

@@ -18,6 +18,7 @@ from agent.assignments import AssignmentNews
 from agent.client import Beats, DispatcherClient, Hello, LogPiece, LogsAsked
 from agent.networks import NetworkNews
 from pyswarm.aio import Supervisor
+from pyswarm.api.v1 import dispatcher_pb2
 from pyswarm.errors import NotLeader, PermissionDenied, SwarmError, Unavailable
 from pyswarm.model import NodeDescription, TaskStatus
 
@@ -46,6 +47,9 @@ class Listener(Protocol):
 
     def on_logs(self, asked: LogsAsked) -> None:
         """Somebody wants to read logs."""
+
+    def on_ask(self, ask: dispatcher_pb2.NodeAsk) -> None:
+        """A manager wants to know or have something of this node."""
 
     def on_closed(self) -> None:
         """The session is over."""
@@ -145,6 +149,12 @@ class Link:
             raise Unavailable("no manager is connected")
         await self._client.publish(subscription_id, pieces)
 
+    async def answer(self, answer: dispatcher_pb2.NodeAnswer) -> None:
+        """Send an answer to the manager that asked."""
+        if self._client is None:
+            raise Unavailable("no manager is connected")
+        await self._client.answer(answer)
+
     # ---- the clock ----
 
     async def _tick(self) -> None:
@@ -229,6 +239,8 @@ class Link:
                 fits = self._listener.on_networks(message)
             case LogsAsked():
                 self._listener.on_logs(message)
+            case dispatcher_pb2.NodeAsk():
+                self._listener.on_ask(message)
         if fits:
             self._decide(session.Heard())
         else:

@@ -18,6 +18,7 @@ from agent.task import Phase, TaskMachine
 from agent.task_events import (
     Begin,
     Cancel,
+    Checked,
     Clean,
     Cleaned,
     Command,
@@ -26,7 +27,6 @@ from agent.task_events import (
     Exited,
     Failed,
     Found,
-    Healthy,
     Kill,
     LeaseOver,
     Prepare,
@@ -40,14 +40,21 @@ from agent.task_events import (
     Stop,
     Tick,
     Unassigned,
-    Unhealthy,
     Updated,
     Watch,
 )
 from pyswarm.aio import Supervisor
 from pyswarm.core import NEVER
 from pyswarm.errors import SwarmError
-from pyswarm.model import Healthcheck, Task, TaskState, TaskStatus
+from pyswarm.model import (
+    Healthcheck,
+    HealthResult,
+    HealthState,
+    Task,
+    TaskHealth,
+    TaskState,
+    TaskStatus,
+)
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +96,7 @@ class Steps(Protocol):
         """The service's health check, else the image's; None where there is none."""
         ...
 
-    async def probe(self, task: Task, probe: health.Probe) -> health.Probed:
+    async def probe(self, task: Task, probe: health.Probe) -> HealthResult:
         """Run the check once."""
         ...
 
@@ -258,8 +265,7 @@ class TaskRunner:
             return Exited(137 if seen is None else seen.exit_code or 0)
         self._watching = self._supervisor.start(self._watch(), "watch")
         if check is not None and has_check:
-            healthy = self.machine.status.state >= TaskState.RUNNING
-            work = self._check_health(health.HealthMachine(check, healthy))
+            work = self._check_health(health.HealthMachine(check, _known(self.machine.status)))
             self._checking = self._supervisor.start(work, "health")
         return Started(seen.container_id, seen.pid, has_check)
 
@@ -271,15 +277,21 @@ class TaskRunner:
         while True:
             for answer in answers:
                 match answer:
-                    case health.Verdict(True):
-                        self.handle(Healthy())
-                    case health.Verdict(False, reason):
-                        self.handle(Unhealthy(reason))
-                        return
+                    case TaskHealth():
+                        self.handle(Checked(answer))
                     case health.Probe():
-                        probed = await self._steps.probe(self.task, answer)
+                        probed = health.Probed(await self._steps.probe(self.task, answer))
                         answers = machine.handle(probed, time.monotonic())
                         break
             else:
+                if machine.deadline() == NEVER:
+                    return
                 await asyncio.sleep(max(machine.deadline() - time.monotonic(), 0.0))
                 answers = machine.handle(health.Tick(), time.monotonic())
+
+
+def _known(status: TaskStatus) -> TaskHealth:
+    """What was last said of the container's health; one that was RUNNING has been healthy."""
+    running = status.state == TaskState.RUNNING
+    state = HealthState.HEALTHY if running else HealthState.STARTING
+    return status.health or TaskHealth(state=state)

@@ -51,6 +51,7 @@ class Containerd:
         self.tasks, self.containers, self.content = Service(), Service(), Service()
         self.diff, self.events, self.images = Service(), Service(), Service()
         self.leases, self.namespaces, self.snapshots = Service(), Service(), Service()
+        self.introspection = Service()
         self._version = Service()
         for method in schema.methods():
             service = self._version if method.service == "version" else None

@@ -7,9 +7,9 @@ import signal
 from collections.abc import Sequence
 from typing import Final
 
-from agent.runtime.documents import ImageConfig
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import ContainerSpec
+from pyswarm.registry.documents import ImageConfig
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -12,20 +12,22 @@ import logging
 import platform
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakValueDictionary
 
-from agent.runtime import documents, schema
+from agent.runtime import schema
 from agent.runtime.client import Containerd
 from agent.runtime.content import ContentStore
-from agent.runtime.documents import Descriptor, ImageConfig, Manifest
 from agent.runtime.locks import to_the_end
-from agent.runtime.reference import Reference, parse
-from agent.runtime.registry import MANIFEST_BYTES_MAX, Registry
 from pyswarm.errors import AlreadyExists, InvalidArgument, NotFound, SwarmError, Unavailable
+from pyswarm.registry import documents
+from pyswarm.registry.client import MANIFEST_BYTES_MAX, Access, Registry
+from pyswarm.registry.documents import Descriptor, ImageConfig, Manifest
+from pyswarm.registry.logins import Login
+from pyswarm.registry.reference import Reference, parse
 
 __all__ = ["Image", "ImageConfig", "Images"]
 
@@ -36,6 +38,8 @@ LEASE_SECONDS: Final = 24 * 3600.0
 """When a lease ends whose agent died in a pull: what that pull fetched is collected then."""
 
 ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+USED_LABEL: Final = "pyswarm.used-at"
+"""On an image's record: when it was last needed, in seconds since the epoch."""
 _REF: Final = "containerd.io/gc.ref"
 
 
@@ -59,10 +63,19 @@ class _Pull:
 
     reference: Reference
     lease: str
+    access: Access
 
     @property
     def name(self) -> str:
         return str(self.reference)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The manifest that is for this machine."""
+
+    digest: str
+    parsed: Manifest
 
 
 class Images:
@@ -80,20 +93,21 @@ class Images:
         self._registry = registry
         self._content = ContentStore(containerd)
         self._architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-        # By reference and by chain id; a lock lives as long as somebody holds it.
+        # By reference, digest and chain id; a lock lives as long as somebody holds it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def pull(self, reference: str) -> Image:
-        """Have the image here, unpacked.
+    async def pull(self, reference: str, login: Login | None = None) -> Image:
+        """Have the image here, unpacked; the registry is shown the login.
 
         A tag is asked for at its registry each time, for it may have moved; when the registry is
         away, the image that is here serves. A digest that is here needs no registry.
         """
         parsed = parse(reference)
-        async with self._lock(str(parsed)):
+        async with self._lock(parsed.digest or str(parsed)):
             try:
                 async with self._lease() as lease:
-                    return await self._pull(_Pull(reference=parsed, lease=lease))
+                    access = Access(login)
+                    return await self._pull(_Pull(reference=parsed, lease=lease, access=access))
             except Unavailable as failure:
                 here = await self.get(reference)
                 if here is None:
@@ -119,18 +133,25 @@ class Images:
 
     async def _unpacked(self, name: str, digest: str) -> Image:
         """From what is here alone; raises NotFound where a part of it is missing."""
-        data = await self._content.read(digest, limit=MANIFEST_BYTES_MAX)
-        if documents.media_type(name, data) in documents.INDEX_TYPES:
-            chosen = documents.platform_manifest(name, data, self._architecture)
-            data = await self._content.read(chosen.digest, limit=MANIFEST_BYTES_MAX)
-        config_digest = documents.parse_manifest(name, data).config.digest
-        data = await self._content.read(config_digest, limit=documents.CONFIG_BYTES_MAX)
-        config, diff_ids = documents.parse_config(name, data, self._architecture)
+        _, diff_ids, config = await self._described(name, digest)
         chain = documents.chain_ids(diff_ids)
         top = chain[-1] if chain else ""
         if top:
             await self._containerd.snapshots.Stat(snapshotter=self.snapshotter, key=top)
         return Image(name=name, digest=digest, chain_id=top, config=config)
+
+    async def _described(
+        self, name: str, digest: str
+    ) -> tuple[_Chosen, tuple[str, ...], ImageConfig]:
+        """The manifest for this machine, the digests of the unpacked layers, the configuration."""
+        data = await self._content.read(digest, limit=MANIFEST_BYTES_MAX)
+        if documents.media_type(name, data) in documents.INDEX_TYPES:
+            digest = documents.platform_manifest(name, data, self._architecture).digest
+            data = await self._content.read(digest, limit=MANIFEST_BYTES_MAX)
+        manifest = documents.parse_manifest(name, data)
+        data = await self._content.read(manifest.config.digest, limit=documents.CONFIG_BYTES_MAX)
+        config, diff_ids = documents.parse_config(name, data, self._architecture)
+        return _Chosen(digest, manifest), diff_ids, config
 
     async def _pull(self, pull: _Pull) -> Image:
         root, data = await self._document(pull, pull.reference.target)
@@ -160,7 +181,7 @@ class Images:
             data = await self._content.read(target, limit=MANIFEST_BYTES_MAX)
             digest, sent_as = target, ""
         else:
-            document = await self._registry.manifest(pull.reference, target)
+            document = await self._registry.manifest(pull.reference, target, pull.access)
             data, digest, sent_as = document.data, document.digest, document.media_type
             if not await self._content.has(digest, lease=pull.lease):
                 await self._content.write(digest, len(data), _once(data), lease=pull.lease)
@@ -170,7 +191,7 @@ class Images:
     async def _fetch(self, pull: _Pull, blob: Descriptor) -> None:
         if await self._content.has(blob.digest, lease=pull.lease):
             return
-        source = self._registry.blob(pull.reference, blob.digest, blob.size)
+        source = self._registry.blob(pull.reference, blob.digest, blob.size, pull.access)
         async with aclosing(source) as chunks:
             await self._content.write(blob.digest, blob.size, chunks, lease=pull.lease)
 
@@ -238,11 +259,46 @@ class Images:
         target = schema.types.Descriptor(
             media_type=root.media_type, digest=root.digest, size=root.size
         )
-        image = schema.images.Image(name=name, target=target)
+        labels = {USED_LABEL: f"{time.time():.3f}"}
+        image = schema.images.Image(name=name, target=target, labels=labels)
         try:
             await self._containerd.images.Create(image=image)
         except AlreadyExists:
-            await self._containerd.images.Update(image=image, update_mask={"paths": ["target"]})
+            paths = ["target", f"labels.{USED_LABEL}"]
+            await self._containerd.images.Update(image=image, update_mask={"paths": paths})
+
+    async def mark_used(self, name: str, now: float) -> None:
+        """Note that an image was needed; nothing happens where it is gone."""
+        image = schema.images.Image(name=name, labels={USED_LABEL: f"{now:.3f}"})
+        try:
+            await self._containerd.images.Update(
+                image=image, update_mask={"paths": [f"labels.{USED_LABEL}"]}
+            )
+        except NotFound:
+            return
+
+    async def remove(
+        self, name: str, digest: str, still: Callable[[], bool], last: bool = False
+    ) -> bool:
+        """Remove an image's record unless `still` says no while no pull of it is under way; `last`
+        waits until containerd has collected what nothing refers to. Whether it was removed."""
+        async with self._lock(name), self._lock(digest):
+            if not still():
+                return False
+            try:
+                await self._containerd.images.Delete(name=name, sync=last)
+            except NotFound:
+                return False
+            return True
+
+    async def parts(self, digest: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The digests of an image's blobs, itself among them, and the snapshots of its layers.
+        Raises NotFound where a part of the description is missing."""
+        blobs, (manifest, diff_ids, _) = [digest], await self._described(digest, digest)
+        if manifest.digest != digest:
+            blobs.append(manifest.digest)
+        blobs += [manifest.parsed.config.digest, *(each.digest for each in manifest.parsed.layers)]
+        return tuple(dict.fromkeys(blobs)), documents.chain_ids(diff_ids)
 
     def _lock(self, key: str) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())

@@ -30,12 +30,13 @@ from agent.runtime.execute import execute
 from agent.runtime.facts import RuntimeInfo
 from agent.runtime.failures import sentence
 from agent.runtime.images import Image, Images
+from agent.runtime.inventory import Inventory
 from agent.runtime.locks import KeyedLocks, in_thread, to_the_end
-from agent.runtime.reference import parse
-from agent.runtime.registry import Registry
 from agent.runtime.rootfs import clean
 from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError, Unavailable
 from pyswarm.model import Healthcheck
+from pyswarm.registry.client import Registry
+from pyswarm.registry.logins import Login
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class ContainerdRuntime:
         self._collector.start()
         facts = host.facts()
         self._images = Images(self._containerd, self._registry, snapshotter=SNAPSHOTTER)
+        self.inventory = Inventory(self._containerd, self._images)
         self._creator = Creator(
             self._containerd,
             self._collector,
@@ -111,13 +113,13 @@ class ContainerdRuntime:
 
     # ---- images ----
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, login: Login | None = None) -> None:
         """Have the image here; one that is pinned by digest and here is not fetched again.
 
         Raises NotFound where the registry does not have it, PermissionDenied, InvalidArgument,
         FailedPrecondition for another platform, and Unavailable where a later try may succeed.
         """
-        await self._images.pull(image)
+        await self._images.pull(image, login)
 
     async def image(self, image: str) -> Image:
         """The image as it is here; raises NotFound."""
@@ -133,14 +135,6 @@ class ContainerdRuntime:
     async def healthcheck(self, image: str) -> Healthcheck | None:
         """The image's own health check."""
         return (await self.image(image)).config.healthcheck
-
-    async def resolve_digest(self, image: str) -> str:
-        """`repo:tag@sha256:...`, asked of the registry; nothing is pulled. Raises as `pull`."""
-        reference = parse(image)
-        if reference.digest:
-            return image
-        tag = "" if image.endswith(f":{reference.tag}") else f":{reference.tag}"
-        return f"{image}{tag}@{await self._registry.digest(reference)}"
 
     # ---- containers ----
 
@@ -191,7 +185,7 @@ class ContainerdRuntime:
     def _ended(self, container_id: str, code: int) -> ContainerExit:
         path = self._creator.cgroups_path(container_id)
         is_out = code != 0 and host.was_out_of_memory(path)
-        return ContainerExit(exit_code=code, reason="out of memory" if is_out else "")
+        return ContainerExit(exit_code=code, out_of_memory=is_out)
 
     async def kill(self, container_id: str, signal: str, everyone: bool = False) -> None:
         """Send a signal to the first process, or to `everyone`; empty is the stop signal that

@@ -71,6 +71,8 @@ InfoResponse info:Info=1
 UpdateRequest info:Info=1 update_mask:Mask=2
 UpdateResponse info:Info=1
 DeleteContentRequest digest:str=1
+ListContentRequest filters:str*=1
+ListContentResponse info:Info*=1
 ReadContentRequest digest:str=1 offset:i64=2 size:i64=3
 ReadContentResponse offset:i64=1 data:bytes=2
 WriteContentRequest action:i32=1 ref:str=2 total:i64=3 expected:str=4 offset:i64=5 data:bytes=6
@@ -123,6 +125,12 @@ Info name:str=1 parent:str=2 kind:i32=3 created_at:Time=4 updated_at:Time=5 labe
 StatSnapshotResponse info:Info=1
 ListSnapshotsRequest snapshotter:str=1 filters:str*=2
 ListSnapshotsResponse info:Info*=1
+UsageRequest snapshotter:str=1 key:str=2
+UsageResponse size:i64=1 inodes:i64=2
+@containerd.services.introspection.v1
+Plugin type:str=1 id:str=2 exports:map=5
+PluginsRequest filters:str*=1
+PluginsResponse plugins:Plugin*=1
 @containerd.services.version.v1
 VersionResponse version:str=1 revision:str=2
 @containerd.runc.v1
@@ -147,7 +155,7 @@ containers Get:GetContainerRequest>GetContainerResponse Delete:DeleteContainerRe
   Update:UpdateContainerRequest>UpdateContainerResponse
 content Info:InfoRequest>InfoResponse Update:UpdateRequest>UpdateResponse Abort:AbortRequest>-
   Read:ReadContentRequest>>ReadContentResponse Write:WriteContentRequest<>WriteContentResponse
-  Delete:DeleteContentRequest>-
+  Delete:DeleteContentRequest>- List:ListContentRequest>>ListContentResponse
 diff Apply:ApplyRequest>ApplyResponse
 events Subscribe:SubscribeRequest>>Envelope
 images Get:GetImageRequest>GetImageResponse Create:CreateImageRequest>CreateImageResponse
@@ -159,7 +167,8 @@ namespaces Create:CreateNamespaceRequest>CreateNamespaceResponse Delete:DeleteNa
 snapshots Prepare:PrepareSnapshotRequest>PrepareSnapshotResponse Commit:CommitSnapshotRequest>-
   View:ViewSnapshotRequest>ViewSnapshotResponse Mounts:MountsRequest>MountsResponse
   Remove:RemoveSnapshotRequest>- Stat:StatSnapshotRequest>StatSnapshotResponse
-  List:ListSnapshotsRequest>>ListSnapshotsResponse
+  List:ListSnapshotsRequest>>ListSnapshotsResponse Usage:UsageRequest>UsageResponse
+introspection Plugins:PluginsRequest>PluginsResponse
 version Version:->VersionResponse
 """
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from agent.executor.containers import ContainerRequest
 from agent.runtime import capabilities, command, seccomp
-from agent.runtime.documents import ImageConfig
 from agent.runtime.facts import HostFacts
 from agent.runtime.users import Identity
 from pyswarm.errors import FailedPrecondition, InvalidArgument
 from pyswarm.model import ContainerSpec, Mount, MountType, Resources, Ulimit
+from pyswarm.registry.documents import ImageConfig
 
 INIT_TARGET: Final = "/sbin/docker-init"
 CPU_PERIOD_MICROSECONDS: Final = 100_000

@@ -6,11 +6,15 @@ from typing import Final
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from pyswarm.api.v1 import control_pb2, updates_pb2
+from pyswarm.api.v1 import control_pb2, registry_pb2, system_pb2, updates_pb2
 
 CONTROL: Final[ServiceDescriptor] = control_pb2.DESCRIPTOR.services_by_name["Control"]
 
 UPDATES: Final[ServiceDescriptor] = updates_pb2.DESCRIPTOR.services_by_name["Updates"]
 
-SERVICES: Final = (CONTROL, UPDATES)
+REGISTRIES: Final[ServiceDescriptor] = registry_pb2.DESCRIPTOR.services_by_name["Registries"]
+
+SYSTEM: Final[ServiceDescriptor] = system_pb2.DESCRIPTOR.services_by_name["System"]
+
+SERVICES: Final = (CONTROL, UPDATES, REGISTRIES, SYSTEM)
 """Each is served by the leader, and passed on to it by the others."""

@@ -10,6 +10,7 @@ from typing import Final
 from manager.placement.constraint import parse as parse_constraint
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
+    Healthcheck,
     NetworkSpec,
     NodeSpec,
     PayloadSpec,
@@ -24,6 +25,7 @@ from pyswarm.model import (
     UpdateConfig,
 )
 
+HEALTH_SECONDS_MIN: Final = 0.001
 NANO_CPUS_MIN: Final = 1_000_000
 PROGRESS_DEADLINE_SECONDS_MAX: Final = 720 * 3600.0
 MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
@@ -143,6 +145,25 @@ def task(spec: TaskSpec) -> None:
     if "\0" in "".join((*container.env, *container.command, *container.args)):
         raise InvalidArgument("environment and command must not contain NUL bytes")
     _mounts(spec)
+    if container.healthcheck is not None:
+        _healthcheck(container.healthcheck)
+
+
+def _healthcheck(check: Healthcheck) -> None:
+    for name, seconds in (
+        ("Interval", check.interval_seconds),
+        ("Timeout", check.timeout_seconds),
+        ("StartPeriod", check.start_period_seconds),
+        ("StartInterval", check.start_interval_seconds),
+    ):
+        if seconds < 0 or 0 < seconds < HEALTH_SECONDS_MIN:
+            raise InvalidArgument(f"{name} in Healthcheck cannot be less than 1ms")
+    if check.retries < 0:
+        raise InvalidArgument("Retries in Healthcheck cannot be negative")
+    if check.test and check.test[0] not in ("NONE", "CMD", "CMD-SHELL"):
+        raise InvalidArgument(f'Unknown healthcheck type "{check.test[0]}"')
+    if check.test and check.test[0] != "NONE" and len(check.test) < 2:
+        raise InvalidArgument(f"the healthcheck {check.test[0]} names no command")
 
 
 def _ports(ports: Iterable[PortConfig], mode: ResolutionMode) -> None:

@@ -164,6 +164,14 @@ def check_cluster(spec: ClusterSpec) -> None:
         raise InvalidArgument("certificate expiry must be at least 1h")
     if spec.snapshot_interval_entries < 100:
         raise InvalidArgument("the snapshot interval must be at least 100 entries")
+    images = spec.images
+    if min(images.max_age_seconds, images.grace_seconds) < 0:
+        raise InvalidArgument("the age and the grace period of images must not be negative")
+    if not 0 <= images.disk_low_percent <= images.disk_high_percent <= 100:
+        raise InvalidArgument(
+            "of the disk use at which images are removed, low must be at most high, and high at "
+            "most 100"
+        )
 
 
 def check_pools(pools: Iterable[str], subnet_bits: int) -> None:

@@ -2,15 +2,16 @@
 
 A node gets a task from ASSIGNED on and keeps it until the task's record is gone, ended ones
 included: their logs are still asked for. Secrets and configs are sent only while a task that can
-still run refers to them.
+still run refers to them, logins for registries only until its image is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pyswarm.model import Config, Secret, Task, TaskState, is_terminal
+from pyswarm.model import Config, RegistryCredential, Secret, Task, TaskState, is_terminal
+from pyswarm.registry.logins import chosen
 
 TaskKey = tuple[int, float, int]
 
@@ -22,6 +23,7 @@ class NodeAssignments:
     tasks: dict[str, Task] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
     configs: dict[str, Config] = field(default_factory=dict)
+    credentials: dict[str, RegistryCredential] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,8 @@ class AssignmentDiff:
     removed_tasks: tuple[str, ...] = ()
     removed_secrets: tuple[str, ...] = ()
     removed_configs: tuple[str, ...] = ()
+    credentials: tuple[RegistryCredential, ...] = ()
+    removed_credentials: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return any(
@@ -44,6 +48,8 @@ class AssignmentDiff:
                 self.removed_tasks,
                 self.removed_secrets,
                 self.removed_configs,
+                self.credentials,
+                self.removed_credentials,
             )
         )
 
@@ -55,6 +61,7 @@ class Sent:
     tasks: dict[str, TaskKey] = field(default_factory=dict)
     secrets: dict[str, int] = field(default_factory=dict)
     configs: dict[str, int] = field(default_factory=dict)
+    credentials: dict[str, int] = field(default_factory=dict)
 
 
 def _task_key(task: Task) -> TaskKey:
@@ -83,11 +90,21 @@ def references(tasks: Iterable[Task]) -> tuple[set[str], set[str]]:
     return secrets, configs
 
 
+def pull_credentials(
+    tasks: Iterable[Task], known: Sequence[RegistryCredential]
+) -> dict[str, RegistryCredential]:
+    """The logins, by id, with which a node pulls the images of those tasks that have none yet."""
+    pulling = [t for t in tasks if may_run(t) and t.status.state < TaskState.READY] if known else []
+    found = (chosen(t.spec.container.image, t.service_id, known) for t in pulling)
+    return {each.id: each for each in found if each is not None}
+
+
 def diff(sent: Sent, wanted: NodeAssignments) -> AssignmentDiff:
     """The news for a node, and `sent` brought up to date with it."""
     tasks = {task_id: _task_key(task) for task_id, task in wanted.tasks.items()}
     secrets = {key: secret.meta.version for key, secret in wanted.secrets.items()}
     configs = {key: config.meta.version for key, config in wanted.configs.items()}
+    credentials = {key: each.meta.version for key, each in wanted.credentials.items()}
     news = AssignmentDiff(
         tasks=tuple(wanted.tasks[k] for k in sorted(tasks) if sent.tasks.get(k) != tasks[k]),
         secrets=tuple(
@@ -99,6 +116,13 @@ def diff(sent: Sent, wanted: NodeAssignments) -> AssignmentDiff:
         removed_tasks=tuple(sorted(sent.tasks.keys() - tasks.keys())),
         removed_secrets=tuple(sorted(sent.secrets.keys() - secrets.keys())),
         removed_configs=tuple(sorted(sent.configs.keys() - configs.keys())),
+        credentials=tuple(
+            wanted.credentials[k]
+            for k in sorted(credentials)
+            if sent.credentials.get(k) != credentials[k]
+        ),
+        removed_credentials=tuple(sorted(sent.credentials.keys() - credentials.keys())),
     )
     sent.tasks, sent.secrets, sent.configs = tasks, secrets, configs
+    sent.credentials = credentials
     return news

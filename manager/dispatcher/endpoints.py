@@ -1,8 +1,8 @@
 """Endpoint sets derived from the store: who is where in each network.
 
 A task has a route from the moment it has a node until it has ended. It takes new connections while
-it is RUNNING and wanted; once it shall stop it is DRAINING: its connections live on, and nobody
-starts a new one.
+it is RUNNING and wanted; once it shall stop, or its agent stops it since it is unhealthy, it is
+DRAINING: its connections live on, and nobody starts a new one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pyswarm.model import (
     EndpointSet,
     EndpointState,
+    HealthState,
     Network,
     Node,
     NodeEndpoint,
@@ -54,8 +55,10 @@ def _bare(address: str) -> str:
 def _endpoint(
     task: Task, address: str, aliases: tuple[str, ...], down: Container[str]
 ) -> TaskEndpoint:
+    health = task.status.health
+    unhealthy = health is not None and health.state == HealthState.UNHEALTHY
     # What a node that is down ran is still wanted for a while, but nobody can say that it answers.
-    wanted = task.is_wanted and task.node_id not in down
+    wanted = task.is_wanted and not unhealthy and task.node_id not in down
     return TaskEndpoint(
         task_id=task.id,
         service_id=task.service_id,
@@ -79,9 +82,7 @@ def _collect(
             members = found.get(attachment.network_id)
             if members is None or not attachment.address:
                 continue
-            members.tasks.append(
-                _endpoint(task, attachment.address, attachment.aliases, down)
-            )
+            members.tasks.append(_endpoint(task, attachment.address, attachment.aliases, down))
             members.services.add(task.service_id)
             members.nodes.add(task.node_id)
     return found

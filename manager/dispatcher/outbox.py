@@ -38,6 +38,8 @@ class Outbox:
             removed_tasks=news.removed_tasks,
             removed_secrets=news.removed_secrets,
             removed_configs=news.removed_configs,
+            credentials=[to_message(each) for each in news.credentials],
+            removed_credentials=news.removed_credentials,
         )
         self._sequence += 1
         return dispatcher_pb2.SessionMessage(assignments=message)

@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc.aio
 
-from manager.dispatcher.assignments import NodeAssignments, is_for_node, references
+from manager.dispatcher.assignments import (
+    NodeAssignments,
+    is_for_node,
+    pull_credentials,
+    references,
+)
+from manager.dispatcher.draining import Draining
 from manager.dispatcher.endpoints import networks_of_node
 from manager.dispatcher.outbox import Outbox
 from manager.dispatcher.sessions import NodeDown, Sessions
 from manager.dispatcher.statuses import StatusBatch, newer_status
 from manager.dispatcher.topology import Topology, touched_networks
 from manager.logs.driver import LogBroker
+from manager.nodecalls.driver import NodeCalls
 from manager.state.driver import Commit, Store
 from manager.state.store import Transaction
 from pyswarm.aio import Lagged, Supervisor
 from pyswarm.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc
+from pyswarm.core import NEVER
 from pyswarm.errors import NotFound, NotLeader, PermissionDenied, SwarmError
 from pyswarm.model import (
     Cluster,
@@ -33,6 +42,7 @@ from pyswarm.model import (
     NodeDescription,
     NodeState,
     NodeStatus,
+    RegistryCredential,
     Secret,
     Task,
     TaskStatus,
@@ -46,6 +56,7 @@ COALESCE_SECONDS = 0.02
 STATUS_SECONDS = 0.03
 """Statuses of all nodes that come within this time share one write."""
 LOGS_WAITING_MAX = 64
+ASKS_WAITING_MAX = 64
 RENEWALS_PER_SECOND = 10.0
 """Nodes that renew in a second while the root is rotated: each costs a few handshakes."""
 
@@ -61,6 +72,7 @@ class _Session:
     hello: bool = True
     over: bool = False
     logs: list[dispatcher_pb2.LogSubscription] = field(default_factory=list)
+    asks: list[dispatcher_pb2.NodeAsk] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +102,10 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         self._statuses_ready = asyncio.Event()
         self._written: asyncio.Future[None] | None = None
         self._supervisor: Supervisor | None = None
-        self.applied: dict[tuple[str, str], int] = {}
-        """The version of each (network, node) that the node says it has applied."""
+        self._draining = Draining()
+        self._draining_news = asyncio.Event()
         self.logs = LogBroker(self._send_logs, context.new_id)
+        self.calls = NodeCalls(self._send_ask, context.new_id)
 
     async def open(self) -> None:
         """Begin to serve: this manager leads."""
@@ -106,10 +119,13 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 self._sessions.expect(node.id, now)
         self._topology = Topology()
         self._topology.refresh(view, None)
+        self._draining = Draining()
+        self._consider(view.list(Task))
         self._supervisor = Supervisor("dispatcher")
         self._supervisor.start(self._follow_store(), "store")
         self._supervisor.start(self._watch_silence(), "silence")
         self._supervisor.start(self._write_statuses(), "statuses")
+        self._supervisor.start(self._release_stops(), "stops")
 
     async def close(self) -> None:
         """Stop: this manager no longer leads. Agents look for the new leader."""
@@ -164,6 +180,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             if self._streams.get(node_id) is session:
                 del self._streams[node_id]
                 self.logs.lost(node_id)
+                self.calls.lost(node_id)
 
     def _ready(
         self, tx: Transaction, node_id: str, description: NodeDescription, address: str
@@ -215,7 +232,9 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         if not self._sessions.beat(node_id, request.session_id, self._context.monotonic()):
             raise NotFound("this session is over: open a new one")
         for version in request.applied:
-            self.applied[version.network_id, node_id] = version.version
+            self._draining.applied(version.network_id, node_id, version.version)
+        if request.applied:
+            self._draining_news.set()
         view = self._store.view
         for update in request.updates:
             task = view.get(Task, update.task_id)
@@ -242,6 +261,14 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 break
         return dispatcher_pb2.StatusReply()
 
+    async def Answer(
+        self, request: dispatcher_pb2.NodeAnswer, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> dispatcher_pb2.StatusReply:
+        """What a node answers to a question."""
+        self._require_open()
+        self.calls.answered(self._context.caller(context), request)
+        return dispatcher_pb2.StatusReply()
+
     # ---- news for a session ----
 
     def _news(self, session: _Session) -> list[dispatcher_pb2.SessionMessage]:
@@ -253,7 +280,9 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         if session.hello:
             session.hello = False
             messages.append(dispatcher_pb2.SessionMessage(hello=self._hello(session, node)))
-        tasks = [t for t in view.tasks_of_node(session.node_id) if is_for_node(t)]
+        tasks = [
+            self._draining.as_told(t) for t in view.tasks_of_node(session.node_id) if is_for_node(t)
+        ]
         ingress = [n for n in view.list(Network) if n.spec.ingress]
         wanted = networks_of_node(tasks, ingress)
         # Endpoints first: a task that starts finds its networks there.
@@ -264,6 +293,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         messages += [m for m in (endpoints, assignments) if m is not None]
         messages += [dispatcher_pb2.SessionMessage(logs=s) for s in session.logs]
         session.logs = []
+        messages += [dispatcher_pb2.SessionMessage(ask=ask) for ask in session.asks]
+        session.asks = []
         return messages
 
     def _wanted(self, tasks: list[Task]) -> NodeAssignments:
@@ -275,6 +306,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             tasks={task.id: task for task in tasks},
             secrets={k: s for k, s in found_secrets.items() if s is not None},
             configs={k: c for k, c in found_configs.items() if c is not None},
+            credentials=pull_credentials(tasks, view.list(RegistryCredential)),
         )
 
     def _hello(self, session: _Session, node: Node) -> dispatcher_pb2.SessionHello:
@@ -287,6 +319,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             cluster_id=cluster.id,
             root_certificate=cluster.root_ca.trusted_pem,
             renewal_spread_seconds=self._store.view.count(Node) / RENEWALS_PER_SECOND,
+            images=to_message(cluster.spec.images),
         )
 
     def _send_logs(self, node_id: str, subscription: dispatcher_pb2.LogSubscription) -> bool:
@@ -294,6 +327,14 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         if session is None or len(session.logs) >= LOGS_WAITING_MAX:
             return False
         session.logs.append(subscription)
+        session.wake.set()
+        return True
+
+    def _send_ask(self, node_id: str, ask: dispatcher_pb2.NodeAsk) -> bool:
+        session = self._streams.get(node_id)
+        if session is None or len(session.asks) >= ASKS_WAITING_MAX:
+            return False
+        session.asks.append(ask)
         session.wake.set()
         return True
 
@@ -308,6 +349,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                     self._wake_for(batch)
                 except Lagged:
                     self._topology.refresh(self._store.view, None)
+                    self._consider(self._store.view.list(Task))
                     for session in self._streams.values():
                         session.hello = True
                         session.wake.set()
@@ -330,11 +372,40 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 nodes.add(record.id)
             elif isinstance(record, Task):
                 nodes.add(record.node_id)
+            elif isinstance(record, RegistryCredential):
+                nodes |= self._streams.keys()  # whoever pulls with the old one needs the new one
         changed = self._topology.refresh(self._store.view, touched_networks(pairs))
+        self._consider(new for _, new in pairs if isinstance(new, Task))
+        for old, new in pairs:
+            if isinstance(old, Task) and new is None:
+                self._draining.forget(old.id)
         for session in self._streams.values():
             session.hello = session.hello or everyone or session.node_id in greeted
             if everyone or session.node_id in nodes or changed:
                 session.wake.set()
+        self._draining_news.set()
+
+    def _consider(self, tasks: Iterable[Task]) -> None:
+        now = self._context.monotonic()
+        for task in tasks:
+            self._draining.consider(task, self._topology.sets, now)
+
+    async def _release_stops(self) -> None:
+        """Let the nodes hear which of their tasks nobody begins a connection to any more."""
+        while True:
+            wait = self._draining.deadline() - self._context.monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(max(wait, 0.0), 1.0)):
+                    await self._draining_news.wait()
+            self._draining_news.clear()
+            if self._draining.deadline() != NEVER:
+                nodes = self._store.view.list(Node)
+                live = {n.id for n in nodes if n.status.state == NodeState.READY}
+                now = self._context.monotonic()
+                for node_id in self._draining.advance(self._topology.sets, live, now):
+                    if node_id in self._streams:
+                        self._streams[node_id].wake.set()
+            await asyncio.sleep(COALESCE_SECONDS)
 
     async def _watch_silence(self) -> None:
         while True:

@@ -20,6 +20,7 @@ from pyswarm.model import (
     Network,
     Node,
     Protocol,
+    RegistryCredential,
     Revision,
     Secret,
     Service,
@@ -27,7 +28,7 @@ from pyswarm.model import (
     TaskState,
 )
 
-Record = Node | Service | Task | Network | Secret | Config | Cluster | Revision
+Record = Node | Service | Task | Network | Secret | Config | Cluster | RegistryCredential | Revision
 R = TypeVar("R", bound=Record)
 
 KINDS: Final[dict[int, type[Record]]] = {
@@ -38,6 +39,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     5: Config,
     6: Service,
     7: Task,
+    10: RegistryCredential,
     14: Revision,
 }
 """The number of each kind in the log and in snapshots; never used again for another kind."""

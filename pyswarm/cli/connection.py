@@ -14,6 +14,8 @@ from pyswarm.api.v1 import (
     control_pb2_grpc,
     local_pb2_grpc,
     recovery_pb2_grpc,
+    registry_pb2_grpc,
+    system_pb2_grpc,
     updates_pb2_grpc,
 )
 from pyswarm.errors import InvalidArgument, Unavailable
@@ -48,6 +50,8 @@ class Connection:
         self.updates: Any = updates_pb2_grpc.UpdatesStub(self._channel)
         self.local: Any = local_pb2_grpc.LocalStub(self._channel)
         self.recovery: Any = recovery_pb2_grpc.RecoveryStub(self._channel)
+        self.registries: Any = registry_pb2_grpc.RegistriesStub(self._channel)
+        self.system: Any = system_pb2_grpc.SystemStub(self._channel)
 
     async def call(self, answer: Awaitable[Answer]) -> Answer:
         """The answer of one call."""

@@ -15,6 +15,7 @@ from pyswarm.cli.waiting import Painter, follow
 from pyswarm.errors import FailedPrecondition, NotFound
 from pyswarm.model import Availability, Node, NodeState, Task, TaskState, is_terminal
 
+
 @dataclass(frozen=True, slots=True)
 class Staying:
     """A task that has not left, its state and why it is still there."""

@@ -15,7 +15,18 @@ from argparse import Namespace
 from typing import Any, NoReturn
 
 from pyswarm import __version__
-from pyswarm.cli import network, node, payload, service, stack, swarm, system
+from pyswarm.cli import (
+    inspecting,
+    network,
+    node,
+    payload,
+    registry,
+    service,
+    stack,
+    swarm,
+    system,
+    usage,
+)
 from pyswarm.cli.connection import Connection, socket_path
 from pyswarm.daemon import settings
 from pyswarm.errors import SwarmError
@@ -48,7 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--version", action="version", version=f"pyswarm {__version__}")
     parser.set_defaults(help_of=parser)
     parsers: Any = parser.add_subparsers(metavar="COMMAND", title="Commands")
-    for module in (swarm, node, service, stack, network, payload, system):
+    modules = (swarm, node, service, stack, network, payload, registry, usage, inspecting, system)
+    for module in modules:
         module.register(parsers)
     daemon = parsers.add_parser("daemon", help="Run the daemon of this machine")
     settings.add_options(daemon)

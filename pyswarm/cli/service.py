@@ -22,6 +22,7 @@ from pyswarm.cli.listings import CountedService
 from pyswarm.cli.logs import show_logs
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.outcomes import HELP
+from pyswarm.cli.pinning import add_service_flags, find_pin, login_for, warn
 from pyswarm.cli.service_flags import (
     DURATION,
     add_create_flags,
@@ -40,6 +41,7 @@ from pyswarm.cli.updates import (
     steer,
 )
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
+from pyswarm.compose.pinning import pinned_spec
 from pyswarm.errors import InvalidArgument, NotFound, SequenceConflict, SwarmError
 from pyswarm.model import Service, ServiceSpec
 from pyswarm.wire import from_message, to_message
@@ -67,6 +69,7 @@ def register(parsers: Parsers) -> None:
     service = group(parsers, "service", "Manage services")
     create = command(service, "create", "Create a new service", _create, epilog=HELP)
     add_create_flags(create)
+    add_service_flags(create)
     _add_waiting(create)
     create.add_argument("image", metavar="IMAGE")
     create.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
@@ -81,6 +84,7 @@ def register(parsers: Parsers) -> None:
     inspect.add_argument("refs", metavar="SERVICE", nargs="+")
     update = command(service, "update", "Update a service", _update, epilog=HELP)
     add_update_flags(update)
+    add_service_flags(update)
     add_steering_flags(update)
     _add_waiting(update)
     update.add_argument("ref", metavar="SERVICE")
@@ -162,8 +166,12 @@ async def _create(args: Namespace, connection: Connection) -> int:
     _with_env_files(args)
     name = f"{random.choice(_ADJECTIVES)}_{random.choice(_ANIMALS)}"
     spec = create_spec(args, name)
-    request = control_pb2.CreateServiceRequest(spec=to_message(spec))
+    login = login_for(args, args.image)
+    pin = await find_pin(connection, args, args.image, login=login)
+    spec = pinned_spec(spec, pin)
+    request = control_pb2.CreateServiceRequest(spec=to_message(spec), registry_login=login)
     created = await connection.call(connection.control.CreateService(request))
+    warn(pin)
     print(created.id, flush=True)
     if args.detach:
         return 0
@@ -210,6 +218,7 @@ async def change_service(
     spec: ServiceSpec,
     rollback: bool = False,
     to_revision: int = 0,
+    login: control_pb2.RegistryLogin | None = None,
 ) -> Service:
     """Store a new specification; refused where somebody else changed the service meanwhile."""
     request = control_pb2.UpdateServiceRequest(
@@ -218,6 +227,7 @@ async def change_service(
         spec=to_message(spec),
         rollback=rollback,
         to_revision=to_revision,
+        registry_login=login,
     )
     return from_message(Service, await connection.call(connection.control.UpdateService(request)))
 
@@ -228,6 +238,7 @@ async def edit_service(
     edit: Callable[[ServiceSpec], ServiceSpec],
     rollback: bool = False,
     to_revision: int = 0,
+    login: control_pb2.RegistryLogin | None = None,
 ) -> tuple[Service, bool]:
     """Read, edit, store; again where somebody else, or an update that goes on, was faster. The
     service as it is then, and whether nothing was changed that concerns its tasks."""
@@ -235,7 +246,9 @@ async def edit_service(
         service = await get_service(connection, ref)
         try:
             wanted = edit(service.spec)
-            changed = await change_service(connection, service, wanted, rollback, to_revision)
+            changed = await change_service(
+                connection, service, wanted, rollback, to_revision, login
+            )
             return changed, concerns_no_task(service.spec, changed.spec)
         except SequenceConflict:
             if attempt == CONFLICTS_MAX - 1:
@@ -261,14 +274,23 @@ async def _steer(args: Namespace, connection: Connection) -> int:
 async def _update(args: Namespace, connection: Connection) -> int:
     if args.steering:
         return await _steer(args, connection)
+    service = await get_service(connection, args.ref)
+    image = args.image or service.spec.task.container.image
+    login = login_for(args, image)
+    pin = None
+    if args.image is not None:  # as in Docker: without --image the digest stays
+        pin = await find_pin(connection, args, image, service.id, login)
 
     def edit(old: ServiceSpec) -> ServiceSpec:
         spec = update_spec(args, old)
+        if pin is not None:
+            spec = pinned_spec(spec, pin)
         if args.rollback and spec != old:
             raise InvalidArgument("other flags may not be combined with --rollback")
         return spec
 
-    changed, settled = await edit_service(connection, args.ref, edit, args.rollback)
+    changed, settled = await edit_service(connection, args.ref, edit, args.rollback, login=login)
+    warn(pin)
     print(args.ref, flush=True)
     return 0 if args.detach else await _waited(connection, changed, args.quiet, settled)
 

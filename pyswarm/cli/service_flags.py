@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from pyswarm.cli.health_flags import edited_healthcheck
 from pyswarm.cli.pairs import file_reference, key_values, mount, port, split_fields
 from pyswarm.cli.update_flags import add_policy_flags, policy
 from pyswarm.compose.values import duration_seconds, nano_cpus, on_partition, size_bytes
@@ -19,7 +20,6 @@ from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
-    Healthcheck,
     NetworkAttachmentConfig,
     Placement,
     ResolutionMode,
@@ -98,6 +98,7 @@ _SINGLE: tuple[tuple[str, Callable[[str], Any] | None, str], ...] = (
     ("health-timeout", DURATION, "Maximum time to allow one check to run"),
     ("health-start-period", DURATION, "Start period before retries count"),
     ("health-retries", int, "Consecutive failures needed to report unhealthy"),
+    ("health-start-interval", DURATION, "Time between running the check during the start period"),
     ("log-driver", None, "Logging driver for service"),
 )
 _SWITCHES = (
@@ -163,6 +164,8 @@ def add_update_flags(parser: ArgumentParser) -> None:
 
 
 def _add_single(parser: ArgumentParser) -> None:
+    text = "Disable any container-specified HEALTHCHECK"
+    parser.add_argument("--no-healthcheck", action="store_true", help=text)
     add_policy_flags(parser)
     for name, read, text in _SINGLE:
         options: dict[str, Any] = {"help": text}
@@ -262,7 +265,7 @@ def _container(args: Namespace, old: ContainerSpec) -> ContainerSpec:
         capability_drop=_edited(args, "cap-drop", old.capability_drop, _text, _text),
         sysctls=_edited_map(args, "sysctl", old.sysctls),
         ulimits=_edited(args, "ulimit", old.ulimits, _ulimit, lambda u: u.name),
-        healthcheck=_healthcheck(args, old.healthcheck),
+        healthcheck=edited_healthcheck(args, old.healthcheck),
     )
 
 
@@ -280,25 +283,6 @@ def _ulimit(text: str) -> Ulimit:
         return Ulimit(name=name, soft=int(soft), hard=int(hard or soft))
     except ValueError as error:
         raise InvalidArgument(f"ulimit '{text}' is not of the form name=soft[:hard]") from error
-
-
-def _healthcheck(args: Namespace, old: Healthcheck | None) -> Healthcheck | None:
-    names = ("cmd", "interval", "timeout", "start_period", "retries")
-    if all(getattr(args, f"health_{name}") is None for name in names):
-        return old
-    check = _set(
-        old or Healthcheck(),
-        args,
-        {
-            "interval_seconds": "health-interval",
-            "timeout_seconds": "health-timeout",
-            "start_period_seconds": "health-start-period",
-            "retries": "health-retries",
-        },
-    )
-    if args.health_cmd is not None:
-        check = replace(check, test=("CMD-SHELL", args.health_cmd))
-    return check
 
 
 def _network(text: str) -> NetworkAttachmentConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,8 @@ from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.outcomes import HELP
-from pyswarm.cli.service import list_services
+from pyswarm.cli.pinning import Login, add_stack_flags, pin_stack
+from pyswarm.cli.service import edit_service, list_services
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
 from pyswarm.compose import NAMESPACE_LABEL, Action, Existing, Kind, Plan, Step, plan
@@ -37,6 +39,7 @@ def register(parsers: Parsers) -> None:
         epilog=HELP,
     )
     _add_files(deploy)
+    add_stack_flags(deploy)
     deploy.add_argument("--prune", action="store_true", help="Prune services no longer referenced")
     deploy.add_argument("-d", "--detach", action="store_true", help="Do not wait for the tasks")
     deploy.add_argument("-q", "--quiet", action="store_true", help="Suppress progress output")
@@ -102,7 +105,7 @@ async def existing_objects(connection: Connection) -> Existing:
     )
 
 
-async def _perform(connection: Connection, step: Step) -> Any:
+async def _perform(connection: Connection, step: Step, login: Login | None = None) -> Any:
     word = step.kind.name.capitalize()
     method = getattr(connection.control, f"{step.action.name.capitalize()}{word}")
     payload = step.kind in (Kind.SECRET, Kind.CONFIG)
@@ -111,19 +114,24 @@ async def _perform(connection: Connection, step: Step) -> Any:
     kind: Any = getattr(
         control_pb2, f"{step.action.name.capitalize()}{'Payload' if payload else word}Request"
     )
-    if step.action == Action.CREATE:
-        return await connection.call(method(kind(spec=to_message(step.spec))))
-    request = kind(id=step.id, version=step.version, spec=to_message(step.spec))
+    request = kind(spec=to_message(step.spec))
+    if step.action == Action.UPDATE:
+        request.id, request.version = step.id, step.version
+    if login is not None:
+        request.registry_login.CopyFrom(login)
     return await connection.call(method(request))
 
 
-async def carry_out(connection: Connection, steps: Plan) -> dict[str, Service | None]:
+async def carry_out(
+    connection: Connection, steps: Plan, logins: Mapping[str, Login] | None = None
+) -> dict[str, Service | None]:
     """Do every step and say so; answers the ids of the services that were created or updated, and
-    these as their update began."""
+    these as their update began. `logins` go along with the services of these names."""
     services: dict[str, Service | None] = {}
     for step in steps.steps:
         print(step.sentence, flush=True)
-        answer = await _perform(connection, step)
+        login = (logins or {}).get(step.name) if step.kind == Kind.SERVICE else None
+        answer = await _perform(connection, step, login)
         if step.kind == Kind.SERVICE and step.action != Action.REMOVE:
             updated = step.action == Action.UPDATE
             services[answer.id] = from_message(Service, answer) if updated else None
@@ -136,10 +144,15 @@ async def _deploy(args: Namespace, connection: Connection) -> int:
     from pyswarm.compose.client import load
 
     loaded = load(_files(files), name, os.environ)
-    steps = plan(loaded.stack, await existing_objects(connection), prune=args.prune)
+    existing = await existing_objects(connection)
+    stack, logins = await pin_stack(connection, args, loaded.stack, existing)
+    steps = plan(stack, existing, prune=args.prune)
     for warning in (*loaded.warnings, *steps.warnings):
         print(f"Warning: {warning}", file=sys.stderr)
-    changed = await carry_out(connection, steps)
+    changed = await carry_out(connection, steps, logins)
+    for unchanged in steps.unchanged:  # a new password reaches them all the same
+        if login := logins.get(unchanged):
+            await edit_service(connection, unchanged, lambda old: old, login=login)
     if args.detach:
         return 0
     wanted = control_pb2.Filters(labels=[f"{NAMESPACE_LABEL}={loaded.stack.name}"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from pyswarm.api.v1 import control_pb2, local_pb2
 from pyswarm.cli import ca, recovery, unlock
@@ -13,7 +13,7 @@ from pyswarm.cli.connection import Connection
 from pyswarm.cli.service_flags import DURATION
 from pyswarm.cli.unlock import add_autolock, how_to_unlock, unlock_key
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Cluster, ClusterSpec
+from pyswarm.model import Cluster, ClusterSpec, ImagePolicy
 from pyswarm.wire import from_message, to_message
 
 
@@ -68,7 +68,27 @@ def _add_settings(parser: Any) -> None:
     )
     parser.add_argument("--task-history-limit", type=int, help="Task history retention limit (5)")
     parser.add_argument("--snapshot-interval", type=int, help="Log entries between snapshots")
+    for name, read, text in _IMAGES:
+        parser.add_argument(f"--image-{name}", type=read, help=text)
     add_autolock(parser)
+
+
+_IMAGES: Final = (
+    ("max-age", DURATION, "Nodes remove images that nothing needed for so long (168h; 0s: never)"),
+    ("grace", DURATION, "Images stay at least so long after their last use (1h)"),
+    ("disk-high", int, "Percent of disk use from which images are removed (85; 0: never)"),
+    ("disk-low", int, "Percent of disk use at which that ends (75)"),
+)
+
+
+def _image_policy(args: Namespace, old: ImagePolicy) -> ImagePolicy:
+    given = {
+        "max_age_seconds": args.image_max_age,
+        "grace_seconds": args.image_grace,
+        "disk_high_percent": args.image_disk_high,
+        "disk_low_percent": args.image_disk_low,
+    }
+    return replace(old, **{key: value for key, value in given.items() if value is not None})
 
 
 def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
@@ -80,6 +100,7 @@ def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
         "task_history_limit": args.task_history_limit,
         "snapshot_interval_entries": args.snapshot_interval,
         "autolock": args.autolock,
+        "images": _image_policy(args, old.images),
     }
     return replace(old, **{key: value for key, value in given.items() if value is not None})
 

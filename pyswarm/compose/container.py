@@ -206,6 +206,7 @@ def _healthcheck(item: Marked) -> Healthcheck | None:
         timeout_seconds=seconds("timeout"),
         start_period_seconds=seconds("start_period"),
         retries=item.at("retries").whole(),
+        start_interval_seconds=seconds("start_interval"),
     )
 
 

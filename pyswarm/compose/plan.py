@@ -261,14 +261,16 @@ def _services(
 
 
 def _carried_over(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
-    """The new spec with what is not the file's to say: forced updates, and the digest that was
-    found for the same image."""
+    """The new spec with what is not the file's to say: forced updates, and the digest and platforms
+    that were found for the same image."""
     task = replace(new.task, force_update=old.task.force_update)
-    image = new.task.container.image
-    same = old.labels.get(IMAGE_LABEL) == image
-    if same and old.task.container.image.startswith(f"{image}@"):
-        container = replace(task.container, image=old.task.container.image)
-        task = replace(task, container=container)
+    image, pinned = new.task.container.image, old.task.container.image
+    same = old.labels.get(IMAGE_LABEL) == new.labels.get(IMAGE_LABEL, image)
+    if same and "@" not in image and pinned.startswith(f"{image}@"):
+        container = replace(task.container, image=pinned)
+        platforms = task.placement.platforms or old.task.placement.platforms
+        placement = replace(task.placement, platforms=platforms)
+        task = replace(task, container=container, placement=placement)
     return replace(new, task=task)
 
 

@@ -93,10 +93,10 @@ _HEALTHCHECK: Final = Shape(
         "interval": _DURATION,
         "timeout": _DURATION,
         "start_period": _DURATION,
+        "start_interval": _DURATION,
         "retries": _COUNT,
         "disable": _FLAG,
     },
-    ignored={"start_interval": _NOT_YET},
 )
 _PORTS: Final = listed(
     Shape(

@@ -75,6 +75,7 @@ async def _serve(settings: Settings) -> None:
     )
     await runtime.connect()
     node = RecoverableNode(settings, runtime, await _runtime_name(runtime))
+    node.images = runtime.inventory
     server = local_server(settings.socket_path)
     local_pb2_grpc.add_LocalServicer_to_server(LocalServer(node), server)
     recovery_pb2_grpc.add_RecoveryServicer_to_server(RecoveryServer(node), server)

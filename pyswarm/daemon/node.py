@@ -19,6 +19,7 @@ import grpc.aio
 import certs.client as ca_client
 from agent.driver import Agent
 from agent.executor.containers import Containers
+from agent.images.store import ImageStore
 from certs.disk import CertificateDirectory
 from certs.driver import Keeper
 from certs.keyring import NO_KEYS, KeyRing
@@ -70,6 +71,7 @@ class SwarmNode:
         self._pool: ChannelPool | None = None
         self.membership: SwarmMembership | None = None
         self.agent: Agent | None = None
+        self.images: ImageStore | None = None
         self.manager: Manager | None = None
         self.problem = ""
         self.removed = False
@@ -197,6 +199,7 @@ class SwarmNode:
             on_node=self._heard_of_itself,
             on_roots=self._heard_of_roots,
             on_removed=self._was_removed,
+            images=self.images,
         )
 
     def _heard_of_itself(self, node: Node) -> None:
@@ -229,6 +232,7 @@ class SwarmNode:
             directory=self.settings.state_directory / "manager",
             certificates=self._certificates,
             raft=raft,
+            insecure_registries=self.settings.insecure_registries,
         )
         self.manager = Manager(config, keeper.current, self._pool, first)
         await self.manager.start()

@@ -65,8 +65,8 @@ def add_options(parser: ArgumentParser) -> None:
         "--insecure-registry",
         action="append",
         default=[],
-        metavar="HOST:PORT",
-        help="a registry that speaks HTTP",
+        metavar="HOST[:PORT]",
+        help="a registry that speaks HTTP; HOST alone is each of its ports",
     )
     parser.add_argument(
         "--cgroup-parent", default=default.cgroup_parent, help="cgroup of the containers"

@@ -77,7 +77,7 @@ def _programs(layout: Layout, host: Host | None) -> list[dict[str, object]]:
         program = str(Path(sys.executable).with_name("pyswarm"))
         argv = [program, "daemon", "--state-dir", f"{state}/pyswarm"]
         argv += ["--hostname", host.name, "--advertise-addr", host.address]
-        argv += ["--insecure-registry", REGISTRY]
+        argv += ["--insecure-registry", REGISTRY.partition(":")[0]]
         found.append({"name": "daemon", "argv": argv, "after": CONTAINERD_SOCKET})
     return found
 

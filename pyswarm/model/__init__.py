@@ -9,6 +9,7 @@ from pyswarm.model.endpoints import (
     ServiceEndpoint,
     TaskEndpoint,
 )
+from pyswarm.model.health import HealthResult, HealthState, TaskHealth
 from pyswarm.model.ids import encode_id
 from pyswarm.model.meta import Meta
 from pyswarm.model.network import (
@@ -25,6 +26,7 @@ from pyswarm.model.network import (
 )
 from pyswarm.model.node import ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus
 from pyswarm.model.payload import Config, PayloadSpec, Secret
+from pyswarm.model.registry import ImagePolicy, RegistryCredential
 from pyswarm.model.resources import Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
@@ -96,6 +98,8 @@ __all__ = [
     "Config",
     "PayloadSpec",
     "Secret",
+    "ImagePolicy",
+    "RegistryCredential",
     "Platform",
     "ResourceRequirements",
     "Resources",
@@ -119,6 +123,8 @@ __all__ = [
     "is_terminal",
     "ContainerSpec",
     "FileReference",
+    "HealthResult",
+    "HealthState",
     "Healthcheck",
     "Mount",
     "MountType",
@@ -127,6 +133,7 @@ __all__ = [
     "RestartCondition",
     "RestartPolicy",
     "Task",
+    "TaskHealth",
     "TaskSpec",
     "TaskStatus",
     "Ulimit",

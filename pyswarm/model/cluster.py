@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pyswarm.model.meta import Meta
+from pyswarm.model.registry import ImagePolicy
 
 DEFAULT_POOLS: Final = ("10.0.0.0/8",)
 DEFAULT_SUBNET_BITS: Final = 24
@@ -37,6 +38,7 @@ class ClusterSpec:
     autolock: bool = False
     """Managers' keys are sealed with the unlock key, and a restarted manager asks for it."""
     external_cas: tuple[ExternalCA, ...] = ()
+    images: ImagePolicy = ImagePolicy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from pyswarm.model.health import TaskHealth
 from pyswarm.model.meta import Meta
 from pyswarm.model.network import NetworkAttachmentConfig, PortConfig
 from pyswarm.model.resources import Platform, ResourceRequirements
@@ -59,13 +60,15 @@ class Ulimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Healthcheck:
-    """How to tell that a container works; `test` as in Docker: ["CMD", ...] or ["NONE"]."""
+    """How to tell that a container works; `test` as in Docker: ["CMD", ...] or ["NONE"]. What is
+    0 or empty is the image's, and where that has nothing either, the default."""
 
     test: tuple[str, ...] = ()
     interval_seconds: float = 0.0
     timeout_seconds: float = 0.0
     start_period_seconds: float = 0.0
     retries: int = 0
+    start_interval_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +167,8 @@ class TaskStatus:
     pid: int = 0
     exit_code: int = 0
     ports: tuple[PortConfig, ...] = ()
+    health: TaskHealth | None = None
+    """None where the container has no health check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

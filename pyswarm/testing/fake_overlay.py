@@ -65,6 +65,10 @@ class FakeOverlay:
         self.sets = tuple(sets)
         return FakeApplied({endpoints.network_id: endpoints.version for endpoints in sets})
 
+    async def flush(self, task_id: str) -> None:
+        """Everything has arrived."""
+        self.calls.append(("flush", task_id))
+
     async def mark_dead(self, task_id: str) -> None:
         """Remember that the task was taken out."""
         self.calls.append(("dead", task_id))

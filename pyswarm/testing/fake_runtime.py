@@ -21,6 +21,7 @@ from agent.runtime.command import signal_number
 from agent.runtime.facts import RuntimeInfo
 from pyswarm.errors import FailedPrecondition, NotFound, Unavailable
 from pyswarm.model import Healthcheck
+from pyswarm.registry.logins import Login
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +74,18 @@ class FakeRuntime:
             raise NotFound(f"container {container_id} is gone")
         return self.containers[container_id]
 
-    def end(self, container_id: str, exit_code: int, reason: str = "") -> None:
+    def end(self, container_id: str, exit_code: int) -> None:
         """The container ends now."""
         ended = self._container(container_id).ended
         if not ended.done():
-            ended.set_result(ContainerExit(exit_code=exit_code, reason=reason))
+            ended.set_result(ContainerExit(exit_code=exit_code))
 
     async def describe(self) -> RuntimeInfo:
         """A name that no real runtime has."""
         self._called("describe")
         return RuntimeInfo(name="fake", version="1")
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, login: Login | None = None) -> None:
         """There at once, or missing."""
         self._called("pull", image)
         if image in self.missing:

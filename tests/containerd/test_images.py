@@ -6,6 +6,9 @@ import shutil
 import pytest
 
 from pyswarm.errors import InvalidArgument, NotFound, Unavailable
+from pyswarm.model import Platform
+from pyswarm.registry.client import Access, Registry
+from pyswarm.registry.reference import parse
 from pyswarm.testing import images
 from pyswarm.testing.images import TestImage
 
@@ -72,8 +75,10 @@ def test_the_digest_of_a_tag_is_resolved_without_a_pull(node):
     name = f"{registry}/resolve:1"
 
     async def scenario(runtime):
-        assert await runtime.resolve_digest(name) == f"{name}@{digest}"
-        assert await runtime.resolve_digest(f"{name}@{digest}") == f"{name}@{digest}"
+        asked = Registry(())
+        found, platforms = await asked.resolve(parse(name), Access())
+        asked.close()
+        assert (found, platforms) == (digest, (Platform(os="linux", architecture="amd64"),))
         return await runtime.has_image(name)
 
     assert not run(node, scenario)

@@ -8,8 +8,8 @@ import pytest
 
 from agent.runtime.client import Containerd
 from agent.runtime.images import Images
-from agent.runtime.registry import Registry
 from pyswarm.errors import Unavailable
+from pyswarm.registry.client import Registry
 from pyswarm.testing import images as pushed
 from pyswarm.testing.images import TestImage
 

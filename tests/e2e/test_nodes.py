@@ -126,7 +126,9 @@ def test_a_node_that_leaves_is_not_waited_for(lab: LabDriver, image: str) -> Non
     ok(lab, "swarm", "leave", host="w2")
     assert state_of(lab, "w2") == "Down"
     lab.wait_until(
-        lambda: {t["Node"] for t in running(lab, "two")} == {"w1"} and len(running(lab, "two")) == 2,
+        lambda: (
+            {t["Node"] for t in running(lab, "two")} == {"w1"} and len(running(lab, "two")) == 2
+        ),
         deadline_seconds=30,
         what="both tasks run on w1, and no lease of ten minutes is waited for",
     )

@@ -196,6 +196,7 @@ COMPONENTS = (
     "pyswarm/compose",
     "pyswarm/daemon",
     "pyswarm/lab",
+    "pyswarm/registry",
     "pyswarm/rpc",
     "pyswarm/wire",
 )

@@ -10,6 +10,7 @@ import grpc.aio
 from manager.control import checks, edits, view_of
 from manager.control.calls.server import Calls
 from manager.control.filters import filters_of
+from manager.control.services.logins import forget_login, keep_login
 from manager.control.updates.edits import rolled_back, target_of
 from manager.planning import revisions
 from manager.state.store import Transaction
@@ -41,14 +42,16 @@ class ServiceCalls(Calls):
         """A new service; it is stored when this returns, and its tasks follow."""
         spec = from_message(ServiceSpec, request.spec)
         checks.service(spec)
-        service_id = self._context.new_id()
+        service_id, fresh = self._context.new_id(), self._context.new_id()
 
         def change(tx: Transaction) -> None:
             view_of.require_free_name(tx.view, Service, spec.name)
             resolved = self._resolved(tx, spec)
             view_of.require_free_ports(tx.view, resolved, service_id)
-            service = edits.new_service(service_id, resolved, self._now())
+            now = self._now()
+            service = edits.new_service(service_id, resolved, now)
             revisions.put_service(tx, service, "created")
+            keep_login(tx, service_id, fresh, request.registry_login, now)
 
         await self._store.update(change)
         return control_pb2.Created(id=service_id)
@@ -60,9 +63,11 @@ class ServiceCalls(Calls):
         spec = from_message(ServiceSpec, request.spec)
         if not request.rollback:
             checks.service(spec)
+        fresh = self._context.new_id()
 
         def change(tx: Transaction) -> Service:
             service = self._current(tx, Service, request.id, request.version)
+            keep_login(tx, service.id, fresh, request.registry_login, self._now())
             target, cause = spec, ""
             if request.rollback:
                 target, cause = self._target(tx, service, request.to_revision)
@@ -92,6 +97,7 @@ class ServiceCalls(Calls):
         def change(tx: Transaction) -> None:
             service = tx.view.resolve(Service, request.ref)
             tx.put(replace(service, pending_delete=True))
+            forget_login(tx, service.id)
 
         await self._store.update(change)
         return control_pb2.Empty()

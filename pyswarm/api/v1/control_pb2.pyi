@@ -370,20 +370,51 @@ class UpdateNodeRequest(_message.Message):
 Global___UpdateNodeRequest: _TypeAlias = UpdateNodeRequest  # noqa: Y015
 
 @_typing.final
+class RegistryLogin(_message.Message):
+    """A user of a registry, kept with the service whose image it opens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    server: _builtins.str
+    user: _builtins.str
+    password: _builtins.str
+    def __init__(
+        self,
+        *,
+        server: _builtins.str = ...,
+        user: _builtins.str = ...,
+        password: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password", "server", b"server", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistryLogin: _TypeAlias = RegistryLogin  # noqa: Y015
+
+@_typing.final
 class CreateServiceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
+    REGISTRY_LOGIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> _objects_pb2.ServiceSpec: ...
+    @_builtins.property
+    def registry_login(self) -> Global___RegistryLogin: ...
     def __init__(
         self,
         *,
         spec: _objects_pb2.ServiceSpec | None = ...,
+        registry_login: Global___RegistryLogin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["registry_login", b"registry_login", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["registry_login", b"registry_login", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -397,6 +428,7 @@ class UpdateServiceRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
+    REGISTRY_LOGIN_FIELD_NUMBER: _builtins.int
     TO_REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
@@ -405,6 +437,10 @@ class UpdateServiceRequest(_message.Message):
     """of a rollback: which one; 0 is the previous specification"""
     @_builtins.property
     def spec(self) -> _objects_pb2.ServiceSpec: ...
+    @_builtins.property
+    def registry_login(self) -> Global___RegistryLogin:
+        """absent: what the service has stays"""
+
     def __init__(
         self,
         *,
@@ -412,11 +448,12 @@ class UpdateServiceRequest(_message.Message):
         version: _builtins.int = ...,
         spec: _objects_pb2.ServiceSpec | None = ...,
         rollback: _builtins.bool = ...,
+        registry_login: Global___RegistryLogin | None = ...,
         to_revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["registry_login", b"registry_login", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "rollback", b"rollback", "spec", b"spec", "to_revision", b"to_revision", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "registry_login", b"registry_login", "rollback", b"rollback", "spec", b"spec", "to_revision", b"to_revision", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pyswarm.api.v1 import control_pb2 as _control_pb2
 from pyswarm.api.v1 import objects_pb2 as _objects_pb2
+from pyswarm.api.v1 import system_pb2 as _system_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -77,6 +78,8 @@ class Assignments(_message.Message):
     REMOVED_TASKS_FIELD_NUMBER: _builtins.int
     REMOVED_SECRETS_FIELD_NUMBER: _builtins.int
     REMOVED_CONFIGS_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
+    REMOVED_CREDENTIALS_FIELD_NUMBER: _builtins.int
     kind: Global___Assignments.Kind.ValueType
     applies_to: _builtins.int
     """sequence of the message before; 0 for COMPLETE"""
@@ -93,6 +96,10 @@ class Assignments(_message.Message):
     def removed_secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def removed_configs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def credentials(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.RegistryCredential]: ...
+    @_builtins.property
+    def removed_credentials(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -105,10 +112,12 @@ class Assignments(_message.Message):
         removed_tasks: _abc.Iterable[_builtins.str] | None = ...,
         removed_secrets: _abc.Iterable[_builtins.str] | None = ...,
         removed_configs: _abc.Iterable[_builtins.str] | None = ...,
+        credentials: _abc.Iterable[_objects_pb2.RegistryCredential] | None = ...,
+        removed_credentials: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applies_to", b"applies_to", "configs", b"configs", "kind", b"kind", "removed_configs", b"removed_configs", "removed_secrets", b"removed_secrets", "removed_tasks", b"removed_tasks", "results_in", b"results_in", "secrets", b"secrets", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applies_to", b"applies_to", "configs", b"configs", "credentials", b"credentials", "kind", b"kind", "removed_configs", b"removed_configs", "removed_credentials", b"removed_credentials", "removed_secrets", b"removed_secrets", "removed_tasks", b"removed_tasks", "results_in", b"results_in", "secrets", b"secrets", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -159,6 +168,7 @@ class SessionHello(_message.Message):
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     ROOT_CERTIFICATE_FIELD_NUMBER: _builtins.int
     RENEWAL_SPREAD_SECONDS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     heartbeat_period_seconds: _builtins.float
     cluster_id: _builtins.str
@@ -170,6 +180,8 @@ class SessionHello(_message.Message):
     def manager_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def node(self) -> _objects_pb2.Node: ...
+    @_builtins.property
+    def images(self) -> _objects_pb2.ImagePolicy: ...
     def __init__(
         self,
         *,
@@ -180,10 +192,11 @@ class SessionHello(_message.Message):
         cluster_id: _builtins.str = ...,
         root_certificate: _builtins.bytes = ...,
         renewal_spread_seconds: _builtins.float = ...,
+        images: _objects_pb2.ImagePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "heartbeat_period_seconds", b"heartbeat_period_seconds", "manager_addresses", b"manager_addresses", "node", b"node", "renewal_spread_seconds", b"renewal_spread_seconds", "root_certificate", b"root_certificate", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "heartbeat_period_seconds", b"heartbeat_period_seconds", "images", b"images", "manager_addresses", b"manager_addresses", "node", b"node", "renewal_spread_seconds", b"renewal_spread_seconds", "root_certificate", b"root_certificate", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -225,6 +238,70 @@ class LogSubscription(_message.Message):
 Global___LogSubscription: _TypeAlias = LogSubscription  # noqa: Y015
 
 @_typing.final
+class NodeAsk(_message.Message):
+    """A question to one node, which answers once with the same id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DISK_USAGE_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    @_builtins.property
+    def disk_usage(self) -> _system_pb2.DiskUsageRequest: ...
+    @_builtins.property
+    def prune(self) -> _system_pb2.PruneRequest: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        disk_usage: _system_pb2.DiskUsageRequest | None = ...,
+        prune: _system_pb2.PruneRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["disk_usage", b"disk_usage", "prune", b"prune", "question", b"question"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_usage", b"disk_usage", "id", b"id", "prune", b"prune", "question", b"question"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_question: _TypeAlias = _typing.Literal["disk_usage", "prune"]  # noqa: Y015
+    _WhichOneofArgType_question: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_question) -> _WhichOneofReturnType_question | None: ...
+
+Global___NodeAsk: _TypeAlias = NodeAsk  # noqa: Y015
+
+@_typing.final
+class NodeAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    DISK_USAGE_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    problem: _builtins.str
+    """why there is no answer, in a sentence"""
+    @_builtins.property
+    def disk_usage(self) -> _system_pb2.NodeUsage: ...
+    @_builtins.property
+    def prune(self) -> _system_pb2.Pruned: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        disk_usage: _system_pb2.NodeUsage | None = ...,
+        prune: _system_pb2.Pruned | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "disk_usage", b"disk_usage", "prune", b"prune"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "disk_usage", b"disk_usage", "id", b"id", "problem", b"problem", "prune", b"prune"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["disk_usage", "prune"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___NodeAnswer: _TypeAlias = NodeAnswer  # noqa: Y015
+
+@_typing.final
 class SessionMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -232,6 +309,7 @@ class SessionMessage(_message.Message):
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
+    ASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___SessionHello: ...
     @_builtins.property
@@ -240,6 +318,8 @@ class SessionMessage(_message.Message):
     def endpoints(self) -> Global___EndpointUpdate: ...
     @_builtins.property
     def logs(self) -> Global___LogSubscription: ...
+    @_builtins.property
+    def ask(self) -> Global___NodeAsk: ...
     def __init__(
         self,
         *,
@@ -247,12 +327,13 @@ class SessionMessage(_message.Message):
         assignments: Global___Assignments | None = ...,
         endpoints: Global___EndpointUpdate | None = ...,
         logs: Global___LogSubscription | None = ...,
+        ask: Global___NodeAsk | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "endpoints", b"endpoints", "hello", b"hello", "logs", b"logs", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "assignments", b"assignments", "endpoints", b"endpoints", "hello", b"hello", "logs", b"logs", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "endpoints", b"endpoints", "hello", b"hello", "logs", b"logs", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "assignments", b"assignments", "endpoints", b"endpoints", "hello", b"hello", "logs", b"logs", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "assignments", "endpoints", "logs"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "assignments", "endpoints", "logs", "ask"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

@@ -54,6 +54,11 @@ class DispatcherStub:
                 request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.SerializeToString,
                 response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.Answer = channel.unary_unary(
+                '/pyswarm.api.v1.Dispatcher/Answer',
+                request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.SerializeToString,
+                response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
+                _registered_method=True)
 
 
 class DispatcherServicer:
@@ -83,6 +88,12 @@ class DispatcherServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Answer(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DispatcherServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -104,6 +115,11 @@ def add_DispatcherServicer_to_server(servicer, server):
             'PublishLogs': grpc.stream_unary_rpc_method_handler(
                     servicer.PublishLogs,
                     request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.FromString,
+                    response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.SerializeToString,
+            ),
+            'Answer': grpc.unary_unary_rpc_method_handler(
+                    servicer.Answer,
+                    request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.FromString,
                     response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.SerializeToString,
             ),
     }
@@ -214,6 +230,33 @@ class Dispatcher:
             target,
             '/pyswarm.api.v1.Dispatcher/PublishLogs',
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.SerializeToString,
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Answer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pyswarm.api.v1.Dispatcher/Answer',
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.SerializeToString,
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
             options,
             channel_credentials,

@@ -318,6 +318,26 @@ TASK_STATE_REMOVE: TaskState.ValueType  # 800
 TASK_STATE_ORPHANED: TaskState.ValueType  # 832
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
 
+class _HealthState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HealthStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HealthState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HEALTH_STATE_NONE: _HealthState.ValueType  # 0
+    HEALTH_STATE_STARTING: _HealthState.ValueType  # 1
+    HEALTH_STATE_HEALTHY: _HealthState.ValueType  # 2
+    HEALTH_STATE_UNHEALTHY: _HealthState.ValueType  # 3
+
+class HealthState(_HealthState, metaclass=_HealthStateEnumTypeWrapper):
+    """What a container's health check has said; STARTING: it never passed so far."""
+
+HEALTH_STATE_NONE: HealthState.ValueType  # 0
+HEALTH_STATE_STARTING: HealthState.ValueType  # 1
+HEALTH_STATE_HEALTHY: HealthState.ValueType  # 2
+HEALTH_STATE_UNHEALTHY: HealthState.ValueType  # 3
+Global___HealthState: _TypeAlias = HealthState  # noqa: Y015
+
 class _EndpointState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -764,10 +784,12 @@ class Healthcheck(_message.Message):
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     START_PERIOD_SECONDS_FIELD_NUMBER: _builtins.int
     RETRIES_FIELD_NUMBER: _builtins.int
+    START_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
     interval_seconds: _builtins.float
     timeout_seconds: _builtins.float
     start_period_seconds: _builtins.float
     retries: _builtins.int
+    start_interval_seconds: _builtins.float
     @_builtins.property
     def test(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -778,10 +800,11 @@ class Healthcheck(_message.Message):
         timeout_seconds: _builtins.float = ...,
         start_period_seconds: _builtins.float = ...,
         retries: _builtins.int = ...,
+        start_interval_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_seconds", b"interval_seconds", "retries", b"retries", "start_period_seconds", b"start_period_seconds", "test", b"test", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_seconds", b"interval_seconds", "retries", b"retries", "start_interval_seconds", b"start_interval_seconds", "start_period_seconds", b"start_period_seconds", "test", b"test", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1537,6 +1560,64 @@ class Revision(_message.Message):
 Global___Revision: _TypeAlias = Revision  # noqa: Y015
 
 @_typing.final
+class HealthResult(_message.Message):
+    """One run of a health check: times since the epoch, the output cut."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    started_at: _builtins.float
+    ended_at: _builtins.float
+    exit_code: _builtins.int
+    output: _builtins.str
+    def __init__(
+        self,
+        *,
+        started_at: _builtins.float = ...,
+        ended_at: _builtins.float = ...,
+        exit_code: _builtins.int = ...,
+        output: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "exit_code", b"exit_code", "output", b"output", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HealthResult: _TypeAlias = HealthResult  # noqa: Y015
+
+@_typing.final
+class TaskHealth(_message.Message):
+    """The failures in a row, and the last results, the newest last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    FAILING_STREAK_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
+    state: Global___HealthState.ValueType
+    failing_streak: _builtins.int
+    @_builtins.property
+    def log(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthResult]: ...
+    def __init__(
+        self,
+        *,
+        state: Global___HealthState.ValueType = ...,
+        failing_streak: _builtins.int = ...,
+        log: _abc.Iterable[Global___HealthResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failing_streak", b"failing_streak", "log", b"log", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskHealth: _TypeAlias = TaskHealth  # noqa: Y015
+
+@_typing.final
 class TaskStatus(_message.Message):
     """What was last seen of a task. `message` names the step, `error` says what went wrong."""
 
@@ -1550,6 +1631,7 @@ class TaskStatus(_message.Message):
     PID_FIELD_NUMBER: _builtins.int
     EXIT_CODE_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
     state: Global___TaskState.ValueType
     timestamp: _builtins.float
     message: _builtins.str
@@ -1559,6 +1641,8 @@ class TaskStatus(_message.Message):
     exit_code: _builtins.int
     @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___PortConfig]: ...
+    @_builtins.property
+    def health(self) -> Global___TaskHealth: ...
     def __init__(
         self,
         *,
@@ -1570,10 +1654,11 @@ class TaskStatus(_message.Message):
         pid: _builtins.int = ...,
         exit_code: _builtins.int = ...,
         ports: _abc.Iterable[Global___PortConfig] | None = ...,
+        health: Global___TaskHealth | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "error", b"error", "exit_code", b"exit_code", "message", b"message", "pid", b"pid", "ports", b"ports", "state", b"state", "timestamp", b"timestamp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "error", b"error", "exit_code", b"exit_code", "health", b"health", "message", b"message", "pid", b"pid", "ports", b"ports", "state", b"state", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1931,6 +2016,74 @@ class Config(_message.Message):
 Global___Config: _TypeAlias = Config  # noqa: Y015
 
 @_typing.final
+class RegistryCredential(_message.Message):
+    """Who may pull from a registry; with a service id it counts for that service alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    META_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    server: _builtins.str
+    """"docker.io", "registry:5000" """
+    user: _builtins.str
+    password: _builtins.str
+    service_id: _builtins.str
+    @_builtins.property
+    def meta(self) -> Global___Meta: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        meta: Global___Meta | None = ...,
+        server: _builtins.str = ...,
+        user: _builtins.str = ...,
+        password: _builtins.str = ...,
+        service_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "meta", b"meta", "password", b"password", "server", b"server", "service_id", b"service_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistryCredential: _TypeAlias = RegistryCredential  # noqa: Y015
+
+@_typing.final
+class ImagePolicy(_message.Message):
+    """When a node removes images that nothing needs; 0 is never."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    GRACE_SECONDS_FIELD_NUMBER: _builtins.int
+    DISK_HIGH_PERCENT_FIELD_NUMBER: _builtins.int
+    DISK_LOW_PERCENT_FIELD_NUMBER: _builtins.int
+    max_age_seconds: _builtins.float
+    grace_seconds: _builtins.float
+    disk_high_percent: _builtins.int
+    disk_low_percent: _builtins.int
+    def __init__(
+        self,
+        *,
+        max_age_seconds: _builtins.float = ...,
+        grace_seconds: _builtins.float = ...,
+        disk_high_percent: _builtins.int = ...,
+        disk_low_percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_high_percent", b"disk_high_percent", "disk_low_percent", b"disk_low_percent", "grace_seconds", b"grace_seconds", "max_age_seconds", b"max_age_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImagePolicy: _TypeAlias = ImagePolicy  # noqa: Y015
+
+@_typing.final
 class ClusterSpec(_message.Message):
     """What an operator may change while the cluster runs."""
 
@@ -1964,6 +2117,7 @@ class ClusterSpec(_message.Message):
     SNAPSHOT_INTERVAL_ENTRIES_FIELD_NUMBER: _builtins.int
     AUTOLOCK_FIELD_NUMBER: _builtins.int
     EXTERNAL_CAS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
     task_history_limit: _builtins.int
     heartbeat_period_seconds: _builtins.float
     heartbeat_misses: _builtins.int
@@ -1974,6 +2128,8 @@ class ClusterSpec(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def external_cas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExternalCA]: ...
+    @_builtins.property
+    def images(self) -> Global___ImagePolicy: ...
     def __init__(
         self,
         *,
@@ -1985,10 +2141,11 @@ class ClusterSpec(_message.Message):
         snapshot_interval_entries: _builtins.int = ...,
         autolock: _builtins.bool = ...,
         external_cas: _abc.Iterable[Global___ExternalCA] | None = ...,
+        images: Global___ImagePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["autolock", b"autolock", "certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["autolock", b"autolock", "certificate_life_seconds", b"certificate_life_seconds", "external_cas", b"external_cas", "heartbeat_misses", b"heartbeat_misses", "heartbeat_period_seconds", b"heartbeat_period_seconds", "images", b"images", "labels", b"labels", "snapshot_interval_entries", b"snapshot_interval_entries", "task_history_limit", b"task_history_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

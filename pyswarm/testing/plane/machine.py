@@ -22,6 +22,7 @@ from agent.executor.containers import (
 from agent.runtime.facts import RuntimeInfo
 from pyswarm.errors import FailedPrecondition, NotFound
 from pyswarm.model import ContainerSpec, EndpointSet, Healthcheck, Mount, Node, Task
+from pyswarm.registry.logins import Login
 from pyswarm.wire import decode
 
 
@@ -104,7 +105,7 @@ class Machine:
     def _end(self, container: Container, exit_code: int) -> None:
         if container.exited is not None:
             return
-        container.exited = ContainerExit(exit_code=exit_code, reason="")
+        container.exited = ContainerExit(exit_code=exit_code)
         if container.pid:
             self._on_end(self.name, container.task_id)
         for waiter in container.waiters:
@@ -118,7 +119,7 @@ class Machine:
         """A name that no real runtime has."""
         return RuntimeInfo(name="simulated", version="1")
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, login: Login | None = None) -> None:
         """A moment."""
         await self._takes(0.1)
 

@@ -2,6 +2,8 @@
 
 import importlib.util
 import socket
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -201,3 +203,37 @@ def test_vxlan_of_a_stranger_is_dropped_and_the_mtu_follows_the_underlay(hosts):
     )
     with pytest.raises(TimeoutError):
         hosts.client.ask("10.0.1.11", timeout=1)
+
+
+def test_the_last_answer_of_a_task_that_ended_arrives_before_its_namespace_goes(hosts):
+    nodes, net, caller, webs = web_of_three(hosts)
+    for n in (1, 2):
+        net.task(f"w{n}", n, 20 + n, "web", ready=False)
+    apply_all(nodes, net)
+    size = 3_000_000
+    listener = webs["w3"].inside(lambda: socket.create_server(("0.0.0.0", 81)))
+    client = caller.inside(lambda: socket.create_connection(("10.0.1.2", 81), timeout=20))
+    server, _ = listener.accept()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+    server.settimeout(20)
+    writer = threading.Thread(target=server.sendall, args=(bytes(size),))
+    writer.start()
+    time.sleep(0.3)  # the client is slow: both buffers are full
+    received = 0
+    while writer.is_alive():
+        received += len(client.recv(65536))
+    server.close()  # what the kernel has is on its way, and the program ends
+
+    def end():
+        nodes[2].call("flush", "w3")
+        nodes[2].call("mark_dead", "w3")
+        nodes[2].call("detach", "w3")
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    while data := client.recv(65536):
+        received += len(data)
+        time.sleep(0.005)
+    ending.join()
+    client.close(), listener.close()
+    assert received == size

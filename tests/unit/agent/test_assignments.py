@@ -1,6 +1,14 @@
 from agent.assignments import AssignmentNews, Assignments
 from agent.dependencies import missing
-from pyswarm.model import Config, ContainerSpec, FileReference, Secret, Task, TaskSpec
+from pyswarm.model import (
+    Config,
+    ContainerSpec,
+    FileReference,
+    RegistryCredential,
+    Secret,
+    Task,
+    TaskSpec,
+)
 
 A, B = Task(id="a"), Task(id="b")
 
@@ -53,3 +61,14 @@ def test_a_task_whose_secrets_are_still_in_memory_waits_for_its_configs_only():
     configs = (FileReference(id="c", name="site"),)
     both = Task(id="t", spec=TaskSpec(container=ContainerSpec(secrets=secrets, configs=configs)))
     assert missing(both, {}, {}, held={"t"}) == ("config site",)
+
+
+def test_logins_come_and_go_with_the_messages():
+    known, login = Assignments(), RegistryCredential(id="c", server="registry:5000")
+    known.apply(AssignmentNews(complete=True, results_in=1, credentials=(login,)))
+    assert known.credentials == {"c": login}
+    known.apply(
+        AssignmentNews(complete=False, applies_to=1, results_in=2, removed_credentials=("c",))
+    )
+    assert known.credentials == {}
+    known.check()

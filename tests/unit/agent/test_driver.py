@@ -11,7 +11,7 @@ import pytest
 from agent.driver import Agent
 from agent.executor.containers import TASK_LABEL, ContainerExit, ContainerSeen, OutputLine
 from pyswarm.api.v1 import dispatcher_pb2 as pb
-from pyswarm.errors import InvalidArgument, NotFound, Unavailable
+from pyswarm.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
 from pyswarm.model import (
     Config,
     ContainerSpec,
@@ -20,12 +20,14 @@ from pyswarm.model import (
     NetworkAttachment,
     NodeDescription,
     PayloadSpec,
+    RegistryCredential,
     Secret,
     Task,
     TaskSpec,
     TaskState,
     TaskStatus,
 )
+from pyswarm.registry.logins import Login
 from pyswarm.testing.fake_overlay import FakeOverlay
 from pyswarm.testing.scripted_dispatcher import ScriptedDispatcher
 from pyswarm.wire import to_message
@@ -38,13 +40,18 @@ class FakeContainers:
         self.containers, self.exits, self.output, self.signals = {}, {}, {}, []
         self.away = False
         self.deaf = set()
+        self.logins = []
 
-    async def pull(self, image):
+    async def pull(self, image, login=None):
         if image == "nothing":
             raise InvalidArgument("there is no image nothing in the registry")
+        if image == "closed:5000/web":
+            self.logins.append(login)
+            if login is None:
+                raise PermissionDenied("the registry closed:5000 lets nobody read web")
 
     async def has_image(self, image):
-        return image != "nothing"
+        return image not in ("nothing", "closed:5000/web")
 
     async def healthcheck(self, image):
         return None
@@ -447,5 +454,47 @@ def test_a_node_that_leaves_is_empty_before_it_is_gone(tmp_path):
             await agent.clear()
             assert stage.containers.containers == {}
             await agent.wipe()
+
+    play(tmp_path, story)
+
+
+CLOSED = task("a", container=ContainerSpec(image="closed:5000/web"))
+LOGIN = RegistryCredential(id="c", server="closed:5000", user="ann", password="hunter2")
+
+
+def test_a_login_is_shown_to_its_registry_and_leaves_no_trace_on_disk(tmp_path):
+    async def story(stage):
+        async with stage.agent() as agent:
+            stage.assign(CLOSED, credentials=[LOGIN])
+            await stage.reaches(A.id, TaskState.RUNNING)
+            assert stage.containers.logins == [Login(user="ann", password="hunter2")]
+            stage.assign(complete=False, removed_credentials=["c"])
+            await until(lambda: not agent._assignments.credentials)
+            on_disk = [p for p in (tmp_path / "state").rglob("*") if p.is_file()]
+            assert any(b"closed:5000" in p.read_bytes() for p in on_disk)
+            assert not [p for p in on_disk if b"hunter2" in p.read_bytes()]
+
+    play(tmp_path, story)
+
+
+def test_without_a_login_a_closed_registry_rejects_the_task(tmp_path):
+    async def story(stage):
+        async with stage.agent():
+            stage.assign(CLOSED, credentials=[replace(LOGIN, server="other:5000")])
+            await stage.reaches(A.id, TaskState.REJECTED)
+            assert "lets nobody read web" in stage.seen(A.id).error
+
+    play(tmp_path, story)
+
+
+def test_a_restarted_agent_waits_for_the_login_that_it_does_not_remember(tmp_path):
+    async def story(stage):
+        async with stage.agent(connect=False) as agent:
+            agent._save(CLOSED)
+        async with stage.agent(connect=False):
+            await until(lambda: stage.containers.logins[1:] == [None])
+        async with stage.agent():
+            stage.assign(CLOSED, credentials=[LOGIN])
+            await stage.reaches(A.id, TaskState.RUNNING)
 
     play(tmp_path, story)

@@ -6,17 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.task import DRAIN_SECONDS, KILL_AGAIN_SECONDS, TRIES_MAX, Phase, TaskMachine
+from agent.task import (
+    DRAIN_SECONDS,
+    KILL_AGAIN_SECONDS,
+    TRIES_MAX,
+    UNHEALTHY_DRAIN_SECONDS,
+    Phase,
+    TaskMachine,
+)
 from agent.task_events import (
     Begin,
     Cancel,
+    Checked,
     Clean,
     Cleaned,
     DependenciesReady,
     Exited,
     Failed,
     Found,
-    Healthy,
     Kill,
     LeaseOver,
     Prepare,
@@ -30,16 +37,18 @@ from agent.task_events import (
     Stop,
     Tick,
     Unassigned,
-    Unhealthy,
     Updated,
     Watch,
 )
 from pyswarm.core import NEVER
 from pyswarm.model import (
     ContainerSpec,
+    HealthResult,
+    HealthState,
     NetworkAttachment,
     RestartPolicy,
     Task,
+    TaskHealth,
     TaskSpec,
     TaskState,
     TaskStatus,
@@ -53,6 +62,11 @@ TASK = Task(
     spec=TaskSpec(container=ContainerSpec(image="web", stop_signal="SIGQUIT")),
     status=TaskStatus(state=TaskState.ASSIGNED),
 )
+
+
+STARTING = TaskHealth(state=HealthState.STARTING)
+HEALTHY = TaskHealth(state=HealthState.HEALTHY)
+UNHEALTHY = TaskHealth(state=HealthState.UNHEALTHY, log=(HealthResult(output="refused"),))
 
 
 class Story:
@@ -240,16 +254,34 @@ def test_a_task_with_a_healthcheck_runs_once_it_is_healthy():
     story.tell(Begin())
     story.tell(Prepared())
     assert story.tell(Started("c", 7, has_healthcheck=True)) == ["STARTING"]
-    assert story.tell(Healthy()) == ["RUNNING"]
-    assert story.tell(Healthy()) == []
+    assert story.tell(Checked(STARTING)) == ["STARTING"]
+    assert story.tell(Checked(HEALTHY)) == ["RUNNING"]
+    assert story.status.health == HEALTHY
+
+
+def test_news_of_the_health_check_leave_the_time_since_which_the_task_runs():
+    story = Story()
+    story.run_up()
+    assert story.tell(Checked(replace(HEALTHY, failing_streak=1)), now=99.0) == ["RUNNING"]
+    assert (story.status.timestamp, story.status.health.failing_streak) == (0.0, 1)
 
 
 def test_an_unhealthy_task_is_stopped_and_failed():
     story = Story()
     story.run_up()
-    assert story.tell(Unhealthy("connection refused")) == ["stop"]
-    assert story.tell(Exited(0)) == ["FAILED", "clean"]
-    assert story.status.error == "task: unhealthy container: connection refused"
+    assert story.tell(Checked(UNHEALTHY)) == ["RUNNING", "stop"]
+    assert story.tell(Exited(143)) == ["FAILED", "clean"]
+    assert story.status.error == "task: non-zero exit (143): unhealthy container: refused"
+    assert story.status.health == UNHEALTHY
+
+
+def test_an_unhealthy_task_in_a_network_waits_until_the_others_have_heard():
+    task = replace(TASK, networks=(NetworkAttachment(network_id="n", address="10.0.0.2/24"),))
+    story = Story(task)
+    story.run_up()
+    assert story.tell(Checked(UNHEALTHY), now=10.0) == ["RUNNING"]
+    assert story.machine.deadline() == 10.0 + UNHEALTHY_DRAIN_SECONDS
+    assert story.tell(Tick(), now=12.0) == ["stop"]
 
 
 @pytest.mark.parametrize("state", [TaskState.STARTING, TaskState.RUNNING])
@@ -310,8 +342,9 @@ EVENTS = st.sampled_from(
         Prepared(),
         Started("c", 1),
         Started("c", 1, True),
-        Healthy(),
-        Unhealthy("x"),
+        Checked(STARTING),
+        Checked(HEALTHY),
+        Checked(UNHEALTHY),
         Exited(0),
         Exited(1),
         Cleaned(),
@@ -385,7 +418,9 @@ ALONE = LeaseOver("task: no contact with a manager for 30 s")
 
 
 def test_a_task_whose_lease_is_over_is_stopped_at_once_and_has_failed():
-    story = Story(replace(TASK, networks=(NetworkAttachment(network_id="n", address="10.0.0.2/24"),)))
+    story = Story(
+        replace(TASK, networks=(NetworkAttachment(network_id="n", address="10.0.0.2/24"),))
+    )
     story.run_up()
     assert story.tell(ALONE) == ["stop"], "nobody is there who would take it out of its addresses"
     assert story.tell(Exited(0)) == ["FAILED", "clean"]

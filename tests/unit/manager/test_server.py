@@ -37,6 +37,7 @@ Dispatcher.Session            closed   served   served   refused  closed   refus
 Dispatcher.Heartbeat          closed   served   served   refused  closed   refused
 Dispatcher.ReportStatus       closed   served   served   refused  closed   refused
 Dispatcher.PublishLogs        closed   served   served   refused  closed   refused
+Dispatcher.Answer             closed   served   served   refused  closed   refused
 Membership.Leave              closed   served   served   refused  closed   refused
 Membership.JoinRaft           closed   refused  served   refused  closed   refused
 RaftTransport.Stream          closed   refused  served   refused  closed   refused
@@ -73,6 +74,12 @@ Control.UpdateConfig          closed   refused  served   refused  closed   refus
 Control.RemoveConfig          closed   refused  served   refused  closed   refused
 Control.Watch                 closed   refused  served   refused  closed   refused
 Control.Logs                  closed   refused  served   refused  closed   refused
+Registries.Login              closed   refused  served   refused  closed   refused
+Registries.Logout             closed   refused  served   refused  closed   refused
+Registries.ListCredentials    closed   refused  served   refused  closed   refused
+Registries.ResolveImage       closed   refused  served   refused  closed   refused
+System.DiskUsage              closed   refused  served   refused  closed   refused
+System.Prune                  closed   refused  served   refused  closed   refused
 Updates.SteerUpdate           closed   refused  served   refused  closed   refused
 Updates.ListRevisions         closed   refused  served   refused  closed   refused
 Health.Figures                closed   refused  served   refused  closed   refused

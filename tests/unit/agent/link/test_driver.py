@@ -40,6 +40,9 @@ class Listener:
         self.networks.append(news)
         return self.fits
 
+    def on_ask(self, ask):
+        self.asked.append(ask)
+
     def on_logs(self, asked):
         self.asked.append(asked)
 

@@ -3,9 +3,9 @@
 import pytest
 
 from agent.runtime import command
-from agent.runtime.documents import ImageConfig
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import ContainerSpec
+from pyswarm.registry.documents import ImageConfig
 
 IMAGE = ImageConfig(entrypoint=("/entry",), command=("default",), env=("PATH=/bin", "A=1", "B=2"))
 

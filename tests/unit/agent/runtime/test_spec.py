@@ -8,11 +8,11 @@ import pytest
 
 from agent.executor.containers import ContainerRequest
 from agent.runtime import spec
-from agent.runtime.documents import ImageConfig
 from agent.runtime.facts import HostFacts
 from agent.runtime.users import Identity
 from pyswarm.errors import FailedPrecondition, InvalidArgument
 from pyswarm.model import ContainerSpec, Mount, MountType, Resources, Ulimit
+from pyswarm.registry.documents import ImageConfig
 
 # Written by dockerd 20.10.24 of Debian 12 for `docker run busybox sleep 100`.
 DOCKER = json.loads((Path(__file__).parent / "data/docker-20.10-oci-config.json").read_text())

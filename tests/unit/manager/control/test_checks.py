@@ -9,6 +9,7 @@ from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
+    Healthcheck,
     Mount,
     MountType,
     NetworkSpec,
@@ -76,6 +77,20 @@ def test_a_port_published_twice_is_refused():
     port = PortConfig(target_port=80, published_port=8080)
     spec = ServiceSpec(name="web", task=service().task, endpoint=EndpointSpec(ports=(port, port)))
     assert "duplicate published ports provided: 8080" in refused(spec)
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        (Healthcheck(interval_seconds=0.0001), "Interval in Healthcheck cannot be less than 1ms"),
+        (Healthcheck(start_interval_seconds=-1), "StartInterval in Healthcheck cannot be less"),
+        (Healthcheck(retries=-1), "Retries in Healthcheck cannot be negative"),
+        (Healthcheck(test=("curl", "x")), 'Unknown healthcheck type "curl"'),
+        (Healthcheck(test=("CMD",)), "names no command"),
+    ],
+)
+def test_a_health_check_that_cannot_be_is_refused(check, words):
+    assert words in refused(service(container=ContainerSpec(image="nginx", healthcheck=check)))
 
 
 def test_a_relative_bind_source_is_refused():

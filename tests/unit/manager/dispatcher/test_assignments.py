@@ -8,6 +8,7 @@ from manager.dispatcher.assignments import (
     diff,
     is_for_node,
     may_run,
+    pull_credentials,
     references,
 )
 from pyswarm.model import (
@@ -15,6 +16,7 @@ from pyswarm.model import (
     ContainerSpec,
     FileReference,
     Meta,
+    RegistryCredential,
     Secret,
     Task,
     TaskSpec,
@@ -91,3 +93,41 @@ def test_a_task_that_ended_or_shall_end_needs_no_secrets():
     assert references([task(state=TaskState.FAILED)]) == (set(), set())
     assert references([task(desired=TaskState.SHUTDOWN)]) == (set(), set())
     assert may_run(task(state=TaskState.RUNNING))
+
+
+OURS = RegistryCredential(id="ours", server="registry:5000", user="all")
+OWN = RegistryCredential(id="own", server="registry:5000", user="web", service_id="s1")
+
+
+def pulling(image, state=TaskState.ASSIGNED, service="s2", desired=TaskState.RUNNING):
+    return Task(
+        id="t",
+        service_id=service,
+        spec=TaskSpec(container=ContainerSpec(image=image)),
+        status=TaskStatus(state=state),
+        desired_state=desired,
+    )
+
+
+def test_a_node_gets_the_login_of_a_registry_while_it_pulls_from_there():
+    for state in (TaskState.ASSIGNED, TaskState.ACCEPTED, TaskState.PREPARING):
+        assert pull_credentials([pulling("registry:5000/web:1", state)], [OURS]) == {"ours": OURS}
+    for state in (TaskState.READY, TaskState.RUNNING, TaskState.FAILED):
+        assert not pull_credentials([pulling("registry:5000/web:1", state)], [OURS])
+    stopped = pulling("registry:5000/web:1", desired=TaskState.SHUTDOWN)
+    assert not pull_credentials([stopped, pulling("busybox")], [OURS, OWN])
+
+
+def test_a_service_with_a_login_of_its_own_gets_that_one_alone():
+    own = pulling("registry:5000/web:1", service="s1")
+    assert pull_credentials([own], [OURS, OWN]) == {"own": OWN}
+
+
+def test_a_login_goes_once_again_after_a_change_and_is_taken_back_at_the_end():
+    sent = Sent()
+    first = NodeAssignments(credentials={"ours": OURS})
+    assert diff(sent, first).credentials == (OURS,)
+    assert not diff(sent, first)
+    newer = RegistryCredential(id="ours", meta=Meta(version=7), server="registry:5000")
+    assert diff(sent, NodeAssignments(credentials={"ours": newer})).credentials == (newer,)
+    assert diff(sent, NodeAssignments()).removed_credentials == ("ours",)

@@ -1,9 +1,12 @@
 """What the store says of a network is what agents are told."""
 
+from dataclasses import replace
+
 from manager.dispatcher.endpoints import derive, networks_of_node
 from pyswarm.model import (
     Endpoint,
     EndpointState,
+    HealthState,
     Network,
     NetworkAttachment,
     NetworkAttachmentConfig,
@@ -16,6 +19,7 @@ from pyswarm.model import (
     Service,
     ServiceSpec,
     Task,
+    TaskHealth,
     TaskSpec,
     TaskState,
     TaskStatus,
@@ -85,6 +89,13 @@ def test_a_task_that_starts_has_a_route_and_takes_no_connections():
 
 def test_a_task_that_shall_stop_is_draining():
     [endpoint] = only([task(desired=TaskState.SHUTDOWN)]).tasks
+    assert (endpoint.ready, endpoint.state) == (False, EndpointState.DRAINING)
+
+
+def test_a_task_that_its_agent_stops_since_it_is_unhealthy_is_draining():
+    sick = TaskHealth(state=HealthState.UNHEALTHY)
+    running = task()
+    [endpoint] = only([replace(running, status=replace(running.status, health=sick))]).tasks
     assert (endpoint.ready, endpoint.state) == (False, EndpointState.DRAINING)
 
 

@@ -9,7 +9,6 @@ from pyswarm.model import (
     RestartPolicy,
     ServiceMode,
     ServiceSpec,
-    Task,
     TaskSpec,
     TaskState,
     UpdateConfig,

@@ -120,8 +120,7 @@ def test_templates_take_every_placeholder():
 
 def test_a_table_of_ones_own():
     assert listing().text(r"table {{.Hostname}}\t{{.TLSStatus}}\t{{.ManagerStatus}}") == (
-        "HOSTNAME   TLS STATUS   MANAGER STATUS\n"
-        "w1         Ready        Reachable"
+        "HOSTNAME   TLS STATUS   MANAGER STATUS\nw1         Ready        Reachable"
     )
 
 

@@ -9,6 +9,7 @@ from pyswarm.cli.service_flags import add_create_flags, add_update_flags, create
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     FileReference,
+    Healthcheck,
     Mount,
     MountType,
     NetworkAttachmentConfig,
@@ -127,6 +128,39 @@ def test_a_secret_is_read_in_both_forms():
     assert file_reference("source=pw,target=p,mode=0400").mode == 0o400
     with pytest.raises(InvalidArgument, match="octal"):
         file_reference("source=pw,mode=rw")
+
+
+def check_of(spec):
+    return spec.task.container.healthcheck
+
+
+def test_a_health_check_has_every_flag_of_docker():
+    spec = create(
+        *("--health-cmd", "curl -f http://localhost", "--health-interval", "5s"),
+        *("--health-timeout", "2s", "--health-retries", "4", "--health-start-period", "1m"),
+        *("--health-start-interval", "500ms"),
+    )
+    assert check_of(spec) == Healthcheck(
+        test=("CMD-SHELL", "curl -f http://localhost"),
+        interval_seconds=5,
+        timeout_seconds=2,
+        retries=4,
+        start_period_seconds=60,
+        start_interval_seconds=0.5,
+    )
+    assert check_of(create("--health-retries", "9")) == Healthcheck(retries=9)
+
+
+def test_a_health_check_is_turned_off_and_on_again():
+    off = create("--no-healthcheck")
+    assert check_of(off).test == ("NONE",)
+    assert check_of(update(off)) == check_of(off), "an update of something else leaves it"
+    assert check_of(update(off, "--health-interval", "5s")) == Healthcheck(interval_seconds=5)
+    on = update(off, "--health-cmd", "true")
+    assert check_of(on).test == ("CMD-SHELL", "true")
+    assert check_of(update(on, "--health-cmd", "")) is None, "the image's counts again"
+    with pytest.raises(InvalidArgument, match="--no-healthcheck conflicts with --health-"):
+        update(on, "--no-healthcheck", "--health-cmd", "true")
 
 
 def test_a_job_is_restarted_on_failure_unless_told_otherwise():

@@ -305,6 +305,10 @@ def test_health_checks():
     assert check.task.container.healthcheck == Healthcheck(
         test=("CMD-SHELL", "curl x"), interval_seconds=60.0, timeout_seconds=2.0, retries=4
     )
+    start = web("healthcheck: {start_period: 1m, start_interval: 500ms}")
+    assert start.task.container.healthcheck == Healthcheck(
+        start_period_seconds=60.0, start_interval_seconds=0.5
+    )
     off = web("healthcheck: {disable: true}").task.container.healthcheck
     assert off == Healthcheck(test=("NONE",))
 

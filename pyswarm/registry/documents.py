@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.runtime.reference import is_digest
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Healthcheck
+from pyswarm.model import Healthcheck, Platform
+from pyswarm.registry.reference import is_digest
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -34,6 +34,7 @@ _LAYER_PREFIXES: Final = (
     "application/vnd.docker.image.rootfs.foreign.diff.",
 )
 CONFIG_BYTES_MAX: Final = 4 << 20
+_PLATFORMS_MAX: Final = 64
 _LAYERS_MAX: Final = 500  # overlayfs takes as many lower directories, Docker allows 127 layers
 _SECOND: Final = 1_000_000_000  # the configuration counts in nanoseconds
 
@@ -146,6 +147,32 @@ def platform_manifest(name: str, data: bytes, architecture: str) -> Descriptor:
     )
 
 
+def index_platforms(name: str, data: bytes) -> tuple[Platform, ...]:
+    """The platforms of the manifests in an index; attestations, which are for none, are left out.
+
+    Raises InvalidArgument.
+    """
+    reader = _Reader(name)
+    found: dict[Platform, None] = {}
+    for each in reader.list(reader.document(data).get("manifests"), "the list of manifests"):
+        platform = reader.object(reader.object(each, "a manifest").get("platform") or {}, "it")
+        system = reader.text(platform.get("os"), "os")
+        machine = reader.text(platform.get("architecture"), "architecture")
+        if system and machine and "unknown" not in (system, machine):
+            found[Platform(os=system, architecture=machine)] = None
+    if len(found) > _PLATFORMS_MAX:
+        raise reader.wrong(f"it is for more than {_PLATFORMS_MAX} platforms")
+    return tuple(found)
+
+
+def config_platform(name: str, data: bytes) -> Platform | None:
+    """The platform that the configuration of an image names; raises InvalidArgument."""
+    reader = _Reader(name)
+    said = reader.document(data)
+    system, machine = reader.text(said.get("os"), "os"), reader.text(said.get("architecture"), "it")
+    return Platform(os=system, architecture=machine) if system and machine else None
+
+
 def media_type(name: str, data: bytes, sent_as: str = "") -> str:
     """One of INDEX_TYPES or MANIFEST_TYPES: by the document's own word, else by that of its
     registry, else by its shape. Raises InvalidArgument for other kinds."""
@@ -215,14 +242,13 @@ def _healthcheck(reader: _Reader, value: Any) -> Healthcheck | None:
         return None
     said = reader.object(value, "Healthcheck")
     test = reader.texts(said.get("Test"), "the health check's Test")
-    if not test:
-        return None
     return Healthcheck(
         test=test,
         interval_seconds=reader.number(said.get("Interval"), "Interval") / _SECOND,
         timeout_seconds=reader.number(said.get("Timeout"), "Timeout") / _SECOND,
         start_period_seconds=reader.number(said.get("StartPeriod"), "StartPeriod") / _SECOND,
         retries=reader.number(said.get("Retries"), "Retries"),
+        start_interval_seconds=reader.number(said.get("StartInterval"), "StartInterval") / _SECOND,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from pyswarm.errors import InvalidArgument
 
 DEFAULT_DOMAIN: Final = "docker.io"
-_DEFAULT_HOST: Final = "registry-1.docker.io"  # Docker Hub answers at another name than its own
+DEFAULT_HOST: Final = "registry-1.docker.io"  # Docker Hub answers at another name than its own
 _LENGTH_MAX: Final = 255  # of domain and path
 
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -44,12 +44,17 @@ class Reference:
     @property
     def host(self) -> str:
         """Host, and port where one is given, of the registry."""
-        return _DEFAULT_HOST if self.domain == DEFAULT_DOMAIN else self.domain
+        return DEFAULT_HOST if self.domain == DEFAULT_DOMAIN else self.domain
 
     @property
     def target(self) -> str:
         """What a registry is asked for: the digest, or the tag."""
         return self.digest or self.tag
+
+
+def is_domain(text: str) -> bool:
+    """Whether this can be the host of a registry, with a port or without."""
+    return _DOMAIN.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:
@@ -90,3 +95,17 @@ def parse(text: str) -> Reference:
             f"the name of the image {text[:40]!r}... is longer than {_LENGTH_MAX} characters"
         )
     return Reference(domain=domain, path=path, tag="" if digest else tag or "latest", digest=digest)
+
+
+def with_tag(text: str) -> str:
+    """The name as the user wrote it, with `:latest` where it has neither tag nor digest, as Docker
+    stores it; raises InvalidArgument."""
+    reference = parse(text)
+    if reference.digest or text.endswith(f":{reference.tag}"):
+        return text
+    return f"{text}:{reference.tag}"
+
+
+def pinned(text: str, digest: str) -> str:
+    """`NAME:TAG@sha256:...`, as Docker stores an image whose digest it knows."""
+    return f"{with_tag(text)}@{digest}"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.runtime.reference import parse
 from pyswarm.errors import InvalidArgument
+from pyswarm.registry.reference import parse, pinned, with_tag
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -49,3 +49,11 @@ def test_a_digest_makes_the_tag_irrelevant() -> None:
 def test_what_is_no_name_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(InvalidArgument):
         parse(text)
+
+
+def test_an_image_is_pinned_with_the_tag_that_it_was_asked_for_by() -> None:
+    assert with_tag("busybox") == "busybox:latest"
+    assert with_tag("registry:5000/web") == "registry:5000/web:latest"
+    assert with_tag(f"web@{DIGEST}") == f"web@{DIGEST}"
+    assert pinned("busybox", DIGEST) == f"busybox:latest@{DIGEST}"
+    assert pinned("registry:5000/web:1", DIGEST) == f"registry:5000/web:1@{DIGEST}"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from agent.runtime import documents
-from agent.runtime.documents import Descriptor
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Healthcheck
+from pyswarm.registry import documents
+from pyswarm.registry.documents import Descriptor
 
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64

@@ -1,0 +1,1 @@
+"""The images of a node: how long they stay, and what they take."""

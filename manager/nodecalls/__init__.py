@@ -1,0 +1,1 @@
+"""Questions to single nodes, over their sessions with the leader."""

@@ -1,0 +1,1 @@
+"""Logins for registries, and the digests of images."""

@@ -1,0 +1,1 @@
+"""Registries and their images: names, documents, logins, and the client that reads them."""
