@@ -4,7 +4,7 @@
     networks/<id>         the last endpoint set of a network
     managers              one address a line
     node                  this node's record as the managers last sent it
-    contact               when a manager last answered, in monotonic seconds; where tasks have leases
+    contact               when a manager last answered, in monotonic seconds, where leases count
 
 A file is replaced by renaming a finished one over it, so a reader never sees half of one. There is
 no fsync: what a power cut takes away are the last seconds, their containers died with it, and the

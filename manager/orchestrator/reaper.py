@@ -15,8 +15,8 @@ from pyswarm.model import Node, Task, TaskState
 
 
 def end_unreported(draft: Draft) -> None:
-    """End what no agent speaks for: unplaced tasks that are not wanted, and those of nodes that were
-    removed, have left, or are down for a day."""
+    """End what no agent speaks for: unplaced tasks that are not wanted, and those of nodes that
+    were removed, have left, or are down for a day."""
     for task in list(draft.tasks.values()):
         if has_ended(task):
             continue

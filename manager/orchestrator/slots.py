@@ -124,7 +124,7 @@ class Draft:
         desired_state: TaskState = TaskState.RUNNING,
         quick_ends: int = 0,
     ) -> None:
-        """A new task of the current spec in a slot. It is only prepared while a lost one may run."""
+        """A new task of the current spec in a slot; only prepared while a lost one may run."""
         if self.held_until(key) > self.now:
             desired_state = min(desired_state, TaskState.READY)
         self.put(
@@ -141,7 +141,7 @@ class Draft:
         )
 
     def held_until(self, key: Key) -> float:
-        """Until when a lost task of the slot may run by its lease, also one that shall be removed."""
+        """Until when a lost task of the slot may run by its lease, a removed one included."""
         held = (held_until(self.view, t) for t in self._leased if (t.slot or t.node_id) == key)
         return max(held, default=0.0)
 

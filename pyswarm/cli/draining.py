@@ -71,7 +71,8 @@ def drain_lines(hostname: str, most: int, left: Sequence[Staying]) -> list[str]:
 
 
 async def wait_until_empty(connection: Connection, node: Node, timeout_seconds: float) -> int:
-    """Wait until no task is left on the node: 0, or TIMED_OUT where `timeout_seconds` (0: none) passed.
+    """Wait until no task is left on the node; the exit code is TIMED_OUT where `timeout_seconds`
+    (0: none) have passed before.
 
     Raises FailedPrecondition where the wait makes no sense any more, since the node is down or
     takes tasks again.

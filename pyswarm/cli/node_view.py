@@ -21,7 +21,8 @@ class NodeFacts:
 
 
 def node_facts(node: Node, tasks: Iterable[Task], root: str) -> NodeFacts:
-    """The facts of a node; `tasks` may be those of others too, `root` is the wanted root's digest."""
+    """The facts of a node; `tasks` may be those of others too, `root` is the digest of the root
+    that every certificate should be of."""
     present = [
         task
         for task in tasks

@@ -23,7 +23,8 @@ def image(lab: LabDriver) -> str:
 
 
 def create(lab: LabDriver, name: str, *arguments: str) -> None:
-    ok(lab, "service", "create", "-q", "--name", name, "--stop-grace-period", "1s", *arguments)
+    flags = ("--update-monitor", "0s", "--stop-grace-period", "1s")
+    ok(lab, "service", "create", "-q", "--name", name, *flags, *arguments)
 
 
 def running(lab: LabDriver, name: str) -> list[dict[str, Any]]:

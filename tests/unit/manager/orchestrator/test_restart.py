@@ -324,7 +324,7 @@ def test_drain_stops_first_where_the_service_does():
 def test_drain_does_not_wait_for_a_service_that_is_never_restarted():
     restart = RestartPolicy(condition=RestartCondition.NONE)
     wanted = spec(update=START_FIRST)
-    w, s, old = settled(replace(wanted, task=replace(wanted.task, restart=restart)))
+    w, _, old = settled(replace(wanted, task=replace(wanted.task, restart=restart)))
     w.set_node(old.node_id, availability=Availability.DRAIN)
     w.settle()
     assert now_of(w, old).status.state == TaskState.SHUTDOWN
