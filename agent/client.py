@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import grpc.aio
 
 from agent.assignments import AssignmentNews
+from agent.conversations.client import Exchange
 from agent.networks import NetworkNews
 from agent.reporter import Send
 from pyswarm.api.v1 import control_pb2, dispatcher_pb2, dispatcher_pb2_grpc
@@ -56,6 +57,7 @@ class LogsAsked:
     follow: bool = False
     tail: int = -1
     since: float = 0.0
+    until: float = 0.0
     close: bool = False
 
 
@@ -72,13 +74,24 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPiece:
-    """Some lines, or a sentence about what is not there."""
+    """Some lines, or a sentence about what is not there; `caught_up` where what follows is new. An
+    empty piece says that the work goes on."""
 
     lines: tuple[LogLine, ...] = ()
     problem: str = ""
+    caught_up: bool = False
 
 
-Message = Hello | AssignmentNews | NetworkNews | LogsAsked | dispatcher_pb2.NodeAsk
+@dataclass(frozen=True, slots=True)
+class ConversationAsked:
+    """The manager wants to talk: a conversation of this id is to be opened."""
+
+    id: str
+
+
+Message = (
+    Hello | AssignmentNews | NetworkNews | LogsAsked | ConversationAsked | dispatcher_pb2.NodeAsk
+)
 
 
 def read_message(message: dispatcher_pb2.SessionMessage) -> Message:
@@ -103,8 +116,11 @@ def read_message(message: dispatcher_pb2.SessionMessage) -> Message:
                 follow=asked.follow,
                 tail=asked.tail,
                 since=asked.since,
+                until=asked.until,
                 close=asked.close,
             )
+        case "conversation":
+            return ConversationAsked(message.conversation.id)
         case "ask":
             return message.ask  # only the handler of its kind knows what is in it
     raise InvalidArgument("the manager sent a message that this version does not know")
@@ -180,6 +196,7 @@ class DispatcherClient:
     def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
         self._stub = dispatcher_pb2_grpc.DispatcherStub(channel)
         self._address = address
+        self._channel = channel
 
     async def session(
         self, description: NodeDescription, underlay_address: str
@@ -218,6 +235,10 @@ class DispatcherClient:
         with swarm_errors(self._address):
             await self._stub.ReportStatus(report, timeout=REPORT_SECONDS)
 
+    def converse(self, conversation_id: str) -> Exchange:
+        """Open a conversation that the manager wants."""
+        return Exchange(self._channel, self._address, conversation_id)
+
     async def answer(self, answer: dispatcher_pb2.NodeAnswer) -> None:
         """Answer a question."""
         with swarm_errors(self._address):
@@ -230,6 +251,7 @@ class DispatcherClient:
             async for piece in pieces:
                 yield dispatcher_pb2.PublishedLogs(
                     subscription_id=subscription_id,
+                    caught_up=piece.caught_up,
                     chunk=control_pb2.LogChunk(
                         lines=_lines(piece.lines),
                         problem=piece.problem,

@@ -20,6 +20,7 @@ import grpc.aio
 
 from agent.assignments import AssignmentNews, Assignments
 from agent.client import Hello, LogsAsked
+from agent.conversations.driver import Conversations
 from agent.dependencies import missing
 from agent.disk import WorkerState
 from agent.endpoints.driver import NetworkKeeper
@@ -118,6 +119,9 @@ class Agent:
             node=describe,
             assignments=self._assignments,
         )
+        self._conversations = Conversations(
+            runtime, self._link.converse, lambda: list(self._assignments.tasks.values())
+        )
         self._images: ImageKeeper | None = None
         handlers: dict[str, Handler] = {}
         if images is not None:
@@ -156,6 +160,7 @@ class Agent:
         await self._link.stop(goodbye)
         await self._supervisor.close()
         await self._logs.close()
+        await self._conversations.close()
         await self._answers.close()
         for runner in list(self._runners.values()):
             await runner.close()
@@ -392,6 +397,10 @@ class Agent:
     def on_logs(self, asked: LogsAsked) -> None:
         """Somebody wants to read logs."""
         self._logs.take(asked)
+
+    def on_conversation(self, conversation_id: str) -> None:
+        """A manager wants to talk."""
+        self._conversations.take(conversation_id)
 
     def on_ask(self, ask: dispatcher_pb2.NodeAsk) -> None:
         """A manager wants to know or have something."""

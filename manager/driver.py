@@ -28,11 +28,13 @@ from certs.tokens import new_token
 from manager.ca.client import ExternalSigner
 from manager.ca.driver import RootKeeper, StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
-from manager.control.api import CONTROL, REGISTRIES, SYSTEM, UPDATES
+from manager.control.api import CONTROL, OBSERVE, REGISTRIES, SYSTEM, UPDATES
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
 from manager.control.updates.server import UpdateServer
 from manager.dispatcher.server import Dispatcher, DispatcherContext
+from manager.events.driver import EventLog
+from manager.observe.server import ObserveContext, ObserveServer
 from manager.raft.driver import RaftNode
 from manager.raft.membership import Member, Membership
 from manager.raft.settings import RaftSettings
@@ -75,6 +77,7 @@ from pyswarm.rpc import (
     Provider,
     bootstrap_server,
     caller,
+    caller_or_none,
     mutual_server,
     secure_channel,
 )
@@ -197,6 +200,7 @@ class Manager:
         self.control = LeaderFirst(
             [
                 (CONTROL, control),
+                (OBSERVE, self._observer()),
                 (UPDATES, UpdateServer(context)),
                 (REGISTRIES, RegistryServer(self.store, self._registry, new_id, time.time)),
                 (SYSTEM, SystemServer(self.store, lambda: self.dispatcher.calls)),
@@ -225,12 +229,36 @@ class Manager:
         self._transport.add_to(server)
         ca_pb2_grpc.add_BootstrapServicer_to_server(BootstrapServer(authority), self._bootstrap)
 
+    def _observer(self) -> ObserveServer:
+        self.events = EventLog(self.store, time.time, self._known_leader)
+        return ObserveServer(
+            ObserveContext(
+                store=self.store,
+                events=self.events,
+                conversations=lambda: self.dispatcher.conversations,
+                new_id=new_id,
+                clock=time.time,
+                asked_through=self._asked_through,
+            )
+        )
+
+    def _known_leader(self) -> tuple[str, int]:
+        member = self.raft.membership.get(self.raft.leader_id or 0)
+        return (member.node_id if member else "", self.raft.term)
+
+    def _asked_through(self) -> str:
+        forwarder = caller_or_none()
+        return forwarder.node_id if forwarder is not None else self.config.node_id
+
     # ---- life ----
 
     async def start(self) -> None:
         """Serve; a new swarm has its first records when this returns."""
         self.raft.on_role_change(lambda leading, term: self._role_changed.set())
         await self.raft.start()
+        unapplied = self.raft.unapplied()
+        self.events.replayed_to = unapplied[-1].index if unapplied else self.raft.last_applied
+        self._supervisor.start(self.events.run(), "events")
         await self._main.start()
         await self._bootstrap.start()
         self._supervisor.start(self._follow_leadership(), "leadership")

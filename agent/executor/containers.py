@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from pyswarm.model import ContainerSpec, Healthcheck, Mount, Resources, Task
+from agent.executor.programs import ContainerUse, Program, ProgramRequest
+from pyswarm.model import ContainerSpec, Healthcheck, MemorySwap, Mount, Resources, Task
 from pyswarm.registry.logins import Login
 
 TASK_LABEL: Final = "pyswarm.task"
@@ -25,10 +26,12 @@ class ContainerRequest:
     id: str
     container: ContainerSpec
     limits: Resources
+    memory_swap: MemorySwap | None = None
     mounts: tuple[Mount, ...]
     namespace: str
     hostname: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    log_driver: str = ""
     log_options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -104,10 +107,20 @@ class Containers(Protocol):
         Raises DeadlineExceeded, the program killed."""
         ...
 
+    async def run(self, container_id: str, request: ProgramRequest) -> Program:
+        """Run a program in the container and talk with it; the caller closes it. Raises CannotRun
+        with an exit code, NotFound, FailedPrecondition where the container does not run."""
+        ...
+
+    async def use(self, container_id: str) -> ContainerUse:
+        """What the container uses; raises NotFound where it does not run."""
+        ...
+
     def logs(
-        self, container_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[OutputLine]:
-        """Its output, the last `tail` lines (-1: all), since a time; `follow`: until it ends."""
+        self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0
+    ) -> AsyncIterator[OutputLine | None]:
+        """Its output, the last `tail` lines (-1: all), of times in [since, until] (0: without end).
+        `follow`: one None where what follows is new, and then to the container's end."""
         ...
 
     async def delete_logs(self, container_id: str) -> None:

@@ -24,12 +24,12 @@ from agent.mounts.driver import TaskFiles
 from agent.overlay import Overlay
 from agent.reconcile import Seen
 from agent.task_events import Exited
-from agent.templates import expand_container
 from pyswarm.aio import Backoff
 from pyswarm.crashpoints import reach
 from pyswarm.errors import DeadlineExceeded, NotFound, PermissionDenied, SwarmError, Unavailable
 from pyswarm.model import Config, Healthcheck, HealthResult, NodeDescription, Secret, Task
 from pyswarm.registry.logins import Login, chosen
+from pyswarm.templates.tasks import expand_container
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +92,12 @@ class Executor:
                     id=container_id(task),
                     container=container,
                     limits=task.spec.resources.limits,
+                    memory_swap=task.spec.resources.memory_swap,
                     mounts=mounts,
                     namespace=namespace,
                     hostname=hostname(container, task),
                     labels=labels(task),
+                    log_driver=task.spec.log_driver,
                     log_options=task.spec.log_options,
                 )
             )

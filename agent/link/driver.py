@@ -15,7 +15,8 @@ import grpc.aio
 
 from agent import reporter, session
 from agent.assignments import AssignmentNews
-from agent.client import Beats, DispatcherClient, Hello, LogPiece, LogsAsked
+from agent.client import Beats, ConversationAsked, DispatcherClient, Hello, LogPiece, LogsAsked
+from agent.conversations.client import Exchange
 from agent.networks import NetworkNews
 from pyswarm.aio import Supervisor
 from pyswarm.api.v1 import dispatcher_pb2
@@ -47,6 +48,9 @@ class Listener(Protocol):
 
     def on_logs(self, asked: LogsAsked) -> None:
         """Somebody wants to read logs."""
+
+    def on_conversation(self, conversation_id: str) -> None:
+        """A manager wants to talk."""
 
     def on_ask(self, ask: dispatcher_pb2.NodeAsk) -> None:
         """A manager wants to know or have something of this node."""
@@ -142,6 +146,12 @@ class Link:
         """Ask so often for an answer; NEVER: only after silence."""
         self._session.probe_every(seconds, time.monotonic())
         self._wake.set()
+
+    def converse(self, conversation_id: str) -> Exchange:
+        """Open a conversation with the manager that asked for it; raises Unavailable."""
+        if self._client is None:
+            raise Unavailable("no manager is connected")
+        return self._client.converse(conversation_id)
 
     async def publish(self, subscription_id: str, pieces: AsyncIterator[LogPiece]) -> None:
         """Send logs to the manager that asked for them."""
@@ -239,6 +249,8 @@ class Link:
                 fits = self._listener.on_networks(message)
             case LogsAsked():
                 self._listener.on_logs(message)
+            case ConversationAsked(conversation_id):
+                self._listener.on_conversation(conversation_id)
             case dispatcher_pb2.NodeAsk():
                 self._listener.on_ask(message)
         if fits:

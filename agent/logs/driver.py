@@ -1,20 +1,20 @@
 """Reads the output of this node's tasks, and publishes it to the manager that asked.
 
-Each request is answered by one stream with one `done` at its end. Lines are gathered for a moment,
-since a chunk costs as much as its lines.
+Each request is answered by one stream with one `done` at its end, the lines of all its tasks in the
+order of their times.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from typing import Any, Final
 
 from agent.client import LogLine, LogPiece, LogsAsked
 from agent.executor.containers import Containers, OutputLine, container_id
-from pyswarm.aio import Supervisor
+from pyswarm.aio import OrderedMerge, Source, Supervisor
 from pyswarm.errors import NotFound, SwarmError
 from pyswarm.model import Task
 
@@ -23,7 +23,11 @@ log = logging.getLogger(__name__)
 REQUESTS_MAX: Final = 64
 LINES_MAX: Final = 200
 CHUNK_BYTES_MAX: Final = 512 * 1024
+LINES_WAITING_MAX: Final = 100
+"""Of each task; a line may have 256 KiB."""
 GATHER_SECONDS: Final = 0.1
+ALIVE_SECONDS: Final = 2.0
+"""Without a line for so long, the manager hears that the reading goes on."""
 
 Publish = Callable[[str, AsyncIterator[LogPiece]], Coroutine[Any, Any, None]]
 
@@ -77,55 +81,53 @@ class LogPublisher:
             log.info("logs %s: %s", asked.id, error.message)
 
     async def _pieces(self, asked: LogsAsked) -> AsyncGenerator[LogPiece, None]:
-        """The output of all tasks together, gathered; bounded by the queue, so that a reader that
-        is slow slows the reading and fills no memory."""
-        queue: asyncio.Queue[LogLine | LogPiece | None] = asyncio.Queue(LINES_MAX)
+        """The output of all tasks together, in the order of time; a reader that is slow slows the
+        reading and fills no memory."""
+        merge: OrderedMerge[LogLine | LogPiece] = OrderedMerge(GATHER_SECONDS, LINES_WAITING_MAX)
+        is_live = False
         async with Supervisor("log readers") as readers:
             for task_id in asked.tasks:
-                readers.start(self._read(task_id, asked, queue), task_id)
-            open_readers = len(asked.tasks)
-            while open_readers:
-                lines: list[LogLine] = []
-                item = await queue.get()
-                while True:
+                readers.start(self._read(task_id, asked, merge.add()), task_id)
+            while not merge.is_over:
+                items = await merge.take(LINES_MAX, ALIVE_SECONDS)
+                for item in items:
                     if isinstance(item, LogPiece):
                         yield item
-                    elif item is None:
-                        open_readers -= 1
-                    else:
-                        lines.append(item)
-                    if not open_readers or _is_full(lines):
-                        break
-                    if queue.empty():
-                        await asyncio.sleep(GATHER_SECONDS)
-                    if queue.empty():
-                        break
-                    item = queue.get_nowait()
-                if lines:
-                    yield LogPiece(lines=tuple(lines))
+                for lines in _chunks([item for item in items if isinstance(item, LogLine)]):
+                    yield LogPiece(lines=lines)
+                if asked.follow and merge.is_live and not is_live:
+                    is_live = True
+                    yield LogPiece(caught_up=True)
+                elif not items:
+                    yield LogPiece()
 
     async def _read(
-        self,
-        task_id: str,
-        asked: LogsAsked,
-        queue: asyncio.Queue[LogLine | LogPiece | None],
+        self, task_id: str, asked: LogsAsked, source: Source[LogLine | LogPiece]
     ) -> None:
         task = self._task(task_id)
         try:
             if task is None:
                 raise NotFound(f"task {task_id} is not on this node any more: its logs are gone")
             output = self._containers.logs(
-                container_id(task), follow=asked.follow, tail=asked.tail, since=asked.since
+                container_id(task),
+                follow=asked.follow,
+                tail=asked.tail,
+                since=asked.since,
+                until=asked.until,
             )
             async for line in output:
-                await queue.put(_line(task, line))
+                if line is None:
+                    source.caught_up()
+                else:
+                    await source.put(line.timestamp, _line(task, line))
         except NotFound as error:
             # A task that never came to a start has no output, and that is no problem.
             if task is None:
-                await queue.put(LogPiece(problem=error.message))
+                await source.put(0.0, LogPiece(problem=error.message))
         except SwarmError as error:
-            await queue.put(LogPiece(problem=error.message))
-        await queue.put(None)
+            await source.put(0.0, LogPiece(problem=error.message))
+        finally:
+            source.end()
 
 
 def _line(task: Task, line: OutputLine) -> LogLine:
@@ -138,8 +140,18 @@ def _line(task: Task, line: OutputLine) -> LogLine:
     )
 
 
-def _is_full(lines: list[LogLine]) -> bool:
-    return len(lines) >= LINES_MAX or sum(len(x.data) for x in lines) >= CHUNK_BYTES_MAX
+def _chunks(lines: list[LogLine]) -> Iterator[tuple[LogLine, ...]]:
+    """The lines in messages of a bounded size."""
+    chunk: list[LogLine] = []
+    size = 0
+    for line in lines:
+        if chunk and size + len(line.data) > CHUNK_BYTES_MAX:
+            yield tuple(chunk)
+            chunk, size = [], 0
+        chunk.append(line)
+        size += len(line.data)
+    if chunk:
+        yield tuple(chunk)
 
 
 async def _refusal(problem: str) -> AsyncGenerator[LogPiece, None]:

@@ -6,22 +6,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from pyswarm.errors import FailedPrecondition, InvalidArgument
+from pyswarm.model.kernel import CAPABILITIES, EVERY_CAPABILITY, capability
 
-_NAMES: Final = """
-CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
-NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT
-SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE
-AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
-PERFMON BPF CHECKPOINT_RESTORE
-"""
 _DEFAULT_NAMES: Final = """
 CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE
 SYS_CHROOT KILL AUDIT_WRITE
 """
-# capabilities(7), in the order of their numbers.
-ALL: Final = tuple(f"CAP_{name}" for name in _NAMES.split())
+ALL: Final = CAPABILITIES
 DEFAULT: Final = tuple(f"CAP_{name}" for name in _DEFAULT_NAMES.split())
-_EVERY: Final = "ALL"
 
 
 def from_mask(mask: int) -> frozenset[str]:
@@ -32,14 +24,10 @@ def from_mask(mask: int) -> frozenset[str]:
 def _names(words: Iterable[str]) -> set[str]:
     found = set()
     for word in words:
-        name = word.upper()
-        if name not in (_EVERY, "CAP_ALL"):
-            name = name if name.startswith("CAP_") else f"CAP_{name}"
-            if name not in ALL:
-                raise InvalidArgument(f'"{word}" is no capability: write NET_ADMIN, or ALL')
-            found.add(name)
-        else:
-            found.add(_EVERY)
+        try:
+            found.add(capability(word))
+        except ValueError:
+            raise InvalidArgument(f'"{word}" is no capability: write NET_ADMIN, or ALL') from None
     return found
 
 
@@ -51,10 +39,10 @@ def resolve(
     ALL adds what is possible; a capability by name that is not possible is refused.
     """
     added, dropped = _names(add), _names(drop)
-    kept = set() if _EVERY in dropped else set(DEFAULT) - dropped
-    if _EVERY in added:
+    kept = set() if EVERY_CAPABILITY in dropped else set(DEFAULT) - dropped
+    if EVERY_CAPABILITY in added:
         kept |= set(ALL if possible is None else possible) - dropped
-    named = added - {_EVERY}
+    named = added - {EVERY_CAPABILITY}
     if possible is not None and (lacking := sorted(named - possible)):
         raise FailedPrecondition(
             f"this node cannot give a container {lacking[0]}: the daemon itself does not have it"

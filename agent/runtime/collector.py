@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import logging
 import os
 import selectors
@@ -20,11 +19,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from agent.runtime.logfile import STREAMS, LineSplitter, LogFile, Rotation
+from agent.runtime import journal
+from agent.runtime.journal import JournalFile
+from agent.runtime.logfile import STREAMS, LineSplitter, LogFile, Nowhere
+from agent.runtime.logplan import JOURNAL, NONE, LogPlan, from_json
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +53,22 @@ def open_fifo(path: Path) -> int:
     return descriptor
 
 
+class Sink(Protocol):
+    """Takes one container's entries; raises OSError."""
+
+    def write(self, stream: str, entries: list[bytes], now: float) -> None:
+        """Append entries of one moment, `now` in seconds since the epoch."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
 @dataclass(slots=True)
 class _Output:
     """One container's output: `open` maps descriptors to streams."""
 
     id: str
-    file: LogFile
+    file: Sink
     open: dict[int, str]
     splitters: dict[str, LineSplitter] = field(
         default_factory=lambda: {name: LineSplitter() for name in STREAMS}
@@ -68,8 +80,8 @@ class _Output:
 class Collector:
     """All containers of a node. Its methods are for the loop's thread."""
 
-    def __init__(self, fifos: Path, logs: Path) -> None:
-        self._fifos, self._logs = fifos, logs
+    def __init__(self, fifos: Path, logs: Path, journal_socket: Path = journal.SOCKET) -> None:
+        self._fifos, self._logs, self._journal = fifos, logs, journal_socket
         self._outputs: dict[str, _Output] = {}
         self._followers: dict[str, set[asyncio.Event]] = {}
         self._orders: deque[Callable[[], None]] = deque()
@@ -94,7 +106,7 @@ class Collector:
                 continue
             found.setdefault(container_id, {})[open_fifo(path)] = streams[0]
         for container_id, descriptors in found.items():
-            self._add(container_id, descriptors, self._saved_rotation(container_id), True)
+            self._add(container_id, descriptors, self.plan(container_id), True)
         self._thread.start()
 
     def directory(self, container_id: str) -> Path:
@@ -106,15 +118,17 @@ class Collector:
         out, err = (self._fifos / f"{container_id}.{_SUFFIXES[name]}" for name in STREAMS)
         return out, err
 
-    def open(self, container_id: str, rotation: Rotation, terminal: bool) -> tuple[str, str]:
+    def open(self, container_id: str, plan: LogPlan, terminal: bool) -> tuple[str, str]:
         """Make a container's FIFOs and read them from now on; answers their paths. A terminal
-        has no standard error. Raises OSError."""
+        has no standard error. Raises OSError, and FailedPrecondition where there is no journal."""
+        if plan.driver == JOURNAL:
+            journal.require(self._journal)
         directory = self.directory(container_id)
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (directory / _OPTIONS_FILE).write_text(json.dumps(asdict(rotation)))
+        (directory / _OPTIONS_FILE).write_text(plan.to_json())
         paths = self.paths(container_id)[: 1 if terminal else 2]
         descriptors = {make_fifo(path): name for path, name in zip(paths, STREAMS, strict=False)}
-        self._add(container_id, descriptors, rotation, False)
+        self._add(container_id, descriptors, plan, False)
         return str(paths[0]), "" if terminal else str(paths[1])
 
     def is_open(self, container_id: str) -> bool:
@@ -161,18 +175,26 @@ class Collector:
         os.close(self._wake_write)
 
     def _add(
-        self, container_id: str, descriptors: dict[int, str], rotation: Rotation, adopted: bool
+        self, container_id: str, descriptors: dict[int, str], plan: LogPlan, adopted: bool
     ) -> None:
-        output = _Output(container_id, LogFile(self.directory(container_id), rotation), descriptors)
+        output = _Output(container_id, self._sink(container_id, plan), descriptors)
         self._outputs[container_id] = output
         self._order(lambda: self._register(output, adopted))
 
-    def _saved_rotation(self, container_id: str) -> Rotation:
+    def _sink(self, container_id: str, plan: LogPlan) -> Sink:
+        if plan.driver == NONE:
+            return Nowhere()
+        file = LogFile(self.directory(container_id), plan.rotation, plan.attributes)
+        if plan.driver == JOURNAL:
+            return JournalFile(file, self._journal, plan.fields)
+        return file
+
+    def plan(self, container_id: str) -> LogPlan:
+        """What was decided for a container's output; the default where that is not known."""
         try:
-            saved = json.loads((self.directory(container_id) / _OPTIONS_FILE).read_text())
-            return Rotation(**saved)
-        except (OSError, ValueError, TypeError):
-            return Rotation()
+            return from_json((self.directory(container_id) / _OPTIONS_FILE).read_text())
+        except (OSError, ValueError, TypeError, LookupError, AttributeError):
+            return LogPlan()
 
     def _order(self, work: Callable[[], None]) -> None:
         self._orders.append(work)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-import signal
 from collections.abc import Sequence
 from typing import Final
 
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import ContainerSpec
+from pyswarm.model import ContainerSpec, kernel
 from pyswarm.registry.documents import ImageConfig
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -65,16 +64,10 @@ def stop_signal(container: ContainerSpec, image: ImageConfig) -> str:
 
 def signal_number(name: str) -> int:
     """`SIGTERM`, `TERM`, `15` and `SIGRTMIN+3` as a number."""
-    text = name.upper()
-    if text.isdecimal() and 1 <= int(text) <= signal.SIGRTMAX:
-        return int(text)
-    text, plus, offset = text.partition("+")
-    found = signal.Signals.__members__.get(text if text.startswith("SIG") else f"SIG{text}")
-    if found is not None and offset.isdecimal() == bool(plus):
-        number = int(found) + int(offset or 0)
-        if 1 <= number <= signal.SIGRTMAX:
-            return number
-    raise InvalidArgument(f'"{name}" is no signal: write SIGTERM, or its number')
+    try:
+        return kernel.signal_number(name)
+    except ValueError:
+        raise InvalidArgument(f'"{name}" is no signal: write SIGTERM, or its number') from None
 
 
 def with_init(arguments: Sequence[str], target: str) -> tuple[str, ...]:

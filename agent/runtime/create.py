@@ -18,7 +18,7 @@ from agent.runtime.facts import HostFacts
 from agent.runtime.failures import sentence
 from agent.runtime.images import Image
 from agent.runtime.locks import KeyedLocks, in_thread, to_the_end
-from agent.runtime.logfile import parse_rotation
+from agent.runtime.logplan import log_plan
 from agent.runtime.rootfs import CopyUp, MountStep, mounted
 from agent.runtime.users import Identity
 from pyswarm.errors import InvalidArgument, NotFound, SwarmError, Unavailable
@@ -60,7 +60,7 @@ class Creator:
     async def create(self, request: ContainerRequest, image: Image) -> None:
         """Everything up to the process that waits for its start; raises SwarmError, and leaves
         what was made to the caller."""
-        rotation = parse_rotation(request.log_options)
+        plan = log_plan(request, image.config)
         stop_signal = command.stop_signal(request.container, image.config)
         record = schema.containers.Container(
             id=request.id,
@@ -82,7 +82,7 @@ class Creator:
         await self._containerd.containers.Update(container=record, update_mask={"paths": ["spec"]})
         terminal = request.container.tty
         try:
-            stdout, stderr = self._collector.open(request.id, rotation, terminal)
+            stdout, stderr = self._collector.open(request.id, plan, terminal)
         except OSError as error:
             raise Unavailable(f"cannot keep the output of a container: {error}") from error
         # Not to be cancelled: containerd would lose what runc has made by then.

@@ -27,7 +27,7 @@ class HostFacts:
     """What containers may be given at most; None: not known."""
     hard_limits: Mapping[str, int] = field(default_factory=dict)
     """Our own hard limits ("nofile"), where we may not raise them; else empty."""
-    oom_score_adjust_min: int = 0
+    oom_score_adjust_min: int = -1000
     """The least badness that we may give: our own, without CAP_SYS_RESOURCE."""
     init_path: str = ""
     """A static init that reaps children; empty where there is none."""

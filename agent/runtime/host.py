@@ -40,7 +40,7 @@ def facts() -> HostFacts:
         swap_accounting=unified or (CGROUPS / "memory/memory.memsw.limit_in_bytes").exists(),
         capabilities=bounding,
         hard_limits={name: most for name, most in limits.items() if most >= 0},
-        oom_score_adjust_min=int(_text("/proc/self/oom_score_adj") or 0) if limited else 0,
+        oom_score_adjust_min=int(_text("/proc/self/oom_score_adj") or 0) if limited else -1000,
         init_path=next((path for path in _INITS if Path(path).is_file()), ""),
     )
 

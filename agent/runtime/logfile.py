@@ -12,44 +12,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from pyswarm.errors import InvalidArgument
+from agent.runtime.logplan import Rotation
 
 FILE_NAME: Final = "output.log"
 LINE_BYTES_MAX: Final = 16 * 1024
-FILES_MAX: Final = 100
-_SIZE: Final = re.compile(r"([0-9]{1,12})([bkmg]?)b?", re.IGNORECASE)
-_UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 STREAMS: Final = ("stdout", "stderr")
-
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """Bounds of what is kept: `file_bytes` for each of `files` files."""
-
-    file_bytes: int = 10 << 20
-    files: int = 3
-
-
-def parse_rotation(options: Mapping[str, str]) -> Rotation:
-    """Docker's options `max-size` ("10m") and `max-file` ("3"); others are not ours."""
-    default = Rotation()
-    size, files = options.get("max-size", ""), options.get("max-file", "")
-    found = _SIZE.fullmatch(size)
-    if size and (found is None or not int(found.group(1))):
-        raise InvalidArgument(f'the log option max-size "{size}" is no size: write 10m')
-    if files and not (files.isdecimal() and 1 <= int(files) <= FILES_MAX):
-        raise InvalidArgument(f'the log option max-file "{files}" is no number of 1 to {FILES_MAX}')
-    return Rotation(
-        int(found.group(1)) * _UNITS[found.group(2).lower()] if found else default.file_bytes,
-        int(files) if files else default.files,
-    )
 
 
 class LineSplitter:
@@ -94,9 +66,12 @@ class LineSplitter:
 class LogFile:
     """Writes one container's entries. Not for several threads at once."""
 
-    def __init__(self, directory: Path, rotation: Rotation) -> None:
+    def __init__(
+        self, directory: Path, rotation: Rotation, attributes: Mapping[str, str] | None = None
+    ) -> None:
         self._directory = directory
         self._rotation = rotation
+        self._attributes = f',"attrs":{json.dumps(dict(attributes))}' if attributes else ""
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._number = max(files(directory), default=0)
         self._open()
@@ -110,11 +85,12 @@ class LogFile:
     def write(self, stream: str, entries: list[bytes], now: float) -> None:
         """Append entries of one moment, `now` in seconds since the epoch; raises OSError."""
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        end = f',"stream":"{stream}","time":"{stamp}"}}\n'
+        end = f',"stream":"{stream}"{self._attributes},"time":"{stamp}"}}\n'
         lines: list[bytes] = []
         for entry in entries:
             line = f'{{"log":{json.dumps(entry.decode(errors="replace"))}{end}'.encode()
-            if self._size and self._size + len(line) > self._rotation.file_bytes:
+            most = self._rotation.file_bytes
+            if most and self._size and self._size + len(line) > most:
                 self._put(lines)
                 lines = []
                 self._rotate()
@@ -138,6 +114,16 @@ class LogFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+class Nowhere:
+    """For the log driver `none`: what is written is forgotten."""
+
+    def write(self, stream: str, entries: list[bytes], now: float) -> None:
+        """Forget it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def file_path(directory: Path, number: int) -> Path:

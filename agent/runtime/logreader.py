@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -31,12 +32,10 @@ class Joiner:
     def feed(self, raw: bytes) -> OutputLine | None:
         """The line that this entry completes, if it does. A damaged entry is left out: a power
         cut may have torn it."""
-        try:
-            entry = json.loads(raw)
-            stream, data = str(entry["stream"]), str(entry["log"]).encode()
-            timestamp = datetime.fromisoformat(entry["time"]).timestamp()
-        except (ValueError, LookupError, TypeError):
+        entry = _entry(raw)
+        if entry is None:
             return None
+        stream, data, timestamp = entry
         data = self._parts.pop(stream, b"") + data
         if not data.endswith(b"\n") and len(data) < JOINED_BYTES_MAX:
             self._parts[stream] = data
@@ -49,6 +48,16 @@ class Joiner:
         rest = [_line(self._last, name, data) for name, data in sorted(self._parts.items())]
         self._parts.clear()
         return rest
+
+
+def _entry(raw: bytes) -> tuple[str, bytes, float] | None:
+    """Stream, text and time of an entry; None where it is damaged."""
+    try:
+        entry = json.loads(raw)
+        stream, data = str(entry["stream"]), str(entry["log"]).encode()
+        return stream, data, datetime.fromisoformat(entry["time"]).timestamp()
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def _line(timestamp: float, stream: str, data: bytes) -> OutputLine:
@@ -90,25 +99,45 @@ class _Tail:
             self._file.close()
 
 
-def _last(tail: _Tail, count: int) -> list[bytes]:
+def _last(tail: _Tail, count: int, until: float) -> list[bytes]:
+    """The last `count` entries of times up to `until`."""
     kept: deque[bytes] = deque(maxlen=count)
     while lines := tail.read():
-        kept.extend(lines)
+        kept.extend(raw for raw in lines if not until or _is_until(raw, until))
     return list(kept)
 
 
+def _is_until(raw: bytes, until: float) -> bool:
+    entry = _entry(raw)
+    return entry is not None and entry[2] <= until
+
+
 async def read(
-    collector: Collector, container_id: str, *, follow: bool, last: int, since: float
-) -> AsyncIterator[OutputLine]:
-    """A container's lines: the last `last` (-1: all) from `since` on, then what comes."""
+    collector: Collector,
+    container_id: str,
+    *,
+    follow: bool,
+    last: int,
+    since: float,
+    until: float = 0.0,
+) -> AsyncIterator[OutputLine | None]:
+    """A container's lines of times in [since, until] (0: without end): the last `last` (-1: all),
+    then one None, which says that what follows is new, then what comes."""
     tail, joiner = _Tail(collector.directory(container_id)), Joiner()
     event = collector.follow(container_id)
+    is_new = False
+
+    def wanted(line: OutputLine | None) -> bool:
+        return line is not None and line.timestamp >= since
+
     try:
-        lines = await asyncio.to_thread(_last, tail, last) if last >= 0 else []
+        lines = await asyncio.to_thread(_last, tail, last, until) if last >= 0 else []
         while True:
             for raw in lines:
                 line = joiner.feed(raw)
-                if line is not None and line.timestamp >= since:
+                if line is not None and until and line.timestamp > until:
+                    return
+                if wanted(line):
                     yield line
             # In this order: what is written between the two is read in the next round.
             is_open = collector.is_open(container_id)
@@ -116,15 +145,18 @@ async def read(
             lines = await asyncio.to_thread(tail.read)
             if lines:
                 continue
-            if not (follow and is_open):
+            if not (follow and is_open) or (until and time.time() > until):
                 break
+            if not is_new:
+                is_new = True
+                yield None
             try:
                 async with asyncio.timeout(POLL_SECONDS):
                     await event.wait()
             except TimeoutError:
                 continue
         for line in joiner.end():
-            if line.timestamp >= since:
+            if wanted(line):
                 yield line
     finally:
         collector.unfollow(container_id, event)

@@ -21,7 +21,8 @@ from agent.executor.containers import (
     ContainerSeen,
     OutputLine,
 )
-from agent.runtime import host, logreader
+from agent.executor.programs import ContainerUse, Program, ProgramRequest
+from agent.runtime import host, logreader, statistics
 from agent.runtime.client import Containerd
 from agent.runtime.collector import Collector
 from agent.runtime.command import signal_number
@@ -32,8 +33,17 @@ from agent.runtime.failures import sentence
 from agent.runtime.images import Image, Images
 from agent.runtime.inventory import Inventory
 from agent.runtime.locks import KeyedLocks, in_thread, to_the_end
+from agent.runtime.logplan import NONE
+from agent.runtime.program import run_program, sweep
 from agent.runtime.rootfs import clean
-from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError, Unavailable
+from pyswarm.aio import Supervisor
+from pyswarm.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    SwarmError,
+    Unavailable,
+)
 from pyswarm.model import Healthcheck
 from pyswarm.registry.client import Registry
 from pyswarm.registry.logins import Login
@@ -71,13 +81,14 @@ class ContainerdRuntime:
         self._mount_points = run_directory / "rootfs"
         self._runc = run_directory / "runc"
         self._fifos = run_directory / "fifo"
+        self._programs = run_directory / "exec"
         self._logs = state_directory / "logs"
         self._registry = Registry(insecure_registries)
         self._locks = KeyedLocks()
 
     async def connect(self) -> None:
         """Take up the output of containers that run; containerd itself may come later."""
-        for path in (self._mount_points, self._runc):
+        for path in (self._mount_points, self._runc, self._programs):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in self._mount_points.iterdir():
             clean(left)
@@ -85,6 +96,8 @@ class ContainerdRuntime:
         self._containerd = Containerd(self._socket)
         self._collector = Collector(self._fifos, self._logs)
         self._collector.start()
+        self._background = Supervisor("runtime")
+        self._background.start(sweep(self._containerd, sorted(self._programs.iterdir())), "sweep")
         facts = host.facts()
         self._images = Images(self._containerd, self._registry, snapshotter=SNAPSHOTTER)
         self.inventory = Inventory(self._containerd, self._images)
@@ -99,6 +112,7 @@ class ContainerdRuntime:
 
     async def close(self) -> None:
         """Let go of everything; containers run on."""
+        await self._background.close()
         await self._containerd.close()
         await self._collector.close()
         self._registry.close()
@@ -213,15 +227,35 @@ class ContainerdRuntime:
         Raises DeadlineExceeded, the program killed."""
         return await execute(self._containerd, self._fifos, container_id, argv, timeout_seconds)
 
+    async def run(self, container_id: str, request: ProgramRequest) -> Program:
+        """Run a program in the container and talk with it; the caller closes it."""
+        return await run_program(self._containerd, self._programs, container_id, request)
+
+    async def use(self, container_id: str) -> ContainerUse:
+        """What the container uses; raises NotFound where it does not run."""
+        process = await self._process(container_id)
+        if process is None or process.status in (_CREATED, _STOPPED):
+            raise NotFound(f"container {container_id} does not run")
+        path = self._creator.cgroups_path(container_id)
+        return await asyncio.to_thread(statistics.look, path, int(process.pid))
+
     # ---- logs ----
 
     async def logs(
-        self, container_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[OutputLine]:
-        """Its output, the last `tail` lines (-1: all), since a time; `follow`: until it ends."""
+        self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0
+    ) -> AsyncIterator[OutputLine | None]:
+        """Its output, the last `tail` lines (-1: all), of times in [since, until] (0: without end).
+        `follow`: one None where what follows is new, and then to the container's end."""
         if not self._collector.directory(container_id).is_dir():
             raise NotFound(f"container {container_id} has no logs")
-        lines = logreader.read(self._collector, container_id, follow=follow, last=tail, since=since)
+        if self._collector.plan(container_id).driver == NONE:
+            raise FailedPrecondition(
+                "configured logging driver does not support reading: the service has --log-driver"
+                " none"
+            )
+        lines = logreader.read(
+            self._collector, container_id, follow=follow, last=tail, since=since, until=until
+        )
         async with aclosing(lines):  # type: ignore[type-var]
             async for line in lines:
                 yield line

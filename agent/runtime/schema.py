@@ -49,6 +49,8 @@ ListTasksResponse tasks:v1.types.Process*=1
 KillRequest container_id:str=1 exec_id:str=2 signal:u32=3 all:bool=4
 ExecProcessRequest container_id:str=1 stdin:str=2 stdout:str=3 stderr:str=4 terminal:bool=5
   spec:Any=6 exec_id:str=7
+ResizePtyRequest container_id:str=1 exec_id:str=2 width:u32=3 height:u32=4
+CloseIORequest container_id:str=1 exec_id:str=2 stdin:bool=3
 WaitRequest container_id:str=1 exec_id:str=2
 WaitResponse exit_status:u32=1 exited_at:Time=2
 @containerd.services.containers.v1
@@ -149,6 +151,7 @@ tasks Create:CreateTaskRequest>CreateTaskResponse Start:StartRequest>StartRespon
   Delete:DeleteTaskRequest>DeleteResponse DeleteProcess:DeleteProcessRequest>DeleteResponse
   Get:GetRequest>GetResponse List:ListTasksRequest>ListTasksResponse Kill:KillRequest>-
   Exec:ExecProcessRequest>- Wait:WaitRequest>WaitResponse
+  ResizePty:ResizePtyRequest>- CloseIO:CloseIORequest>-
 containers Get:GetContainerRequest>GetContainerResponse Delete:DeleteContainerRequest>-
   List:ListContainersRequest>ListContainersResponse
   Create:CreateContainerRequest>CreateContainerResponse

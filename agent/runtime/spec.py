@@ -16,7 +16,16 @@ from agent.runtime import capabilities, command, seccomp
 from agent.runtime.facts import HostFacts
 from agent.runtime.users import Identity
 from pyswarm.errors import FailedPrecondition, InvalidArgument
-from pyswarm.model import ContainerSpec, Mount, MountType, Resources, Ulimit
+from pyswarm.model import (
+    ContainerSpec,
+    MemorySwap,
+    Mount,
+    MountRecursion,
+    MountType,
+    Resources,
+    Ulimit,
+)
+from pyswarm.model.kernel import LIMITS, PROPAGATIONS
 from pyswarm.registry.documents import ImageConfig
 
 INIT_TARGET: Final = "/sbin/docker-init"
@@ -42,13 +51,6 @@ _MOUNTS: Final = (
 )
 # major and minor: null, zero, full, tty, random, urandom, console, ptmx, and every pty.
 _DEVICES: Final = ((1, 3), (1, 5), (1, 7), (5, 0), (1, 8), (1, 9), (5, 1), (5, 2), (136, None))
-_PROPAGATIONS: Final = frozenset(["private", "shared", "slave", "rprivate", "rshared", "rslave"])
-_LIMIT_NAMES: Final = frozenset(
-    [
-        *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice"),
-        *("nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ def build(
         namespaces.append({"type": "cgroup"})
     linux = {
         "namespaces": namespaces,
-        "resources": _resources(request.limits, host),
+        "resources": _resources(request.limits, request.memory_swap, host),
         "cgroupsPath": cgroups_path,
         "maskedPaths": list(MASKED_PATHS),
         "readonlyPaths": list(READONLY_PATHS),
@@ -125,13 +127,13 @@ def _process(
         "cwd": runs.workdir,
         "capabilities": {name: list(kept) for name in sets},
         "noNewPrivileges": container.no_new_privileges,
-        "oomScoreAdj": max(0, host.oom_score_adjust_min),
+        "oomScoreAdj": max(container.oom_score_adj, host.oom_score_adjust_min),
         "rlimits": [_limit(limit, host) for limit in container.ulimits],
     }
 
 
 def _limit(limit: Ulimit, host: HostFacts) -> dict[str, Any]:
-    if limit.name not in _LIMIT_NAMES:
+    if limit.name not in LIMITS:
         raise InvalidArgument(f'"{limit.name}" is no resource limit: nofile, nproc, core, ...')
     most = host.hard_limits.get(limit.name, -1)
 
@@ -148,17 +150,14 @@ def _limit(limit: Ulimit, host: HostFacts) -> dict[str, Any]:
     }
 
 
-def _resources(limits: Resources, host: HostFacts) -> dict[str, Any]:
+def _resources(limits: Resources, swap: MemorySwap | None, host: HostFacts) -> dict[str, Any]:
     devices: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
     for major, minor in _DEVICES:
         device = {"allow": True, "type": "c", "major": major, "access": "rwm"}
         devices.append(device if minor is None else {**device, "minor": minor})
     resources: dict[str, Any] = {"devices": devices}
-    if limits.memory_bytes:
-        resources["memory"] = {"limit": limits.memory_bytes}
-        if host.swap_accounting:
-            # Equal to the limit: no swap, or a limit of memory would be one of speed.
-            resources["memory"]["swap"] = limits.memory_bytes
+    if memory := _memory(limits, swap or MemorySwap(), host):
+        resources["memory"] = memory
     if limits.nano_cpus:
         quota = limits.nano_cpus * CPU_PERIOD_MICROSECONDS // 1_000_000_000
         resources["cpu"] = {
@@ -168,6 +167,20 @@ def _resources(limits: Resources, host: HostFacts) -> dict[str, Any]:
     if limits.pids:
         resources["pids"] = {"limit": limits.pids}
     return resources
+
+
+def _memory(limits: Resources, swap: MemorySwap, host: HostFacts) -> dict[str, int]:
+    memory: dict[str, int] = {}
+    if limits.memory_bytes:
+        memory["limit"] = limits.memory_bytes
+        if host.swap_accounting:
+            # Memory and swap together. Without a wish they are equal, which is no swap: or a limit
+            # of memory would be one of speed.
+            memory["swap"] = -1 if swap.swap_bytes < 0 else limits.memory_bytes + swap.swap_bytes
+    if swap.swappiness >= 0 and not host.unified_cgroups:
+        # cgroup v2 has no swappiness of a group.
+        memory["swappiness"] = swap.swappiness
+    return memory
 
 
 def _mounts(request: ContainerRequest, host: HostFacts) -> list[dict[str, Any]]:
@@ -196,11 +209,14 @@ def _mount(mount: Mount) -> dict[str, Any]:
     if not target.startswith("/") or target in ("/", "//"):
         raise InvalidArgument(f'"{mount.target}" cannot be the target of a mount: write /PATH')
     assert mount.type is not MountType.VOLUME, f"{mount.target}: a volume is a bind by now"
-    if mount.propagation and mount.propagation not in _PROPAGATIONS:
+    if mount.propagation and mount.propagation not in PROPAGATIONS:
         raise InvalidArgument(f'"{mount.propagation}" is no propagation of a mount: rprivate, ...')
     access = ["ro"] if mount.read_only else []
     if mount.type is MountType.BIND:
-        options = ["rbind", mount.propagation or "rprivate", *access]
+        bind = "bind" if mount.recursion is MountRecursion.DISABLED else "rbind"
+        if mount.recursion is MountRecursion.READONLY and mount.read_only:
+            access = ["ro", "rro"]
+        options = [bind, mount.propagation or "rprivate", *access]
         return {"destination": target, "type": "bind", "source": mount.source, "options": options}
     options = ["noexec", "nosuid", "nodev", "rprivate", *access]
     if mount.tmpfs_size_bytes:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from manager.control import containers
 from manager.placement.constraint import parse as parse_constraint
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
@@ -24,9 +25,11 @@ from pyswarm.model import (
     TaskSpec,
     UpdateConfig,
 )
+from pyswarm.templates import tasks as templates
 
 HEALTH_SECONDS_MIN: Final = 0.001
 NANO_CPUS_MIN: Final = 1_000_000
+REPLICAS_MAX: Final = 100_000
 PROGRESS_DEADLINE_SECONDS_MAX: Final = 720 * 3600.0
 MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
 _DNS_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
@@ -105,24 +108,8 @@ def _resources(kind: str, amount: Resources) -> None:
         raise InvalidArgument(f"invalid pids {kind} {amount.pids}: must not be negative")
 
 
-def _mounts(spec: TaskSpec) -> None:
-    targets = set()
-    for mount in spec.container.mounts:
-        if not mount.target.startswith("/"):
-            raise InvalidArgument(f"mount target '{mount.target}' must be an absolute path")
-        if mount.type.name == "BIND" and not mount.source.startswith("/"):
-            raise InvalidArgument(
-                f"invalid bind mount source, must be an absolute path: {mount.source}"
-            )
-        if mount.type.name == "VOLUME" and mount.source and not _NAME.fullmatch(mount.source):
-            raise InvalidArgument(f"volume name '{mount.source}' is not valid")
-        if mount.target in targets:
-            raise InvalidArgument(f"two mounts have the target {mount.target}")
-        targets.add(mount.target)
-
-
 def task(spec: TaskSpec) -> None:
-    """What every task of a service is made from."""
+    """What every task of a service is made from, without its container's options."""
     container = spec.container
     if not _IMAGE.fullmatch(container.image):
         raise InvalidArgument(f"image '{container.image}' is not a valid image reference")
@@ -133,18 +120,14 @@ def task(spec: TaskSpec) -> None:
         parse_constraint(text)
     if spec.placement.max_replicas < 0 or spec.restart.max_attempts < 0:
         raise InvalidArgument("a count must not be negative")
-    if min(spec.restart.delay_seconds, spec.restart.window_seconds) < 0:
-        raise InvalidArgument("a restart delay or window must not be negative")
-    if spec.stop_after_seconds and not spec.stop_after_seconds >= LEASE_LEAST_SECONDS:
+    for value in (spec.restart.delay_seconds, spec.restart.window_seconds):
+        containers.seconds(value, "a restart delay or window")
+    containers.seconds(spec.stop_after_seconds, "on-partition: stop-after")
+    if 0 < spec.stop_after_seconds < LEASE_LEAST_SECONDS:
         raise InvalidArgument(
             f"on-partition: stop-after must be at least {LEASE_LEAST_SECONDS:g}s: a change "
             "of the leader takes a few seconds"
         )
-    if container.stop_grace_period_seconds < 0:
-        raise InvalidArgument("the stop grace period must not be negative")
-    if "\0" in "".join((*container.env, *container.command, *container.args)):
-        raise InvalidArgument("environment and command must not contain NUL bytes")
-    _mounts(spec)
     if container.healthcheck is not None:
         _healthcheck(container.healthcheck)
 
@@ -156,7 +139,8 @@ def _healthcheck(check: Healthcheck) -> None:
         ("StartPeriod", check.start_period_seconds),
         ("StartInterval", check.start_interval_seconds),
     ):
-        if seconds < 0 or 0 < seconds < HEALTH_SECONDS_MIN:
+        containers.seconds(seconds, f"{name} in Healthcheck")
+        if 0 < seconds < HEALTH_SECONDS_MIN:
             raise InvalidArgument(f"{name} in Healthcheck cannot be less than 1ms")
     if check.retries < 0:
         raise InvalidArgument("Retries in Healthcheck cannot be negative")
@@ -210,19 +194,26 @@ def _job(spec: ServiceSpec) -> None:
 def service(spec: ServiceSpec) -> None:
     """A whole service specification."""
     service_name(spec.name)
+    if "" in spec.labels:
+        raise InvalidArgument(f"service {spec.name}: a label needs a key")
     _job(spec)
     if spec.replicas < 0:
         raise InvalidArgument(f"service {spec.name}: replicas must not be negative")
-    if spec.reschedule_after_seconds < 0:
-        raise InvalidArgument(f"service {spec.name}: reschedule-after must not be negative")
+    containers.seconds(spec.reschedule_after_seconds, f"service {spec.name}: reschedule-after")
     if spec.reschedule_after_seconds and spec.mode.is_global:
         raise InvalidArgument(
             f"service {spec.name}: reschedule-after can only be used with replicated or "
             "replicated-job mode: a global task has no place but its node"
         )
+    if spec.replicas > REPLICAS_MAX:
+        raise InvalidArgument(
+            f"service {spec.name}: {spec.replicas} replicas are more than {REPLICAS_MAX}"
+        )
     for update in (spec.update, spec.rollback):
-        if update.parallelism < 0 or update.delay_seconds < 0 or update.monitor_seconds < 0:
-            raise InvalidArgument(f"service {spec.name}: an update setting is negative")
+        if update.parallelism < 0:
+            raise InvalidArgument(f"service {spec.name}: an update's parallelism is negative")
+        for value in (update.delay_seconds, update.monitor_seconds):
+            containers.seconds(value, f"service {spec.name}: an update's delay or monitor")
         deadline = update.progress_deadline_seconds
         # 0 is what a client says that knows of no deadline: it gets the default.
         if deadline and not 1 <= deadline <= PROGRESS_DEADLINE_SECONDS_MAX:
@@ -233,6 +224,7 @@ def service(spec: ServiceSpec) -> None:
             raise InvalidArgument(f"service {spec.name}: max failure ratio must be from 0 to 1")
     try:
         task(spec.task)
+        containers.task(spec.task, templates.check(spec))
         _ports(spec.endpoint.ports, spec.endpoint.mode)
     except InvalidArgument as error:
         raise InvalidArgument(f"service {spec.name}: {error.message}") from error

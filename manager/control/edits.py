@@ -34,8 +34,8 @@ def resolve_references(
 ) -> ServiceSpec:
     """The spec with ids in place of names, so that a later object of that name is not meant."""
     try:
-        attachments = tuple(
-            replace(a, target=networks(a.target)) for a in _unique(spec.task.networks)
+        attachments = _unique(
+            tuple(replace(a, target=networks(a.target)) for a in spec.task.networks)
         )
         container = replace(
             spec.task.container,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -10,13 +11,14 @@ import grpc.aio
 from manager.control import view_of
 from manager.control.calls.server import ControlContext
 from manager.control.clusters.server import ClusterCalls
+from manager.control.filters import Filters
 from manager.control.networks.server import NetworkCalls
 from manager.control.nodes.server import NodeCalls
 from manager.control.payloads.server import PayloadCalls
 from manager.control.services.server import ServiceCalls
 from manager.control.watch.driver import watch
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc
-from pyswarm.model import Node, Task
+from pyswarm.model import Node, Service, Task
 
 __all__ = ["ControlContext", "ControlServer"]
 
@@ -46,12 +48,16 @@ class ControlServer(
     ) -> AsyncIterator[control_pb2.LogChunk]:
         """Logs of services and tasks from every node that has them."""
         services, tasks = frozenset(request.services), frozenset(request.tasks)
+        nodes, labelled = frozenset(request.nodes), Filters(labels=request.labels)
 
         def wanted() -> list[Task]:
             view = self._store.view
-            found = [t for s in sorted(services) for t in view.tasks_of_service(s)]
-            singles = [view.get(Task, t) for t in sorted(tasks)]
-            return found + [t for t in singles if t is not None]
+            chosen = set(services)
+            if request.labels:
+                chosen |= {s.id for s in view.list(Service) if labelled.service(s)}
+            found = [t for s in sorted(chosen) for t in view.tasks_of_service(s)]
+            found += [t for t in map(partial(view.get, Task), sorted(tasks)) if t is not None]
+            return [t for t in found if not nodes or t.node_id in nodes]
 
         def hostname(node_id: str) -> str:
             node = self._store.view.get(Node, node_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import grpc
@@ -43,7 +44,7 @@ Context = grpc.aio.ServicerContext
 
 
 class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
-    """The handlers of services, unary or server-streaming.
+    """The handlers of services: unary, server-streaming, or streaming both ways.
 
     A servicer answers here while `is_leader()`; else `leader()` gives a channel to the leader, or
     None where none is known; then `trouble()` may say why it is not this one. A call that came
@@ -86,7 +87,11 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
         here = getattr(servicer, method.name)
         kind = grpc.unary_stream_rpc_method_handler
         answer: Callable[..., Any] = self._stream(path, here, response)
-        if not method.server_streaming:
+        if method.client_streaming:
+            assert method.server_streaming, f"{path}: nobody passes on a stream with one answer"
+            kind = grpc.stream_stream_rpc_method_handler
+            answer = self._both_ways(path, here, request, response)
+        elif not method.server_streaming:
             kind = grpc.unary_unary_rpc_method_handler
             if method.name.startswith(READS):
                 answer = self._read(path, here, response, method.name in LEADER_SEES)
@@ -209,6 +214,34 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                     return
             async for message in here(request, context):
                 yield message
+
+        return answer
+
+    def _both_ways(
+        self, path: str, here: Callable[..., AsyncIterator[Any]], request: Any, response: Any
+    ) -> Any:
+        async def answer(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+            channel = None
+            if not self._is_leader():
+                with suppress(_NowHere):
+                    channel = await self._there(context)
+            if channel is None:
+                async with aclosing(here(requests, context)) as answers:  # type: ignore[type-var]
+                    async for message in answers:
+                        yield message
+                return
+            call = channel.stream_stream(
+                path,
+                request_serializer=request.SerializeToString,
+                response_deserializer=response.FromString,
+            )(requests, metadata=((FORWARDED, "1"),))
+            try:
+                with swarm_errors():
+                    async for message in call:
+                        yield message
+            finally:
+                # The leader ends what it does for a caller who has gone.
+                call.cancel()
 
         return answer
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc.aio
 
+from manager.conversations.driver import Conversations
 from manager.dispatcher.assignments import (
     NodeAssignments,
     is_for_node,
@@ -56,6 +57,7 @@ COALESCE_SECONDS = 0.02
 STATUS_SECONDS = 0.03
 """Statuses of all nodes that come within this time share one write."""
 LOGS_WAITING_MAX = 64
+CONVERSATIONS_WAITING_MAX = 64
 ASKS_WAITING_MAX = 64
 RENEWALS_PER_SECOND = 10.0
 """Nodes that renew in a second while the root is rotated: each costs a few handshakes."""
@@ -72,6 +74,7 @@ class _Session:
     hello: bool = True
     over: bool = False
     logs: list[dispatcher_pb2.LogSubscription] = field(default_factory=list)
+    conversations: list[dispatcher_pb2.Conversation] = field(default_factory=list)
     asks: list[dispatcher_pb2.NodeAsk] = field(default_factory=list)
 
 
@@ -104,7 +107,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         self._supervisor: Supervisor | None = None
         self._draining = Draining()
         self._draining_news = asyncio.Event()
-        self.logs = LogBroker(self._send_logs, context.new_id)
+        self.logs = LogBroker(self._send_logs, lambda: self._streams, context.new_id)
+        self.conversations = Conversations(self._announce, context.new_id)
         self.calls = NodeCalls(self._send_ask, context.new_id)
 
     async def open(self) -> None:
@@ -136,6 +140,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             session.over = True
             session.wake.set()
         self._streams = {}
+        self.conversations.close()
 
     def forget(self, node_id: str) -> None:
         """The node left: its silence is no news any more, and its session ends."""
@@ -256,10 +261,20 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         """What a node answers to a log subscription."""
         self._require_open()
         node_id = self._context.caller(context)
-        async for message in request_iterator:
-            if not await self.logs.publish(node_id, message):
-                break
+        await self.logs.take(node_id, request_iterator)
         return dispatcher_pb2.StatusReply()
+
+    async def Converse(
+        self,
+        request_iterator: AsyncIterator[dispatcher_pb2.ConversationAnswer],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[dispatcher_pb2.ConversationAsk]:
+        """A conversation that this manager has announced to the calling node."""
+        self._require_open()
+        asks = self.conversations.attend(self._context.caller(context), request_iterator)
+        async with aclosing(asks):
+            async for ask in asks:
+                yield ask
 
     async def Answer(
         self, request: dispatcher_pb2.NodeAnswer, context: grpc.aio.ServicerContext[Any, Any]
@@ -293,6 +308,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         messages += [m for m in (endpoints, assignments) if m is not None]
         messages += [dispatcher_pb2.SessionMessage(logs=s) for s in session.logs]
         session.logs = []
+        messages += [dispatcher_pb2.SessionMessage(conversation=c) for c in session.conversations]
+        session.conversations = []
         messages += [dispatcher_pb2.SessionMessage(ask=ask) for ask in session.asks]
         session.asks = []
         return messages
@@ -327,6 +344,14 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         if session is None or len(session.logs) >= LOGS_WAITING_MAX:
             return False
         session.logs.append(subscription)
+        session.wake.set()
+        return True
+
+    def _announce(self, node_id: str, conversation: dispatcher_pb2.Conversation) -> bool:
+        session = self._streams.get(node_id)
+        if session is None or len(session.conversations) >= CONVERSATIONS_WAITING_MAX:
+            return False
+        session.conversations.append(conversation)
         session.wake.set()
         return True
 
@@ -438,6 +463,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
 
         for event in events:
             log.warning("node %s is down: %s", event.node_id, event.message)
+            self.conversations.lost(event.node_id, event.message)
             session = self._streams.get(event.node_id)
             if session is not None:
                 session.over = True

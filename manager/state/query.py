@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pyswarm.errors import InvalidArgument, NotFound
-from pyswarm.model import Cluster, Node, RegistryCredential, Task
+from pyswarm.model import Cluster, ExecRecord, Node, RegistryCredential, Task
 
 Named = TypeVar("Named")
 
@@ -24,6 +24,8 @@ def name_of(record: Any) -> str:
         return record.name
     if isinstance(record, Cluster):
         return "default"
+    if isinstance(record, ExecRecord):
+        return record.id
     if isinstance(record, RegistryCredential):
         return record.server
     name: str = record.spec.name

@@ -17,6 +17,7 @@ from pyswarm.errors import NotFound
 from pyswarm.model import (
     Cluster,
     Config,
+    ExecRecord,
     Network,
     Node,
     Protocol,
@@ -28,7 +29,18 @@ from pyswarm.model import (
     TaskState,
 )
 
-Record = Node | Service | Task | Network | Secret | Config | Cluster | RegistryCredential | Revision
+Record = (
+    Node
+    | Service
+    | Task
+    | Network
+    | Secret
+    | Config
+    | Cluster
+    | RegistryCredential
+    | ExecRecord
+    | Revision
+)
 R = TypeVar("R", bound=Record)
 
 KINDS: Final[dict[int, type[Record]]] = {
@@ -40,6 +52,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     6: Service,
     7: Task,
     10: RegistryCredential,
+    12: ExecRecord,
     14: Revision,
 }
 """The number of each kind in the log and in snapshots; never used again for another kind."""

@@ -13,6 +13,7 @@ import grpc.aio
 from pyswarm.api.v1 import (
     control_pb2_grpc,
     local_pb2_grpc,
+    observe_pb2_grpc,
     recovery_pb2_grpc,
     registry_pb2_grpc,
     system_pb2_grpc,
@@ -47,6 +48,7 @@ class Connection:
         self._channel = local_channel(str(path))
         # The generated stubs of the asyncio kind differ in their types only.
         self.control: Any = control_pb2_grpc.ControlStub(self._channel)
+        self.observe: Any = observe_pb2_grpc.ObserveStub(self._channel)
         self.updates: Any = updates_pb2_grpc.UpdatesStub(self._channel)
         self.local: Any = local_pb2_grpc.LocalStub(self._channel)
         self.recovery: Any = recovery_pb2_grpc.RecoveryStub(self._channel)

@@ -1,60 +1,178 @@
-"""Prints logs of many tasks: stdout to stdout, stderr to stderr, each line with its task."""
+"""`service logs` and `stack logs`: the output of many tasks in the order of time, stdout to stdout,
+stderr to stderr, each line with its task."""
 
 from __future__ import annotations
 
+import asyncio
+import re
 import sys
-from argparse import Namespace
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import Final
 
+from manager.logs.subscription import Positions
 from pyswarm.api.v1 import control_pb2
 from pyswarm.cli.connection import Connection
-from pyswarm.cli.jsonview import timestamp
+from pyswarm.cli.moments import moment, nano_text
 from pyswarm.cli.render import short_id
 from pyswarm.cli.tasks import list_tasks, node_names
+from pyswarm.errors import InvalidArgument, NotFound, Unavailable
 from pyswarm.model import Task
+
+REOPEN_TRIES: Final = 30
+REOPEN_SECONDS: Final = 0.5
+
+
+def add_log_options(parser: ArgumentParser) -> None:
+    """The options of `logs`."""
+    parser.add_argument("-f", "--follow", action="store_true", help="Follow log output")
+    parser.add_argument("-n", "--tail", default="all", help="Lines of each task from the end")
+    parser.add_argument("--since", default="", help="From this time on (2026-01-02T13:23:37Z, 42m)")
+    parser.add_argument("--until", default="", help="Up to this time (2026-01-02T13:23:37Z, 42m)")
+    parser.add_argument("-t", "--timestamps", action="store_true", help="Show timestamps")
+    parser.add_argument("--details", action="store_true", help="Show what the log options name")
+    parser.add_argument("--raw", action="store_true", help="Do not name the task of a line")
+    parser.add_argument("--no-trunc", action="store_true", help="Do not truncate ids")
+    parser.add_argument("--no-resolve", action="store_true", help="Do not map IDs to Names")
+    parser.add_argument("--no-task-ids", action="store_true", help="Do not include task IDs")
+    parser.add_argument("--filter", action="append", default=[], help="node=NAME")
+    parser.add_argument("--grep", default="", metavar="PATTERN", help="Only lines that match")
+
+
+async def logs_request(args: Namespace, connection: Connection) -> control_pb2.LogsRequest:
+    """The request that the options make, without the services; raises InvalidArgument."""
+    if args.tail != "all" and not args.tail.isdigit():
+        raise InvalidArgument(f"--tail {args.tail}: use a number of lines or all")
+    now = time.time()
+    request = control_pb2.LogsRequest(
+        follow=args.follow,
+        tail=-1 if args.tail == "all" else int(args.tail),
+        since=moment(args.since, now) if args.since else 0.0,
+        until=moment(args.until, now) if args.until else 0.0,
+    )
+    for text in args.filter:
+        key, equals, value = text.partition("=")
+        if not equals or key != "node":
+            raise InvalidArgument(f"invalid filter '{text}', use node=NAME")
+        reference = control_pb2.Reference(ref=value)
+        request.nodes.append((await connection.call(connection.control.GetNode(reference))).id)
+    return request
+
+
+async def find_tasks(connection: Connection, ref: str) -> list[str]:
+    """The ids of the tasks that an id, the start of one, or `service.slot` means."""
+    found = await list_tasks(connection, control_pb2.Filters(names=[ref]))
+    named = [task.id for task in found if ref in (task.name, task.name.rpartition(".")[0])]
+    if named:
+        return named
+    found = await list_tasks(connection, control_pb2.Filters(ids=[ref]))
+    if len(found) > 1 and ref not in {task.id for task in found}:
+        raise InvalidArgument(f"task {ref} is ambiguous: use a longer part of the id")
+    if not found:
+        raise NotFound(f"no such task or service: {ref}")
+    return [ref if ref in {task.id for task in found} else found[0].id]
 
 
 class _Names:
     """The prefix of each line, `web.1.abc123def456@node`, looked up once for each task."""
 
-    def __init__(self, connection: Connection, full: bool) -> None:
+    def __init__(self, connection: Connection, args: Namespace) -> None:
         self._connection = connection
-        self._full = full
-        self._tasks: dict[str, Task] = {}
+        self._args = args
+        self._tasks: dict[str, Task | None] = {}
         self._nodes: dict[str, str] = {}
 
-    async def of(self, line: control_pb2.LogLine) -> str:
+    async def task(self, line: control_pb2.LogLine) -> Task | None:
+        """The line's task; None where the managers have forgotten it."""
         if line.task_id not in self._tasks:
             self._nodes = await node_names(self._connection)
-            tasks = await list_tasks(
-                self._connection, control_pb2.Filters(services=[line.service_id])
-            )
-            self._tasks |= {task.id: task for task in tasks}
-        node = self._nodes.get(line.node_id, line.node_id)
-        task_id = line.task_id if self._full else short_id(line.task_id)
-        task = self._tasks.get(line.task_id)
-        if task is None:
-            return f"{task_id}@{node}"
-        return f"{task.service_name}.{task.slot or task.node_id}.{task_id}@{node}"
+            wanted = control_pb2.Filters(services=[line.service_id])
+            self._tasks |= {t.id: t for t in await list_tasks(self._connection, wanted)}
+            self._tasks.setdefault(line.task_id, None)
+        return self._tasks[line.task_id]
+
+    async def of(self, line: control_pb2.LogLine) -> str:
+        """Who wrote the line."""
+        task = await self.task(line)
+        node = line.node_id if self._args.no_resolve else self._nodes.get(line.node_id, "")
+        task_id = line.task_id if self._args.no_trunc else short_id(line.task_id)
+        service = "" if task is None else task.service_name
+        parts = [line.service_id if self._args.no_resolve or task is None else service]
+        if task is not None:
+            parts.append(str(task.slot or task.node_id))
+        if not self._args.no_task_ids or task is None:
+            parts.append(task_id)
+        return f"{'.'.join(parts)}@{node or line.node_id}"
+
+
+def details(task: Task) -> str:
+    """`key=value` of the labels and variables that the log options `labels` and `env` name."""
+    options, container = task.spec.log_options, task.spec.container
+    variables = dict(entry.partition("=")[::2] for entry in container.env)
+    found = {key: container.labels[key] for key in _words(options, "labels", container.labels)}
+    found |= {key: variables[key] for key in _words(options, "env", variables)}
+    return ",".join(f"{key}={found[key]}" for key in sorted(found))
+
+
+def _words(options: Mapping[str, str], option: str, known: Mapping[str, str]) -> list[str]:
+    return [word for word in options.get(option, "").split(",") if word in known]
+
+
+class _Printer:
+    """Prints lines in the form that the options ask for."""
+
+    def __init__(self, args: Namespace, connection: Connection) -> None:
+        self._args = args
+        self._names = _Names(connection, args)
+        self._width = 0
+        try:
+            self._pattern = re.compile(args.grep.encode())
+        except re.error as error:
+            raise InvalidArgument(f"--grep {args.grep}: {error}") from error
+
+    async def show(self, line: control_pb2.LogLine) -> None:
+        if not self._pattern.search(line.data):
+            return
+        parts = []
+        if self._args.timestamps:
+            parts.append(f"{nano_text(line.timestamp)} ")
+        if not self._args.raw:
+            name = await self._names.of(line)
+            self._width = max(self._width, len(name))
+            parts.append(f"{name.ljust(self._width)}    | ")
+        if self._args.details:
+            task = await self._names.task(line)
+            if said := details(task) if task is not None else "":
+                parts.append(f"{said} ")
+        parts.append(line.data.decode(errors="replace").rstrip("\r\n"))
+        print("".join(parts), file=sys.stderr if line.stderr else sys.stdout, flush=True)
 
 
 async def show_logs(
     args: Namespace, connection: Connection, request: control_pb2.LogsRequest
 ) -> int:
-    """Print what comes; exit code 1 where some node could not answer."""
-    names, width, code = _Names(connection, args.no_trunc), 0, 0
-    async for chunk in connection.stream(connection.control.Logs(request)):
-        if chunk.problem:
-            print(f"Warning: {chunk.problem}", file=sys.stderr)
-            code = 1
-        for line in chunk.lines:
-            prefix = ""
-            if not args.raw:
-                name = await names.of(line)
-                width = max(width, len(name))
-                prefix = f"{name.ljust(width)} | "
-            if args.timestamps:
-                prefix = f"{timestamp(line.timestamp)} {prefix}"
-            out = sys.stderr if line.stderr else sys.stdout
-            text = line.data.decode(errors="replace").rstrip("\n")
-            print(f"{prefix}{text}", file=out, flush=True)
-    return code
+    """Print what comes; exit code 1 where some node could not answer. Who follows goes on where
+    the leader changes."""
+    printer, positions = _Printer(args, connection), Positions()
+    code = failures = 0
+    begun = request.since
+    while True:
+        try:
+            async for chunk in connection.stream(connection.control.Logs(request)):
+                failures = 0
+                if chunk.problem:
+                    print(f"Warning: {chunk.problem}", file=sys.stderr, flush=True)
+                    code = 1
+                for line in chunk.lines:
+                    if not request.follow or positions.take(line.task_id, line.timestamp):
+                        await printer.show(line)
+            return code
+        except Unavailable:
+            failures += 1
+            if not request.follow or failures > REOPEN_TRIES:
+                raise
+            await asyncio.sleep(REOPEN_SECONDS)
+            if positions.last:
+                request.tail = -1
+                request.since = max(begun, positions.resume(positions.last))

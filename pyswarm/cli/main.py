@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import signal
 import sys
 from argparse import Namespace
@@ -16,15 +17,18 @@ from typing import Any, NoReturn
 
 from pyswarm import __version__
 from pyswarm.cli import (
+    events,
     inspecting,
     network,
     node,
     payload,
+    programs,
     registry,
     service,
     stack,
     swarm,
     system,
+    top,
     usage,
 )
 from pyswarm.cli.connection import Connection, socket_path
@@ -43,7 +47,33 @@ class _Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         super().__init__(*args, **options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """A flag that wants a value takes the next word, also where that begins with a dash."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(self._joined(list(words)), namespace)
+
+    def _joined(self, words: list[str]) -> list[str]:
+        """`--args -v` as `--args=-v`; what belongs to a container's command is left alone."""
+        ends = any(
+            action.nargs in (argparse.REMAINDER, argparse.PARSER) for action in self._actions
+        )
+        joined: list[str] = []
+        while words:
+            word = words.pop(0)
+            action = self._option_string_actions.get(word)
+            if word == "--" or (ends and not word.startswith("-")):
+                return [*joined, word, *words]
+            if action is not None and action.nargs is None and words:
+                value = words.pop(0)
+                is_dashed = value.startswith("-") and word.startswith("--")
+                joined += [f"{word}={value}"] if is_dashed else [word, value]
+            else:
+                joined.append(word)
+        return joined
+
     def error(self, message: str) -> NoReturn:
+        # Our readers name the flag themselves, in Docker's words.
+        message = re.sub(r"^argument \S+: (?=invalid argument )", "", message)
         self.exit(USAGE_CODE, f"{self.prog}: {message}\nSee '{self.prog} --help'.\n")
 
 
@@ -59,8 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--version", action="version", version=f"pyswarm {__version__}")
     parser.set_defaults(help_of=parser)
     parsers: Any = parser.add_subparsers(metavar="COMMAND", title="Commands")
-    modules = (swarm, node, service, stack, network, payload, registry, usage, inspecting, system)
-    for module in modules:
+    nouns = (swarm, node, service, stack, network, payload, registry, usage, inspecting, system)
+    for module in (*nouns, events, programs, top):
         module.register(parsers)
     daemon = parsers.add_parser("daemon", help="Run the daemon of this machine")
     settings.add_options(daemon)

@@ -20,6 +20,7 @@ from pyswarm.cli.options import add_list_options, add_template, filters
 from pyswarm.cli.pairs import key_values
 from pyswarm.cli.service_flags import DURATION
 from pyswarm.cli.tasks import TASK_FILTERS, list_tasks, show_tasks
+from pyswarm.cli.top import add_node_top
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Availability, Cluster, Node, NodeRole, NodeSpec
 from pyswarm.wire import from_message, to_message
@@ -47,6 +48,7 @@ def register(parsers: Parsers) -> None:
     add_list_options(ps)
     ps.add_argument("--no-resolve", action="store_true", help="Do not map IDs to Names")
     ps.add_argument("refs", metavar="NODE", nargs="*", default=["self"])
+    add_node_top(node)
     promote = command(
         node, "promote", "Promote one or more nodes to manager in the swarm", _promote
     )

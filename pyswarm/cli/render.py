@@ -80,6 +80,18 @@ def _count(number: int, unit: str) -> str:
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
+def go_duration(seconds: float) -> str:
+    """A duration as Go prints it: "10m0s", "1.5s", "250ms"."""
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    text = f"{round(rest, 6):g}s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text
+
+
 def ago(then: float, now: float) -> str:
     """How long since `then`, both in seconds since the epoch; empty where `then` is 0."""
     return f"{human_duration(now - then)} ago" if then else ""

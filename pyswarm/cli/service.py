@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2
@@ -17,21 +15,21 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
-from pyswarm.cli.jsonview import inspect_text
 from pyswarm.cli.listings import CountedService
-from pyswarm.cli.logs import show_logs
+from pyswarm.cli.logs import add_log_options, find_tasks, logs_request, show_logs
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.outcomes import HELP
 from pyswarm.cli.pinning import add_service_flags, find_pin, login_for, warn
 from pyswarm.cli.service_flags import (
-    DURATION,
     add_create_flags,
     add_update_flags,
     create_spec,
     update_spec,
+    warn_ignored,
 )
 from pyswarm.cli.service_pretty import service_text
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
+from pyswarm.cli.top import add_service_top
 from pyswarm.cli.updates import (
     add_history_options,
     add_steering_flags,
@@ -104,6 +102,7 @@ def register(parsers: Parsers) -> None:
     logs = command(service, "logs", "Fetch the logs of a service or task", _logs)
     add_log_options(logs)
     logs.add_argument("ref", metavar="SERVICE|TASK")
+    add_service_top(service)
     remove = command(service, "rm", "Remove services", _remove)
     remove.add_argument("--wait", action="store_true", help="return when the last task has stopped")
     remove.add_argument("refs", metavar="SERVICE", nargs="+")
@@ -112,16 +111,6 @@ def register(parsers: Parsers) -> None:
 def _add_waiting(parser: Any) -> None:
     parser.add_argument("-d", "--detach", action="store_true", help="Do not wait for the tasks")
     parser.add_argument("-q", "--quiet", action="store_true", help="Suppress progress output")
-
-
-def add_log_options(parser: Any) -> None:
-    """The options of `service logs`."""
-    parser.add_argument("-f", "--follow", action="store_true", help="Follow log output")
-    parser.add_argument("-n", "--tail", default="all", help="Lines of each task from the end")
-    parser.add_argument("--since", type=DURATION, help="Show logs of this last time (e.g. 42m)")
-    parser.add_argument("-t", "--timestamps", action="store_true", help="Show timestamps")
-    parser.add_argument("--raw", action="store_true", help="Do not name the task of a line")
-    parser.add_argument("--no-trunc", action="store_true", help="Do not truncate ids")
 
 
 async def get_service(connection: Connection, ref: str) -> Service:
@@ -151,19 +140,8 @@ async def list_services(
     ]
 
 
-def _with_env_files(args: Namespace) -> None:
-    lines: list[str] = []
-    for name in args.env_file:
-        try:
-            text = Path(name).read_text()
-        except OSError as error:
-            raise InvalidArgument(f"cannot read {name}: {error.strerror}") from error
-        lines += [line.strip() for line in text.splitlines()]
-    args.env = [line for line in lines if line and not line.startswith("#")] + args.env
-
-
 async def _create(args: Namespace, connection: Connection) -> int:
-    _with_env_files(args)
+    warn_ignored(args)
     name = f"{random.choice(_ADJECTIVES)}_{random.choice(_ANIMALS)}"
     spec = create_spec(args, name)
     login = login_for(args, args.image)
@@ -203,12 +181,15 @@ async def _ps(args: Namespace, connection: Connection) -> int:
     return code
 
 
-def _pretty(services: list[Any]) -> str:
-    return "\n".join(service_text(service) for service in services)
-
-
 async def _inspect(args: Namespace, connection: Connection) -> int:
-    show = _pretty if args.pretty else inspect_text
+    if not args.pretty:
+        return await inspect_each(args.refs, lambda ref: get_service(connection, ref))
+    answer = await connection.call(connection.control.ListNetworks(control_pb2.ListRequest()))
+    names = {network.id: network.spec.name for network in answer.networks}
+
+    def show(services: list[Any]) -> str:
+        return "\n".join(service_text(service, names) for service in services)
+
     return await inspect_each(args.refs, lambda ref: get_service(connection, ref), show)
 
 
@@ -256,6 +237,21 @@ async def edit_service(
     raise AssertionError("the last attempt returns or raises")
 
 
+async def with_network_ids(args: Namespace, connection: Connection) -> Namespace:
+    """`--network-rm NAME` by the network's id, by which a service knows it."""
+
+    async def id_of(ref: str) -> str:
+        request = control_pb2.Reference(ref=ref)
+        try:
+            found = await connection.call(connection.control.GetNetwork(request))
+        except NotFound:
+            return ref
+        return str(found.id)
+
+    args.network_rm = [*args.network_rm, *[await id_of(ref) for ref in args.network_rm]]
+    return args
+
+
 def concerns_no_task(old: ServiceSpec, new: ServiceSpec) -> bool:
     """Whether a change leaves all tasks as they are."""
     parts = ((spec.task, spec.replicas, spec.endpoint) for spec in (old, new))
@@ -274,6 +270,8 @@ async def _steer(args: Namespace, connection: Connection) -> int:
 async def _update(args: Namespace, connection: Connection) -> int:
     if args.steering:
         return await _steer(args, connection)
+    warn_ignored(args)
+    args = await with_network_ids(args, connection)
     service = await get_service(connection, args.ref)
     image = args.image or service.spec.task.container.image
     login = login_for(args, image)
@@ -336,23 +334,11 @@ async def _scale_one(connection: Connection, target: str) -> tuple[Service, bool
 
 
 async def _logs(args: Namespace, connection: Connection) -> int:
-    if args.tail != "all" and not args.tail.isdigit():
-        raise InvalidArgument(f"--tail {args.tail}: use a number of lines or all")
-    request = control_pb2.LogsRequest(
-        follow=args.follow,
-        tail=-1 if args.tail == "all" else int(args.tail),
-        since=time.time() - args.since if args.since else 0,
-    )
+    request = await logs_request(args, connection)
     try:
         request.services.append((await get_service(connection, args.ref)).id)
     except NotFound:
-        try:
-            task = await connection.call(
-                connection.control.GetTask(control_pb2.Reference(ref=args.ref))
-            )
-        except NotFound as error:
-            raise NotFound(f"no such task or service: {args.ref}") from error
-        request.tasks.append(task.id)
+        request.tasks.extend(await find_tasks(connection, args.ref))
     return await show_logs(args, connection, request)
 
 

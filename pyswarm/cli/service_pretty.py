@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from pyswarm.cli.container_pretty import container_text, health_text
 from pyswarm.cli.jsonview import timestamp
-from pyswarm.cli.listings import image_name
-from pyswarm.cli.render import clean
+from pyswarm.cli.render import clean, go_duration
 from pyswarm.model import (
-    ContainerSpec,
     EndpointSpec,
     PortConfig,
-    Resources,
     Service,
     ServiceSpec,
     TaskSpec,
@@ -21,20 +19,8 @@ from pyswarm.model import (
 )
 
 
-def go_duration(seconds: float) -> str:
-    """A duration as Go prints it: "10m0s", "1.5s", "250ms"."""
-    if 0 < seconds < 1:
-        return f"{seconds * 1000:g}ms"
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    text = f"{round(rest, 6):g}s"
-    if hours:
-        return f"{hours}h{minutes}m{text}"
-    return f"{minutes}m{text}" if minutes else text
-
-
-def service_text(service: Service) -> str:
-    """One service, a fact in each line."""
+def service_text(service: Service, network_names: Mapping[str, str] | None = None) -> str:
+    """One service, a fact in each line; a network that `network_names` lacks is shown as its id."""
     spec = service.spec
     lines = [f"ID:\t\t{service.id}", f"Name:\t\t{spec.name}"]
     if spec.labels:
@@ -45,18 +31,19 @@ def service_text(service: Service) -> str:
         *_placement(spec.task),
         *_policy("Update", spec.update),
         *_policy("Rollback", spec.rollback),
-        *_container(spec.task.container),
-        *_resources(spec.task),
+        *container_text(spec.task),
     ]
     if spec.task.networks:
-        lines.append(f"Networks: {' '.join(a.target for a in spec.task.networks)}")
+        known = network_names or {}
+        names = (known.get(a.target, a.target) for a in spec.task.networks)
+        lines.append(f"Networks: {' '.join(names)}")
     lines += _endpoint(spec.endpoint, service.endpoint.ports or spec.endpoint.ports)
+    lines += health_text(spec.task.container.healthcheck)
     return "\n".join(_visible(line) for line in lines) + "\n"
 
 
 def _visible(line: str) -> str:
-    label, tab, text = line.partition("\t")
-    return f"{clean(label)}{tab}{text[: len(text) - len(text.lstrip())]}{clean(text.lstrip())}"
+    return "\t".join(clean(part) for part in line.split("\t"))
 
 
 def _mode(spec: ServiceSpec) -> Iterator[str]:
@@ -99,48 +86,6 @@ def _policy(word: str, config: UpdateConfig) -> Iterator[str]:
     yield f" Max failure ratio: {config.max_failure_ratio:g}"
     yield f" {word} order:      {config.order.name.lower().replace('_', '-')}"
     yield f" Progress deadline: {go_duration(config.deadline_seconds)}"
-
-
-def _container(container: ContainerSpec) -> Iterator[str]:
-    yield "ContainerSpec:"
-    yield f" Image:\t\t{image_name(container.image)}"
-    if container.command:
-        yield f" Command:\t{' '.join(container.command)}"
-    if container.args:
-        yield f" Args:\t\t{' '.join(container.args)}"
-    if container.env:
-        yield f" Env:\t\t{' '.join(container.env)}"
-    if container.workdir:
-        yield f" Dir:\t\t{container.workdir}"
-    if container.user:
-        yield f" User:\t\t{container.user}"
-    if container.mounts:
-        yield "Mounts:"
-    for mount in container.mounts:
-        yield f" Target:\t{mount.target}"
-        yield f"  Source:\t{mount.source}"
-        yield f"  ReadOnly:\t{str(mount.read_only).lower()}"
-        yield f"  Type:\t\t{mount.type.name.lower()}"
-    for word, references in (("Secrets", container.secrets), ("Configs", container.configs)):
-        if references:
-            yield f"{word}:"
-        for reference in references:
-            yield f" Target:\t{reference.target or reference.name}"
-            yield f"  Source:\t{reference.name}"
-
-
-def _resources(task: TaskSpec) -> Iterator[str]:
-    yield "Resources:"
-    parts = (("Reservations", task.resources.reservations), ("Limits", task.resources.limits))
-    for word, amount in parts:
-        if amount != Resources():
-            yield f" {word}:"
-            if amount.nano_cpus:
-                yield f"  CPU:\t\t{amount.nano_cpus / 1e9:g}"
-            if amount.memory_bytes:
-                yield f"  Memory:\t{amount.memory_bytes / 1024**2:g}MiB"
-            if amount.pids:
-                yield f"  PIDs:\t\t{amount.pids}"
 
 
 def _endpoint(spec: EndpointSpec, ports: tuple[PortConfig, ...]) -> Iterator[str]:

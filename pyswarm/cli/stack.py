@@ -14,6 +14,7 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each
+from pyswarm.cli.logs import add_log_options, logs_request, show_logs
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.outcomes import HELP
 from pyswarm.cli.pinning import Login, add_stack_flags, pin_stack
@@ -22,7 +23,7 @@ from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
 from pyswarm.compose import NAMESPACE_LABEL, Action, Existing, Kind, Plan, Step, plan
 from pyswarm.compose.plan import removal
-from pyswarm.errors import InvalidArgument
+from pyswarm.errors import InvalidArgument, NotFound
 from pyswarm.model import Config, Network, Secret, Service
 from pyswarm.wire import from_message, to_message
 
@@ -55,6 +56,9 @@ def register(parsers: Parsers) -> None:
     add_list_options(ps)
     ps.add_argument("--no-resolve", action="store_true", help="Do not map IDs to Names")
     ps.add_argument("name", metavar="STACK")
+    logs = command(stack, "logs", "Fetch the logs of the services of a stack", _logs)
+    add_log_options(logs)
+    logs.add_argument("name", metavar="STACK")
     services = command(stack, "services", "List the services in the stack", _services)
     add_list_options(services, truncates=False)
     services.add_argument("name", metavar="STACK")
@@ -193,6 +197,15 @@ async def _services(args: Namespace, connection: Connection) -> int:
         return 0
     columns.show_services(args, found)
     return 0
+
+
+async def _logs(args: Namespace, connection: Connection) -> int:
+    request = await logs_request(args, connection)
+    label = f"{NAMESPACE_LABEL}={args.name}"
+    if not await list_services(connection, control_pb2.Filters(labels=[label])):
+        raise NotFound(f"Nothing found in stack: {args.name}")
+    request.labels.append(label)
+    return await show_logs(args, connection, request)
 
 
 async def _remove(args: Namespace, connection: Connection) -> int:

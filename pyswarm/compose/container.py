@@ -13,6 +13,7 @@ from pyswarm.model import (
     FileReference,
     Healthcheck,
     Mount,
+    MountRecursion,
     MountType,
     NetworkAttachmentConfig,
     Ulimit,
@@ -53,6 +54,7 @@ def container_spec(item: Marked, tree: Marked, context: Context) -> ContainerSpe
         capability_add=item.at("cap_add").texts,
         capability_drop=item.at("cap_drop").texts,
         ulimits=_ulimits(item.at("ulimits")),
+        oom_score_adj=item.at("oom_score_adj").whole(),
         no_new_privileges=_no_new_privileges(item, context),
     )
 
@@ -126,6 +128,7 @@ def _mount(entry: Marked, tree: Marked, context: Context) -> Mount:
         target=target,
         read_only=entry.at("read_only").flag,
         propagation=entry.at("bind", "propagation").text,
+        recursion=MountRecursion[(entry.at("bind", "recursive").text or "enabled").upper()],
         no_copy=entry.at("volume", "nocopy").flag,
         tmpfs_size_bytes=size_bytes(entry.at("tmpfs", "size").text or "0"),
         tmpfs_mode=entry.at("tmpfs", "mode").whole(),

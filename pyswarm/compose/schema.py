@@ -18,12 +18,16 @@ from pyswarm.compose.values import (
     FLAG,
     INTEGER,
     MODE,
+    OOM_SCORE,
+    PERCENT,
     PORT,
     RATIO,
     SIZE,
+    SWAP,
     TEXT,
     choice,
 )
+from pyswarm.model.kernel import PROPAGATIONS
 
 _TEXT: Final = one(TEXT)
 _FLAG: Final = one(FLAG)
@@ -34,6 +38,9 @@ _TEXTS: Final = listed(_TEXT)
 
 _NOT_YET: Final = "not available in this version"
 _ONE_HOST: Final = "a setting of a single host, and a task may run on any"
+_NO_DEVICES: Final = (
+    "tasks get no devices of a host: reserve generic resources, and place the service by labels"
+)
 _IPV4: Final = "networks are IPv4 only"
 _ADDRESSES: Final = "the swarm gives each task its addresses"
 
@@ -123,7 +130,10 @@ _VOLUMES: Final = listed(
             "target": _TEXT,
             "read_only": _FLAG,
             "bind": Shape(
-                fields={"propagation": _TEXT},
+                fields={
+                    "propagation": one(choice(*PROPAGATIONS)),
+                    "recursive": one(choice("enabled", "disabled", "writable", "readonly")),
+                },
                 ignored={
                     "create_host_path": "a source that a node lacks is never made",
                     "selinux": "nodes are not labelled",
@@ -178,15 +188,15 @@ _SERVICE_IGNORED: Final = {
     "attach": "nothing is attached to",
     "develop": "a matter of building",
     "stdin_open": "nobody types into a service",
-    **dict.fromkeys(("annotations", "label_file", "oom_score_adj", "shm_size"), _NOT_YET),
+    **dict.fromkeys(("annotations", "label_file", "shm_size"), _NOT_YET),
     **dict.fromkeys(("post_start", "pre_stop", "provider", "models", "use_api_socket"), _NOT_YET),
     **dict.fromkeys(("blkio_config", "cpu_percent", "cpu_period", "cpu_quota"), _NOT_YET),
     **dict.fromkeys(("cpu_rt_period", "cpu_rt_runtime", "cpu_shares", "cpuset"), _NOT_YET),
-    **dict.fromkeys(("mem_swappiness", "memswap_limit", "oom_kill_disable"), _NOT_YET),
+    "oom_kill_disable": _NOT_YET,
+    "isolation": "a setting of Windows",
     **dict.fromkeys(("cgroup", "cgroup_parent", "cgroupns_mode", "domainname"), _ONE_HOST),
-    **dict.fromkeys(("ipc", "isolation", "mac_address", "network_mode", "pid"), _ONE_HOST),
+    **dict.fromkeys(("ipc", "mac_address", "network_mode", "pid"), _ONE_HOST),
     **dict.fromkeys(("runtime", "storage_opt", "userns_mode", "uts"), _ONE_HOST),
-    **dict.fromkeys(("device_cgroup_rules", "devices", "gpus"), _ONE_HOST),
     "privileged": "tasks never get the whole host",
 }
 _SERVICE: Final = Shape(
@@ -234,6 +244,9 @@ _SERVICE: Final = Shape(
         "mem_limit": _SIZE,
         "mem_reservation": _SIZE,
         "pids_limit": one(INTEGER),
+        "memswap_limit": one(SWAP),
+        "mem_swappiness": one(PERCENT),
+        "oom_score_adj": one(OOM_SCORE),
     },
     ignored=_SERVICE_IGNORED,
     refused={
@@ -241,6 +254,8 @@ _SERVICE: Final = Shape(
         "volumes_from": f"{_NOT_YET}: name the volumes in each service",
         "volume_driver": f"{_NOT_YET}: nodes keep volumes on their own disk",
         "credential_spec": f"{_NOT_YET}: it is for Windows",
+        # A container without the device that it was written for would fail, later and elsewhere.
+        **dict.fromkeys(("device_cgroup_rules", "devices", "gpus"), _NO_DEVICES),
     },
 )
 _NETWORK: Final = Shape(

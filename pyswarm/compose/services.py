@@ -10,10 +10,17 @@ from pyswarm.compose.container import container_spec, service_networks
 from pyswarm.compose.context import Context
 from pyswarm.compose.marked import Marked
 from pyswarm.compose.stack import IMAGE_LABEL
-from pyswarm.compose.values import duration_seconds, nano_cpus, on_partition, size_bytes
+from pyswarm.compose.values import (
+    duration_seconds,
+    nano_cpus,
+    on_partition,
+    size_bytes,
+    swap_bytes,
+)
 from pyswarm.model import (
     EndpointSpec,
     FailureAction,
+    MemorySwap,
     Placement,
     Platform,
     PortConfig,
@@ -134,7 +141,22 @@ def _resources(item: Marked, context: Context) -> ResourceRequirements:
             nano_cpus=nano_cpus(reserved.at("cpus").text or "0"),
             memory_bytes=size_bytes(memory_reserved or "0"),
         ),
+        memory_swap=_memory_swap(item, size_bytes(memory or "0")),
     )
+
+
+def _memory_swap(item: Marked, memory_bytes: int) -> MemorySwap | None:
+    """`memswap_limit` counts memory and swap together; -1 is swap without end."""
+    total, swappiness = item.at("memswap_limit"), item.at("mem_swappiness")
+    if total.absent and swappiness.absent:
+        return None
+    wanted = swap_bytes(total.text or "0")
+    if wanted > 0 and not memory_bytes <= wanted:
+        raise total.error("counts memory and swap together, and is less than the memory limit")
+    if wanted and not memory_bytes:
+        raise total.error("needs a memory limit: deploy.resources.limits.memory")
+    swap = wanted - memory_bytes if wanted > 0 else wanted
+    return MemorySwap(swap_bytes=swap, swappiness=swappiness.whole(-1))
 
 
 def _restart(item: Marked, context: Context) -> RestartPolicy:

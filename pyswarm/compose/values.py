@@ -61,6 +61,11 @@ def size_bytes(text: str) -> int:
     return size
 
 
+def swap_bytes(text: str) -> int:
+    """A size, or -1 for one without end; raises ValueError."""
+    return -1 if text == "-1" else size_bytes(text)
+
+
 def whole_number(text: str) -> int:
     """A whole number: decimal, 0x, 0o, or octal by a leading 0 as in YAML 1.1."""
     if not _WHOLE.fullmatch(text):
@@ -140,9 +145,12 @@ INTEGER: Final = Kind("a whole number", _between(-1, BYTES_MAX))
 RATIO: Final = Kind("a number from 0 to 1", _ratio)
 FLAG: Final = Kind("true or false", _flag)
 PORT: Final = Kind("a port from 1 to 65535", _between(1, 65535))
+PERCENT: Final = Kind("a whole number from 0 to 100", _between(0, 100))
+OOM_SCORE: Final = Kind("a whole number from -1000 to 1000", _between(-1000, 1000))
 MODE: Final = Kind("permission bits such as 0440", _between(0, 0o7777))
 DURATION: Final = Kind("a duration such as 1m30s", _kept(duration_seconds))
 SIZE: Final = Kind("a size such as 512M", _kept(size_bytes))
+SWAP: Final = Kind("a size such as 512M, or -1", _kept(swap_bytes))
 CPUS: Final = Kind("a number of cores such as 0.5", _kept(nano_cpus))
 
 

@@ -122,6 +122,8 @@ class ControlHere(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
         async def refuse(request: Any, context: Any) -> Any:
             raise FailedPrecondition(text)
 
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(refuse)
         if method.server_streaming:
             return grpc.unary_stream_rpc_method_handler(refuse)
         return grpc.unary_unary_rpc_method_handler(refuse)

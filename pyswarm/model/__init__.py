@@ -1,5 +1,6 @@
 """The records of pyswarm: frozen, typed, known to every part. A change is `replace`."""
 
+from pyswarm.model.audit import ExecRecord
 from pyswarm.model.cluster import Cluster, ClusterSpec, ExternalCA, RootCA, RootRotation
 from pyswarm.model.endpoints import (
     EndpointDelta,
@@ -27,7 +28,7 @@ from pyswarm.model.network import (
 from pyswarm.model.node import ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus
 from pyswarm.model.payload import Config, PayloadSpec, Secret
 from pyswarm.model.registry import ImagePolicy, RegistryCredential
-from pyswarm.model.resources import Platform, ResourceRequirements, Resources
+from pyswarm.model.resources import MemorySwap, Platform, ResourceRequirements, Resources
 from pyswarm.model.service import (
     FailureAction,
     JobState,
@@ -55,6 +56,7 @@ from pyswarm.model.task import (
     FileReference,
     Healthcheck,
     Mount,
+    MountRecursion,
     MountType,
     NetworkAttachment,
     Placement,
@@ -67,6 +69,7 @@ from pyswarm.model.task import (
 )
 
 __all__ = [
+    "ExecRecord",
     "Cluster",
     "ClusterSpec",
     "ExternalCA",
@@ -98,6 +101,7 @@ __all__ = [
     "Config",
     "PayloadSpec",
     "Secret",
+    "MemorySwap",
     "ImagePolicy",
     "RegistryCredential",
     "Platform",
@@ -127,6 +131,7 @@ __all__ = [
     "HealthState",
     "Healthcheck",
     "Mount",
+    "MountRecursion",
     "MountType",
     "NetworkAttachment",
     "Placement",

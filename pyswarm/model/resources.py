@@ -15,11 +15,22 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySwap:
+    """Swap beyond the memory limit in bytes (-1: without end), and swappiness from 0 to 100 (-1:
+    the host's)."""
+
+    swap_bytes: int = 0
+    swappiness: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceRequirements:
     """What a task may use at most and what a node must have free for it."""
 
     limits: Resources = Resources()
     reservations: Resources = Resources()
+    memory_swap: MemorySwap | None = None
+    """None: no swap beyond the memory limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,16 @@ class MountType(IntEnum):
     TMPFS = 2
 
 
+class MountRecursion(IntEnum):
+    """What a bind does with the mounts below its source: takes them along (ENABLED), leaves them
+    (DISABLED), takes them along writable or read-only where the bind is read-only."""
+
+    ENABLED = 0
+    DISABLED = 1
+    WRITABLE = 2
+    READONLY = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """One mount in a container; `source` is a host path, a volume's name or empty."""
@@ -34,6 +44,10 @@ class Mount:
     tmpfs_size_bytes: int = 0
     tmpfs_mode: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    recursion: MountRecursion = MountRecursion.ENABLED
+    driver: str = ""
+    driver_options: Mapping[str, str] = field(default_factory=dict)
+    """With `labels`: of the volume, where this mount is what makes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +117,7 @@ class ContainerSpec:
     capability_drop: tuple[str, ...] = ()
     ulimits: tuple[Ulimit, ...] = ()
     no_new_privileges: bool = False
+    oom_score_adj: int = 0
 
 
 class RestartCondition(IntEnum):

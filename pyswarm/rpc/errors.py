@@ -41,11 +41,18 @@ class ErrorMapper(Scoped):
             )
 
 
+def one_line(message: str) -> str:
+    """A message as it is sent: what it repeats of somebody's words moves no cursor and is no line
+    of its own."""
+    text = " ".join(message[:_MESSAGE_LIMIT].split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def _status(error: SwarmError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
     trailing: tuple[tuple[str, str], ...] = ()
     if isinstance(error, NotLeader):
         trailing = ((LEADER_KEY, error.leader_address),)
-    return grpc.StatusCode[error.code], error.message[:_MESSAGE_LIMIT], trailing
+    return grpc.StatusCode[error.code], one_line(error.message), trailing
 
 
 def from_rpc(error: grpc.aio.AioRpcError, address: str = "") -> SwarmError:

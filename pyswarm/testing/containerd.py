@@ -292,6 +292,7 @@ class Node:
             lines = [
                 line.data.decode()
                 async for line in runtime.logs(request.id, follow=True, tail=-1, since=0.0)
+                if line is not None
             ]
             await runtime.delete(request.id)
             return ended.exit_code, "\n".join(lines)

@@ -17,6 +17,7 @@ from agent.executor.containers import (
     ContainerSeen,
     OutputLine,
 )
+from agent.executor.programs import ContainerUse, Program, ProgramRequest, cannot_run
 from agent.runtime.command import signal_number
 from agent.runtime.facts import RuntimeInfo
 from pyswarm.errors import FailedPrecondition, NotFound, Unavailable
@@ -175,18 +176,44 @@ class FakeRuntime:
         self._container(container_id)
         return self.answers(container_id, argv)
 
+    async def run(self, container_id: str, request: ProgramRequest) -> Program:
+        """Programs for somebody to talk with need a kernel."""
+        self._called("run", container_id)
+        self._container(container_id)
+        raise cannot_run("the fake runtime runs no programs")
+
+    async def use(self, container_id: str) -> ContainerUse:
+        """A thousandth of a processor, and a page."""
+        self._called("use", container_id)
+        if not self._container(container_id).pid:
+            raise NotFound(f"container {container_id} does not run")
+        now = time.monotonic()
+        return ContainerUse(
+            at=now,
+            cpu_seconds=now / 1000,
+            memory_bytes=4096,
+            memory_limit_bytes=0,
+            block_read_bytes=0,
+            block_written_bytes=0,
+            network_received_bytes=0,
+            network_sent_bytes=0,
+            pids=1,
+            pids_limit=0,
+        )
+
     async def logs(
-        self, container_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[OutputLine]:
+        self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0
+    ) -> AsyncIterator[OutputLine | None]:
         """What its script wrote."""
         self._called("logs", container_id)
         if container_id not in self.output:
             raise NotFound(f"container {container_id} has no logs")
         lines = self.output[container_id]
         for line in lines if tail < 0 else lines[len(lines) - min(tail, len(lines)) :]:
-            if line.timestamp >= since:
+            if line.timestamp >= since and not (until and line.timestamp > until):
                 yield line
         if follow and container_id in self.containers:
+            yield None
             await asyncio.shield(self.containers[container_id].ended)
 
     async def delete_logs(self, container_id: str) -> None:

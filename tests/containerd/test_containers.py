@@ -10,7 +10,7 @@ import pytest
 
 from pyswarm.errors import DeadlineExceeded, InvalidArgument, NotFound
 from pyswarm.lab.cgroups import hierarchies
-from pyswarm.model import Mount, MountType, Resources, Ulimit
+from pyswarm.model import Mount, MountRecursion, MountType, Resources, Ulimit
 from pyswarm.testing import images
 from pyswarm.testing.containerd import wait_until
 from pyswarm.testing.images import TestImage
@@ -141,6 +141,39 @@ def test_binds_volumes_and_tmpfs_are_mounted(node):
     assert said.splitlines()[0] == "from the host"
     assert said.splitlines()[-1] == "1"
     assert "refused" in said
+
+
+def test_mounts_below_a_bind_come_along_or_not_and_are_fixed_where_that_is_asked_for(node):
+    top = node.stage.directory / "deep"
+    below = top / "below"
+    below.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", below], check=True)
+    try:
+        (below / "file").write_text("x")
+        mounts = [
+            Mount(
+                type=MountType.BIND,
+                source=str(top),
+                target=f"/{recursion.name.lower()}",
+                read_only=recursion is not MountRecursion.DISABLED,
+                recursion=recursion,
+            )
+            for recursion in MountRecursion
+        ]
+        code, said = script(
+            node,
+            "for each in enabled writable readonly disabled; do"
+            " test -e /$each/below/file && echo $each sees;"
+            " touch /$each/below/new 2>/dev/null && echo $each writes; done; true",
+            mounts=mounts,
+        )
+    finally:
+        subprocess.run(["umount", below], check=True)
+    assert code == 0
+    seen = {line for line in said.splitlines() if line.endswith("sees")}
+    assert seen == {"enabled sees", "writable sees", "readonly sees"}
+    assert "readonly writes" not in said
+    assert "writable writes" in said
 
 
 def run_with_volume(node, registry, directory, command, **more):
@@ -335,8 +368,9 @@ def test_the_stop_signal_is_the_services_and_a_deaf_container_is_killed(node):
     request = node.request("sh", "-c", text, stop_signal="SIGUSR1")
 
     async def scenario(runtime, pid):
-        async for _ in runtime.logs(request.id, follow=True, tail=-1, since=0.0):
-            break  # it is up: its traps are set
+        async for line in runtime.logs(request.id, follow=True, tail=-1, since=0.0):
+            if line is not None:
+                break  # it is up: its traps are set
         await runtime.kill(request.id, "SIGTERM")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):

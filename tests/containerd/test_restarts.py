@@ -21,7 +21,8 @@ async def up(node, runtime, *command, **wishes):
 
 async def lines(runtime, container_id, **options):
     options = {"follow": False, "tail": -1, "since": 0.0} | options
-    return [line.data async for line in runtime.logs(container_id, **options)]
+    found = runtime.logs(container_id, **options)
+    return [line.data async for line in found if line is not None]
 
 
 def test_a_new_daemon_finds_the_container_with_its_pid_and_all_its_output(node):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fuzzing import Target
 from google.protobuf.message import DecodeError
+from specs import SERVICE_SPECS
 
 import pyswarm  # noqa: F401  it goes before grpc
 from agent.disk import WorkerState
@@ -355,6 +356,7 @@ WORDS = (
 
 
 TARGETS = (
+    SERVICE_SPECS,
     Target("wal", read_wal, (DataLoss,), (b"".join(map(wal.frame, _writes())),), (b"PSW1",)),
     Target(
         "wal-records",

@@ -24,48 +24,55 @@ _sym_db = _symbol_database.Default()
 
 from pyswarm.api.v1 import objects_pb2 as pyswarm_dot_api_dot_v1_dot_objects__pb2
 from pyswarm.api.v1 import control_pb2 as pyswarm_dot_api_dot_v1_dot_control__pb2
+from pyswarm.api.v1 import observe_pb2 as pyswarm_dot_api_dot_v1_dot_observe__pb2
 from pyswarm.api.v1 import system_pb2 as pyswarm_dot_api_dot_v1_dot_system__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpyswarm/api/v1/dispatcher.proto\x12\x0epyswarm.api.v1\x1a\x1cpyswarm/api/v1/objects.proto\x1a\x1cpyswarm/api/v1/control.proto\x1a\x1bpyswarm/api/v1/system.proto\"W\n\x0eSessionRequest\x12\x34\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32\x1f.pyswarm.api.v1.NodeDescription\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\xa2\x03\n\x0b\x41ssignments\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .pyswarm.api.v1.Assignments.Kind\x12\x12\n\napplies_to\x18\x02 \x01(\x03\x12\x12\n\nresults_in\x18\x03 \x01(\x03\x12#\n\x05tasks\x18\x04 \x03(\x0b\x32\x14.pyswarm.api.v1.Task\x12\'\n\x07secrets\x18\x05 \x03(\x0b\x32\x16.pyswarm.api.v1.Secret\x12\'\n\x07\x63onfigs\x18\x06 \x03(\x0b\x32\x16.pyswarm.api.v1.Config\x12\x15\n\rremoved_tasks\x18\x07 \x03(\t\x12\x17\n\x0fremoved_secrets\x18\x08 \x03(\t\x12\x17\n\x0fremoved_configs\x18\t \x03(\t\x12\x37\n\x0b\x63redentials\x18Z \x03(\x0b\x32\".pyswarm.api.v1.RegistryCredential\x12\x1b\n\x13removed_credentials\x18[ \x03(\t\"%\n\x04Kind\x12\x0c\n\x08\x43OMPLETE\x10\x00\x12\x0f\n\x0bINCREMENTAL\x10\x01\"\x7f\n\x0e\x45ndpointUpdate\x12-\n\x08\x63omplete\x18\x01 \x03(\x0b\x32\x1b.pyswarm.api.v1.EndpointSet\x12-\n\x06\x64\x65ltas\x18\x02 \x03(\x0b\x32\x1d.pyswarm.api.v1.EndpointDelta\x12\x0f\n\x07removed\x18\x03 \x03(\t\"\xfe\x01\n\x0cSessionHello\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12 \n\x18heartbeat_period_seconds\x18\x02 \x01(\x01\x12\x19\n\x11manager_addresses\x18\x03 \x03(\t\x12\"\n\x04node\x18\x04 \x01(\x0b\x32\x14.pyswarm.api.v1.Node\x12\x12\n\ncluster_id\x18\x05 \x01(\t\x12\x18\n\x10root_certificate\x18\x06 \x01(\x0c\x12\x1e\n\x16renewal_spread_seconds\x18\x14 \x01(\x01\x12+\n\x06images\x18Z \x01(\x0b\x32\x1b.pyswarm.api.v1.ImagePolicy\"h\n\x0fLogSubscription\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05tasks\x18\x02 \x03(\t\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x0c\n\x04tail\x18\x04 \x01(\x03\x12\r\n\x05since\x18\x05 \x01(\x01\x12\r\n\x05\x63lose\x18\x06 \x01(\x08\"\x88\x01\n\x07NodeAsk\x12\n\n\x02id\x18\x01 \x01(\t\x12\x36\n\ndisk_usage\x18Z \x01(\x0b\x32 .pyswarm.api.v1.DiskUsageRequestH\x00\x12-\n\x05prune\x18[ \x01(\x0b\x32\x1c.pyswarm.api.v1.PruneRequestH\x00\x42\n\n\x08question\"\x8d\x01\n\nNodeAnswer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12/\n\ndisk_usage\x18Z \x01(\x0b\x32\x19.pyswarm.api.v1.NodeUsageH\x00\x12\'\n\x05prune\x18[ \x01(\x0b\x32\x16.pyswarm.api.v1.PrunedH\x00\x42\x08\n\x06\x61nswer\"\x8c\x02\n\x0eSessionMessage\x12-\n\x05hello\x18\x01 \x01(\x0b\x32\x1c.pyswarm.api.v1.SessionHelloH\x00\x12\x32\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x1b.pyswarm.api.v1.AssignmentsH\x00\x12\x33\n\tendpoints\x18\x03 \x01(\x0b\x32\x1e.pyswarm.api.v1.EndpointUpdateH\x00\x12/\n\x04logs\x18\x04 \x01(\x0b\x32\x1f.pyswarm.api.v1.LogSubscriptionH\x00\x12&\n\x03\x61sk\x18Z \x01(\x0b\x32\x17.pyswarm.api.v1.NodeAskH\x00\x42\t\n\x07message\"?\n\x04\x42\x65\x61t\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07goodbye\x18\x02 \x01(\x08\x12\x12\n\nrestarting\x18\x03 \x01(\x08\"\x1c\n\x0b\x42\x65\x61tSummary\x12\r\n\x05\x62\x65\x61ts\x18\x01 \x01(\x03\"O\n\x10TaskStatusUpdate\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12*\n\x06status\x18\x02 \x01(\x0b\x32\x1a.pyswarm.api.v1.TaskStatus\"5\n\x0e\x41ppliedVersion\x12\x12\n\nnetwork_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x86\x01\n\x0cStatusReport\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\x07updates\x18\x02 \x03(\x0b\x32 .pyswarm.api.v1.TaskStatusUpdate\x12/\n\x07\x61pplied\x18\x03 \x03(\x0b\x32\x1e.pyswarm.api.v1.AppliedVersion\"\r\n\x0bStatusReply\"_\n\rPublishedLogs\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\'\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.pyswarm.api.v1.LogChunk\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\x32\xf6\x02\n\nDispatcher\x12K\n\x07Session\x12\x1e.pyswarm.api.v1.SessionRequest\x1a\x1e.pyswarm.api.v1.SessionMessage0\x01\x12@\n\tHeartbeat\x12\x14.pyswarm.api.v1.Beat\x1a\x1b.pyswarm.api.v1.BeatSummary(\x01\x12I\n\x0cReportStatus\x12\x1c.pyswarm.api.v1.StatusReport\x1a\x1b.pyswarm.api.v1.StatusReply\x12K\n\x0bPublishLogs\x12\x1d.pyswarm.api.v1.PublishedLogs\x1a\x1b.pyswarm.api.v1.StatusReply(\x01\x12\x41\n\x06\x41nswer\x12\x1a.pyswarm.api.v1.NodeAnswer\x1a\x1b.pyswarm.api.v1.StatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpyswarm/api/v1/dispatcher.proto\x12\x0epyswarm.api.v1\x1a\x1cpyswarm/api/v1/objects.proto\x1a\x1cpyswarm/api/v1/control.proto\x1a\x1cpyswarm/api/v1/observe.proto\x1a\x1bpyswarm/api/v1/system.proto\"W\n\x0eSessionRequest\x12\x34\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32\x1f.pyswarm.api.v1.NodeDescription\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\xa2\x03\n\x0b\x41ssignments\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .pyswarm.api.v1.Assignments.Kind\x12\x12\n\napplies_to\x18\x02 \x01(\x03\x12\x12\n\nresults_in\x18\x03 \x01(\x03\x12#\n\x05tasks\x18\x04 \x03(\x0b\x32\x14.pyswarm.api.v1.Task\x12\'\n\x07secrets\x18\x05 \x03(\x0b\x32\x16.pyswarm.api.v1.Secret\x12\'\n\x07\x63onfigs\x18\x06 \x03(\x0b\x32\x16.pyswarm.api.v1.Config\x12\x15\n\rremoved_tasks\x18\x07 \x03(\t\x12\x17\n\x0fremoved_secrets\x18\x08 \x03(\t\x12\x17\n\x0fremoved_configs\x18\t \x03(\t\x12\x37\n\x0b\x63redentials\x18Z \x03(\x0b\x32\".pyswarm.api.v1.RegistryCredential\x12\x1b\n\x13removed_credentials\x18[ \x03(\t\"%\n\x04Kind\x12\x0c\n\x08\x43OMPLETE\x10\x00\x12\x0f\n\x0bINCREMENTAL\x10\x01\"\x7f\n\x0e\x45ndpointUpdate\x12-\n\x08\x63omplete\x18\x01 \x03(\x0b\x32\x1b.pyswarm.api.v1.EndpointSet\x12-\n\x06\x64\x65ltas\x18\x02 \x03(\x0b\x32\x1d.pyswarm.api.v1.EndpointDelta\x12\x0f\n\x07removed\x18\x03 \x03(\t\"\xfe\x01\n\x0cSessionHello\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12 \n\x18heartbeat_period_seconds\x18\x02 \x01(\x01\x12\x19\n\x11manager_addresses\x18\x03 \x03(\t\x12\"\n\x04node\x18\x04 \x01(\x0b\x32\x14.pyswarm.api.v1.Node\x12\x12\n\ncluster_id\x18\x05 \x01(\t\x12\x18\n\x10root_certificate\x18\x06 \x01(\x0c\x12\x1e\n\x16renewal_spread_seconds\x18\x14 \x01(\x01\x12+\n\x06images\x18Z \x01(\x0b\x32\x1b.pyswarm.api.v1.ImagePolicy\"w\n\x0fLogSubscription\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05tasks\x18\x02 \x03(\t\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x0c\n\x04tail\x18\x04 \x01(\x03\x12\r\n\x05since\x18\x05 \x01(\x01\x12\r\n\x05\x63lose\x18\x06 \x01(\x08\x12\r\n\x05until\x18\x64 \x01(\x01\"\x88\x01\n\x07NodeAsk\x12\n\n\x02id\x18\x01 \x01(\t\x12\x36\n\ndisk_usage\x18Z \x01(\x0b\x32 .pyswarm.api.v1.DiskUsageRequestH\x00\x12-\n\x05prune\x18[ \x01(\x0b\x32\x1c.pyswarm.api.v1.PruneRequestH\x00\x42\n\n\x08question\"\x8d\x01\n\nNodeAnswer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12/\n\ndisk_usage\x18Z \x01(\x0b\x32\x19.pyswarm.api.v1.NodeUsageH\x00\x12\'\n\x05prune\x18[ \x01(\x0b\x32\x16.pyswarm.api.v1.PrunedH\x00\x42\x08\n\x06\x61nswer\"\xc2\x02\n\x0eSessionMessage\x12-\n\x05hello\x18\x01 \x01(\x0b\x32\x1c.pyswarm.api.v1.SessionHelloH\x00\x12\x32\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x1b.pyswarm.api.v1.AssignmentsH\x00\x12\x33\n\tendpoints\x18\x03 \x01(\x0b\x32\x1e.pyswarm.api.v1.EndpointUpdateH\x00\x12/\n\x04logs\x18\x04 \x01(\x0b\x32\x1f.pyswarm.api.v1.LogSubscriptionH\x00\x12&\n\x03\x61sk\x18Z \x01(\x0b\x32\x17.pyswarm.api.v1.NodeAskH\x00\x12\x34\n\x0c\x63onversation\x18\x64 \x01(\x0b\x32\x1c.pyswarm.api.v1.ConversationH\x00\x42\t\n\x07message\"\x1a\n\x0c\x43onversation\x12\n\n\x02id\x18\x01 \x01(\t\"r\n\x0f\x43onversationAsk\x12)\n\x04\x65xec\x18\x01 \x01(\x0b\x32\x19.pyswarm.api.v1.ExecInputH\x00\x12-\n\x05stats\x18\x02 \x01(\x0b\x32\x1c.pyswarm.api.v1.StatsRequestH\x00\x42\x05\n\x03\x61sk\"\xa4\x01\n\x12\x43onversationAnswer\x12\x19\n\x0f\x63onversation_id\x18\x01 \x01(\tH\x00\x12*\n\x04\x65xec\x18\x02 \x01(\x0b\x32\x1a.pyswarm.api.v1.ExecOutputH\x00\x12+\n\x05stats\x18\x03 \x01(\x0b\x32\x1a.pyswarm.api.v1.StatsBatchH\x00\x12\x10\n\x06\x66\x61iled\x18\x04 \x01(\tH\x00\x42\x08\n\x06\x61nswer\"?\n\x04\x42\x65\x61t\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07goodbye\x18\x02 \x01(\x08\x12\x12\n\nrestarting\x18\x03 \x01(\x08\"\x1c\n\x0b\x42\x65\x61tSummary\x12\r\n\x05\x62\x65\x61ts\x18\x01 \x01(\x03\"O\n\x10TaskStatusUpdate\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12*\n\x06status\x18\x02 \x01(\x0b\x32\x1a.pyswarm.api.v1.TaskStatus\"5\n\x0e\x41ppliedVersion\x12\x12\n\nnetwork_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x86\x01\n\x0cStatusReport\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\x07updates\x18\x02 \x03(\x0b\x32 .pyswarm.api.v1.TaskStatusUpdate\x12/\n\x07\x61pplied\x18\x03 \x03(\x0b\x32\x1e.pyswarm.api.v1.AppliedVersion\"\r\n\x0bStatusReply\"r\n\rPublishedLogs\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\'\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.pyswarm.api.v1.LogChunk\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\x12\x11\n\tcaught_up\x18\x64 \x01(\x08\x32\xcb\x03\n\nDispatcher\x12K\n\x07Session\x12\x1e.pyswarm.api.v1.SessionRequest\x1a\x1e.pyswarm.api.v1.SessionMessage0\x01\x12@\n\tHeartbeat\x12\x14.pyswarm.api.v1.Beat\x1a\x1b.pyswarm.api.v1.BeatSummary(\x01\x12I\n\x0cReportStatus\x12\x1c.pyswarm.api.v1.StatusReport\x1a\x1b.pyswarm.api.v1.StatusReply\x12K\n\x0bPublishLogs\x12\x1d.pyswarm.api.v1.PublishedLogs\x1a\x1b.pyswarm.api.v1.StatusReply(\x01\x12S\n\x08\x43onverse\x12\".pyswarm.api.v1.ConversationAnswer\x1a\x1f.pyswarm.api.v1.ConversationAsk(\x01\x30\x01\x12\x41\n\x06\x41nswer\x12\x1a.pyswarm.api.v1.NodeAnswer\x1a\x1b.pyswarm.api.v1.StatusReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pyswarm.api.v1.dispatcher_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONREQUEST']._serialized_start=140
-  _globals['_SESSIONREQUEST']._serialized_end=227
-  _globals['_ASSIGNMENTS']._serialized_start=230
-  _globals['_ASSIGNMENTS']._serialized_end=648
-  _globals['_ASSIGNMENTS_KIND']._serialized_start=611
-  _globals['_ASSIGNMENTS_KIND']._serialized_end=648
-  _globals['_ENDPOINTUPDATE']._serialized_start=650
-  _globals['_ENDPOINTUPDATE']._serialized_end=777
-  _globals['_SESSIONHELLO']._serialized_start=780
-  _globals['_SESSIONHELLO']._serialized_end=1034
-  _globals['_LOGSUBSCRIPTION']._serialized_start=1036
-  _globals['_LOGSUBSCRIPTION']._serialized_end=1140
-  _globals['_NODEASK']._serialized_start=1143
-  _globals['_NODEASK']._serialized_end=1279
-  _globals['_NODEANSWER']._serialized_start=1282
-  _globals['_NODEANSWER']._serialized_end=1423
-  _globals['_SESSIONMESSAGE']._serialized_start=1426
-  _globals['_SESSIONMESSAGE']._serialized_end=1694
-  _globals['_BEAT']._serialized_start=1696
-  _globals['_BEAT']._serialized_end=1759
-  _globals['_BEATSUMMARY']._serialized_start=1761
-  _globals['_BEATSUMMARY']._serialized_end=1789
-  _globals['_TASKSTATUSUPDATE']._serialized_start=1791
-  _globals['_TASKSTATUSUPDATE']._serialized_end=1870
-  _globals['_APPLIEDVERSION']._serialized_start=1872
-  _globals['_APPLIEDVERSION']._serialized_end=1925
-  _globals['_STATUSREPORT']._serialized_start=1928
-  _globals['_STATUSREPORT']._serialized_end=2062
-  _globals['_STATUSREPLY']._serialized_start=2064
-  _globals['_STATUSREPLY']._serialized_end=2077
-  _globals['_PUBLISHEDLOGS']._serialized_start=2079
-  _globals['_PUBLISHEDLOGS']._serialized_end=2174
-  _globals['_DISPATCHER']._serialized_start=2177
-  _globals['_DISPATCHER']._serialized_end=2551
+  _globals['_SESSIONREQUEST']._serialized_start=170
+  _globals['_SESSIONREQUEST']._serialized_end=257
+  _globals['_ASSIGNMENTS']._serialized_start=260
+  _globals['_ASSIGNMENTS']._serialized_end=678
+  _globals['_ASSIGNMENTS_KIND']._serialized_start=641
+  _globals['_ASSIGNMENTS_KIND']._serialized_end=678
+  _globals['_ENDPOINTUPDATE']._serialized_start=680
+  _globals['_ENDPOINTUPDATE']._serialized_end=807
+  _globals['_SESSIONHELLO']._serialized_start=810
+  _globals['_SESSIONHELLO']._serialized_end=1064
+  _globals['_LOGSUBSCRIPTION']._serialized_start=1066
+  _globals['_LOGSUBSCRIPTION']._serialized_end=1185
+  _globals['_NODEASK']._serialized_start=1188
+  _globals['_NODEASK']._serialized_end=1324
+  _globals['_NODEANSWER']._serialized_start=1327
+  _globals['_NODEANSWER']._serialized_end=1468
+  _globals['_SESSIONMESSAGE']._serialized_start=1471
+  _globals['_SESSIONMESSAGE']._serialized_end=1793
+  _globals['_CONVERSATION']._serialized_start=1795
+  _globals['_CONVERSATION']._serialized_end=1821
+  _globals['_CONVERSATIONASK']._serialized_start=1823
+  _globals['_CONVERSATIONASK']._serialized_end=1937
+  _globals['_CONVERSATIONANSWER']._serialized_start=1940
+  _globals['_CONVERSATIONANSWER']._serialized_end=2104
+  _globals['_BEAT']._serialized_start=2106
+  _globals['_BEAT']._serialized_end=2169
+  _globals['_BEATSUMMARY']._serialized_start=2171
+  _globals['_BEATSUMMARY']._serialized_end=2199
+  _globals['_TASKSTATUSUPDATE']._serialized_start=2201
+  _globals['_TASKSTATUSUPDATE']._serialized_end=2280
+  _globals['_APPLIEDVERSION']._serialized_start=2282
+  _globals['_APPLIEDVERSION']._serialized_end=2335
+  _globals['_STATUSREPORT']._serialized_start=2338
+  _globals['_STATUSREPORT']._serialized_end=2472
+  _globals['_STATUSREPLY']._serialized_start=2474
+  _globals['_STATUSREPLY']._serialized_end=2487
+  _globals['_PUBLISHEDLOGS']._serialized_start=2489
+  _globals['_PUBLISHEDLOGS']._serialized_end=2603
+  _globals['_DISPATCHER']._serialized_start=2606
+  _globals['_DISPATCHER']._serialized_end=3065
 # @@protoc_insertion_point(module_scope)

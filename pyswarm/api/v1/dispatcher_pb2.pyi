@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pyswarm.api.v1 import control_pb2 as _control_pb2
 from pyswarm.api.v1 import objects_pb2 as _objects_pb2
+from pyswarm.api.v1 import observe_pb2 as _observe_pb2
 from pyswarm.api.v1 import system_pb2 as _system_pb2
 import builtins as _builtins
 import sys
@@ -212,11 +213,13 @@ class LogSubscription(_message.Message):
     TAIL_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     CLOSE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     follow: _builtins.bool
     tail: _builtins.int
     since: _builtins.float
     close: _builtins.bool
+    until: _builtins.float
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -228,10 +231,11 @@ class LogSubscription(_message.Message):
         tail: _builtins.int = ...,
         since: _builtins.float = ...,
         close: _builtins.bool = ...,
+        until: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "follow", b"follow", "id", b"id", "since", b"since", "tail", b"tail", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "follow", b"follow", "id", b"id", "since", b"since", "tail", b"tail", "tasks", b"tasks", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -310,6 +314,7 @@ class SessionMessage(_message.Message):
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
     ASK_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___SessionHello: ...
     @_builtins.property
@@ -320,6 +325,8 @@ class SessionMessage(_message.Message):
     def logs(self) -> Global___LogSubscription: ...
     @_builtins.property
     def ask(self) -> Global___NodeAsk: ...
+    @_builtins.property
+    def conversation(self) -> Global___Conversation: ...
     def __init__(
         self,
         *,
@@ -328,16 +335,101 @@ class SessionMessage(_message.Message):
         endpoints: Global___EndpointUpdate | None = ...,
         logs: Global___LogSubscription | None = ...,
         ask: Global___NodeAsk | None = ...,
+        conversation: Global___Conversation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "assignments", b"assignments", "endpoints", b"endpoints", "hello", b"hello", "logs", b"logs", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "assignments", b"assignments", "conversation", b"conversation", "endpoints", b"endpoints", "hello", b"hello", "logs", b"logs", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "assignments", b"assignments", "endpoints", b"endpoints", "hello", b"hello", "logs", b"logs", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "assignments", b"assignments", "conversation", b"conversation", "endpoints", b"endpoints", "hello", b"hello", "logs", b"logs", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "assignments", "endpoints", "logs", "ask"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "assignments", "endpoints", "logs", "ask", "conversation"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___SessionMessage: _TypeAlias = SessionMessage  # noqa: Y015
+
+@_typing.final
+class Conversation(_message.Message):
+    """A manager wants to talk with the node: the node opens Converse, and names the conversation first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conversation: _TypeAlias = Conversation  # noqa: Y015
+
+@_typing.final
+class ConversationAsk(_message.Message):
+    """What a manager asks in a conversation: the first message says what about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXEC_FIELD_NUMBER: _builtins.int
+    STATS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def exec(self) -> _observe_pb2.ExecInput: ...
+    @_builtins.property
+    def stats(self) -> _observe_pb2.StatsRequest: ...
+    def __init__(
+        self,
+        *,
+        exec: _observe_pb2.ExecInput | None = ...,
+        stats: _observe_pb2.StatsRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "exec", b"exec", "stats", b"stats"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "exec", b"exec", "stats", b"stats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_ask: _TypeAlias = _typing.Literal["exec", "stats"]  # noqa: Y015
+    _WhichOneofArgType_ask: _TypeAlias = _typing.Literal["ask", b"ask"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_ask) -> _WhichOneofReturnType_ask | None: ...
+
+Global___ConversationAsk: _TypeAlias = ConversationAsk  # noqa: Y015
+
+@_typing.final
+class ConversationAnswer(_message.Message):
+    """`failed` is the node's refusal, in one sentence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    EXEC_FIELD_NUMBER: _builtins.int
+    STATS_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    conversation_id: _builtins.str
+    """first, and once"""
+    failed: _builtins.str
+    @_builtins.property
+    def exec(self) -> _observe_pb2.ExecOutput: ...
+    @_builtins.property
+    def stats(self) -> _observe_pb2.StatsBatch: ...
+    def __init__(
+        self,
+        *,
+        conversation_id: _builtins.str = ...,
+        exec: _observe_pb2.ExecOutput | None = ...,
+        stats: _observe_pb2.StatsBatch | None = ...,
+        failed: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "conversation_id", b"conversation_id", "exec", b"exec", "failed", b"failed", "stats", b"stats"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "conversation_id", b"conversation_id", "exec", b"exec", "failed", b"failed", "stats", b"stats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["conversation_id", "exec", "stats", "failed"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___ConversationAnswer: _TypeAlias = ConversationAnswer  # noqa: Y015
 
 @_typing.final
 class Beat(_message.Message):
@@ -476,13 +568,17 @@ Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
 
 @_typing.final
 class PublishedLogs(_message.Message):
+    """`caught_up`: what was written before has been said, and what follows is new."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
     subscription_id: _builtins.str
     done: _builtins.bool
+    caught_up: _builtins.bool
     @_builtins.property
     def chunk(self) -> _control_pb2.LogChunk: ...
     def __init__(
@@ -491,10 +587,11 @@ class PublishedLogs(_message.Message):
         subscription_id: _builtins.str = ...,
         chunk: _control_pb2.LogChunk | None = ...,
         done: _builtins.bool = ...,
+        caught_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "done", b"done", "subscription_id", b"subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "chunk", b"chunk", "done", b"done", "subscription_id", b"subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

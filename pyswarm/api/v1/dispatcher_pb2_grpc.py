@@ -54,6 +54,11 @@ class DispatcherStub:
                 request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.SerializeToString,
                 response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.Converse = channel.stream_stream(
+                '/pyswarm.api.v1.Dispatcher/Converse',
+                request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAnswer.SerializeToString,
+                response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAsk.FromString,
+                _registered_method=True)
         self.Answer = channel.unary_unary(
                 '/pyswarm.api.v1.Dispatcher/Answer',
                 request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.SerializeToString,
@@ -88,6 +93,12 @@ class DispatcherServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Converse(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Answer(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -116,6 +127,11 @@ def add_DispatcherServicer_to_server(servicer, server):
                     servicer.PublishLogs,
                     request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.FromString,
                     response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.SerializeToString,
+            ),
+            'Converse': grpc.stream_stream_rpc_method_handler(
+                    servicer.Converse,
+                    request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAnswer.FromString,
+                    response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAsk.SerializeToString,
             ),
             'Answer': grpc.unary_unary_rpc_method_handler(
                     servicer.Answer,
@@ -231,6 +247,33 @@ class Dispatcher:
             '/pyswarm.api.v1.Dispatcher/PublishLogs',
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.PublishedLogs.SerializeToString,
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Converse(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/pyswarm.api.v1.Dispatcher/Converse',
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAnswer.SerializeToString,
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAsk.FromString,
             options,
             channel_credentials,
             insecure,

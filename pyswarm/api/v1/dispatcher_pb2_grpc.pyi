@@ -37,6 +37,7 @@ class DispatcherStub:
     Heartbeat: _grpc.StreamUnaryMultiCallable[_dispatcher_pb2.Beat, _dispatcher_pb2.BeatSummary]
     ReportStatus: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.StatusReport, _dispatcher_pb2.StatusReply]
     PublishLogs: _grpc.StreamUnaryMultiCallable[_dispatcher_pb2.PublishedLogs, _dispatcher_pb2.StatusReply]
+    Converse: _grpc.StreamStreamMultiCallable[_dispatcher_pb2.ConversationAnswer, _dispatcher_pb2.ConversationAsk]
     Answer: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.NodeAnswer, _dispatcher_pb2.StatusReply]
 
 @_typing.type_check_only
@@ -46,6 +47,7 @@ class DispatcherAsyncStub(DispatcherStub):
     Heartbeat: _aio.StreamUnaryMultiCallable[_dispatcher_pb2.Beat, _dispatcher_pb2.BeatSummary]  # type: ignore[assignment]
     ReportStatus: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.StatusReport, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
     PublishLogs: _aio.StreamUnaryMultiCallable[_dispatcher_pb2.PublishedLogs, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
+    Converse: _aio.StreamStreamMultiCallable[_dispatcher_pb2.ConversationAnswer, _dispatcher_pb2.ConversationAsk]  # type: ignore[assignment]
     Answer: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.NodeAnswer, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
 
 class DispatcherServicer(metaclass=_abc_1.ABCMeta):
@@ -76,6 +78,13 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_dispatcher_pb2.PublishedLogs],
         context: _ServicerContext,
     ) -> _typing.Union[_dispatcher_pb2.StatusReply, _abc.Awaitable[_dispatcher_pb2.StatusReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Converse(
+        self,
+        request_iterator: _MaybeAsyncIterator[_dispatcher_pb2.ConversationAnswer],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_dispatcher_pb2.ConversationAsk], _abc.AsyncIterator[_dispatcher_pb2.ConversationAsk]]: ...
 
     @_abc_1.abstractmethod
     def Answer(

@@ -19,6 +19,7 @@ from agent.executor.containers import (
     ContainerSeen,
     OutputLine,
 )
+from agent.executor.programs import ContainerUse, Program, ProgramRequest, cannot_run
 from agent.runtime.facts import RuntimeInfo
 from pyswarm.errors import FailedPrecondition, NotFound
 from pyswarm.model import ContainerSpec, EndpointSet, Healthcheck, Mount, Node, Task
@@ -197,9 +198,17 @@ class Machine:
         """Succeed."""
         return 0, b""
 
+    async def run(self, container_id: str, request: ProgramRequest) -> Program:
+        """Nothing runs here."""
+        raise cannot_run("the simulation runs no programs")
+
+    async def use(self, container_id: str) -> ContainerUse:
+        """Nothing is used here."""
+        raise NotFound(f"container {container_id} does not run")
+
     async def logs(
-        self, container_id: str, *, follow: bool, tail: int, since: float
-    ) -> AsyncIterator[OutputLine]:
+        self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0
+    ) -> AsyncIterator[OutputLine | None]:
         """Nothing."""
         return
         yield

@@ -104,7 +104,7 @@ class FakeContainers:
     async def execute(self, container_id, argv, timeout_seconds):
         return 0, b""
 
-    async def logs(self, container_id, *, follow, tail, since):
+    async def logs(self, container_id, *, follow, tail, since, until):
         for line in self.output.get(container_id, []):
             yield line
 

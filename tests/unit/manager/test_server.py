@@ -22,7 +22,7 @@ from certs.disk import CertificateDirectory
 from manager.driver import Manager, ManagerConfig
 from manager.server import ACCESS
 from pyswarm.api import v1
-from pyswarm.api.v1 import control_pb2
+from pyswarm.api.v1 import control_pb2, observe_pb2
 from pyswarm.model import Cluster, ManagerStatus, Node, NodeRole, NodeSpec
 from pyswarm.rpc import MANAGER, ChannelPool, Credentials, secure_channel, trusting_channel
 from pyswarm.testing.authority import free_port_pair
@@ -37,6 +37,7 @@ Dispatcher.Session            closed   served   served   refused  closed   refus
 Dispatcher.Heartbeat          closed   served   served   refused  closed   refused
 Dispatcher.ReportStatus       closed   served   served   refused  closed   refused
 Dispatcher.PublishLogs        closed   served   served   refused  closed   refused
+Dispatcher.Converse           closed   served   served   refused  closed   refused
 Dispatcher.Answer             closed   served   served   refused  closed   refused
 Membership.Leave              closed   served   served   refused  closed   refused
 Membership.JoinRaft           closed   refused  served   refused  closed   refused
@@ -74,6 +75,9 @@ Control.UpdateConfig          closed   refused  served   refused  closed   refus
 Control.RemoveConfig          closed   refused  served   refused  closed   refused
 Control.Watch                 closed   refused  served   refused  closed   refused
 Control.Logs                  closed   refused  served   refused  closed   refused
+Observe.Events                closed   refused  served   refused  closed   refused
+Observe.Exec                  closed   refused  served   refused  closed   refused
+Observe.Stats                 closed   refused  served   refused  closed   refused
 Registries.Login              closed   refused  served   refused  closed   refused
 Registries.Logout             closed   refused  served   refused  closed   refused
 Registries.ListCredentials    closed   refused  served   refused  closed   refused
@@ -106,7 +110,11 @@ METHODS = {
     for method in service.methods
 }
 # Requests that are refused by the service itself, where an empty one would do something.
-REQUESTS = {"Control.RotateRoot": control_pb2.RotateRootRequest(key=b"without a certificate")}
+# One that would follow for ever looks once.
+REQUESTS = {
+    "Control.RotateRoot": control_pb2.RotateRootRequest(key=b"without a certificate"),
+    "Observe.Stats": observe_pb2.StatsRequest(once=True),
+}
 SECONDS = 30
 TRUST = Trust()
 MANAGING = NodeSpec(role=NodeRole.MANAGER)

@@ -6,7 +6,7 @@ import time
 
 from agent.runtime import logreader
 from agent.runtime.collector import Collector
-from agent.runtime.logfile import Rotation
+from agent.runtime.logplan import LogPlan, Rotation
 from agent.runtime.logreader import Joiner
 
 
@@ -36,7 +36,7 @@ def shim(path):
 def test_output_waits_in_the_pipe_for_the_next_daemon(tmp_path):
     async def scenario():
         collector = started(tmp_path)
-        stdout, stderr = collector.open("c", Rotation(), False)
+        stdout, stderr = collector.open("c", LogPlan(), False)
         held = [shim(stdout), shim(stderr)]
         os.write(held[0], b"one\n")
         await until(lambda: (tmp_path / "logs/c/output.log").stat().st_size)
@@ -62,7 +62,7 @@ def test_output_waits_in_the_pipe_for_the_next_daemon(tmp_path):
 def test_the_pipes_of_a_container_that_is_gone_are_over(tmp_path):
     async def scenario():
         collector = started(tmp_path)
-        collector.open("c", Rotation(), True)
+        collector.open("c", LogPlan(), True)
         await collector.close()
         collector = started(tmp_path)
         await until(lambda: not collector.is_open("c"))
@@ -76,7 +76,7 @@ def test_the_pipes_of_a_container_that_is_gone_are_over(tmp_path):
 def test_a_follower_reads_through_rotations_to_the_end(tmp_path):
     async def scenario():
         collector = started(tmp_path)
-        stdout, _ = collector.open("c", Rotation(4000, 50), True)
+        stdout, _ = collector.open("c", LogPlan(rotation=Rotation(4000, 50)), True)
         held = shim(stdout)
         following = asyncio.ensure_future(lines(collector, "c", follow=True))
         for number in range(500):
@@ -95,7 +95,7 @@ def test_a_follower_reads_through_rotations_to_the_end(tmp_path):
 def test_a_new_fifo_without_a_writer_is_not_over(tmp_path):
     async def scenario():
         collector = started(tmp_path)
-        stdout, _ = collector.open("c", Rotation(), True)
+        stdout, _ = collector.open("c", LogPlan(), True)
         await asyncio.to_thread(lambda: None)
         held = shim(stdout)
         os.write(held, b"late\n")

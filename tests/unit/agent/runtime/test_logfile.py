@@ -1,17 +1,13 @@
 import json
 
-import pytest
-
 from agent.runtime.logfile import (
     LINE_BYTES_MAX,
     LineSplitter,
     LogFile,
-    Rotation,
     file_path,
     files,
-    parse_rotation,
 )
-from pyswarm.errors import InvalidArgument
+from agent.runtime.logplan import Rotation
 
 NOON = 1_700_000_000.25
 
@@ -84,23 +80,18 @@ def test_a_file_that_is_there_is_continued(tmp_path):
     assert (texts(tmp_path), files(tmp_path)) == (["before", "after"], [0])
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, Rotation(10 << 20, 3)),
-        ({"max-size": "512k", "max-file": "5"}, Rotation(512 << 10, 5)),
-        ({"max-size": "1g"}, Rotation(1 << 30, 3)),
-        ({"max-size": "100"}, Rotation(100, 3)),
-    ],
-)
-def test_rotation_is_set_by_dockers_options(options, expected):
-    assert parse_rotation(options) == expected
+def test_without_a_size_a_file_grows(tmp_path):
+    log = LogFile(tmp_path, Rotation(file_bytes=0))
+    for _ in range(100):
+        log.write("stdout", [b"x" * 1000 + b"\n"], NOON)
+    log.close()
+    assert files(tmp_path) == [0]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"max-size": "big"}, {"max-size": "0"}, {"max-file": "0"}, {"max-file": "many"}],
-)
-def test_options_that_are_none_are_refused(options):
-    with pytest.raises(InvalidArgument, match="the log option max-"):
-        parse_rotation(options)
+def test_attributes_stand_in_each_entry(tmp_path):
+    log = LogFile(tmp_path, Rotation(), {"tag": "web", "tier": "a\nb"})
+    log.write("stdout", [b"one\n"], NOON)
+    log.close()
+    entry = json.loads(file_path(tmp_path, 0).read_text())
+    assert entry["attrs"] == {"tag": "web", "tier": "a\nb"}
+    assert (entry["log"], entry["stream"]) == ("one\n", "stdout")

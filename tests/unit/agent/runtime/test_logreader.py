@@ -40,3 +40,7 @@ def test_a_line_is_bounded():
 def test_entries_torn_by_a_power_cut_are_left_out():
     torn = [b'{"log":"ha', b"\0\0", b"[]", b"{}", b'{"log":"x","stream":"stdout","time":"no"}']
     assert feed(entry("a\n"), *torn, entry("b\n")) == [(b"a", False), (b"b", False)]
+
+
+def test_a_damaged_entry_breaks_nothing():
+    assert feed(b'{"log":"a', b"[]", b'"text"', entry("b\n")) == [(b"b", False)]

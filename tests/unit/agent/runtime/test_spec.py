@@ -11,7 +11,15 @@ from agent.runtime import spec
 from agent.runtime.facts import HostFacts
 from agent.runtime.users import Identity
 from pyswarm.errors import FailedPrecondition, InvalidArgument
-from pyswarm.model import ContainerSpec, Mount, MountType, Resources, Ulimit
+from pyswarm.model import (
+    ContainerSpec,
+    MemorySwap,
+    Mount,
+    MountRecursion,
+    MountType,
+    Resources,
+    Ulimit,
+)
 from pyswarm.registry.documents import ImageConfig
 
 # Written by dockerd 20.10.24 of Debian 12 for `docker run busybox sleep 100`.
@@ -205,3 +213,44 @@ def test_options_of_the_service_are_in_their_places():
 def test_what_makes_no_sense_is_refused(bad):
     with pytest.raises(InvalidArgument):
         build(bad)
+
+
+# ---- swap, badness, binds ----
+
+
+def memory(swap, host=HostFacts(), limit=64 << 20):  # noqa: B008
+    asked = replace(request(limits=Resources(memory_bytes=limit)), memory_swap=swap)
+    return build(asked, host)["linux"]["resources"].get("memory")
+
+
+def test_swap_goes_beyond_the_memory_limit_where_it_is_asked_for():
+    assert memory(None) == {"limit": 64 << 20, "swap": 64 << 20}
+    assert memory(MemorySwap(swap_bytes=1 << 20))["swap"] == 65 << 20
+    assert memory(MemorySwap(swap_bytes=-1))["swap"] == -1
+    assert memory(MemorySwap(swappiness=10))["swappiness"] == 10
+    assert memory(MemorySwap(swappiness=0), limit=0) == {"swappiness": 0}
+    assert "swappiness" not in memory(MemorySwap(swappiness=10), HostFacts(unified_cgroups=True))
+
+
+def test_badness_is_what_was_asked_for_or_the_least_that_is_possible():
+    assert build(request(oom_score_adj=-500))["process"]["oomScoreAdj"] == -500
+    limited = HostFacts(oom_score_adjust_min=100)
+    assert build(request(oom_score_adj=-500), limited)["process"]["oomScoreAdj"] == 100
+    assert build(request(oom_score_adj=500), limited)["process"]["oomScoreAdj"] == 500
+
+
+def test_a_bind_takes_the_mounts_below_it_along_or_leaves_them():
+    def options(**changes):
+        mount = Mount(type=MountType.BIND, source="/a", target="/b", **changes)
+        mounts = build(request(mounts=(mount,)))["mounts"]
+        return next(m["options"] for m in mounts if m["destination"] == "/b")
+
+    assert options() == ["rbind", "rprivate"]
+    assert options(recursion=MountRecursion.DISABLED) == ["bind", "rprivate"]
+    assert options(read_only=True) == ["rbind", "rprivate", "ro"]
+    assert options(read_only=True, recursion=MountRecursion.READONLY) == [
+        "rbind",
+        "rprivate",
+        "ro",
+        "rro",
+    ]

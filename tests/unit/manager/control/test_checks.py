@@ -83,7 +83,7 @@ def test_a_port_published_twice_is_refused():
     ("check", "words"),
     [
         (Healthcheck(interval_seconds=0.0001), "Interval in Healthcheck cannot be less than 1ms"),
-        (Healthcheck(start_interval_seconds=-1), "StartInterval in Healthcheck cannot be less"),
+        (Healthcheck(start_interval_seconds=0.0001), "StartInterval in Healthcheck cannot be less"),
         (Healthcheck(retries=-1), "Retries in Healthcheck cannot be negative"),
         (Healthcheck(test=("curl", "x")), 'Unknown healthcheck type "curl"'),
         (Healthcheck(test=("CMD",)), "names no command"),

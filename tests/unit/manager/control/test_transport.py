@@ -12,7 +12,13 @@ import pytest
 
 from manager.control import transport
 from manager.control.transport import LeaderFirst
-from pyswarm.api.v1 import control_pb2, control_pb2_grpc, objects_pb2
+from pyswarm.api.v1 import (
+    control_pb2,
+    control_pb2_grpc,
+    objects_pb2,
+    observe_pb2,
+    observe_pb2_grpc,
+)
 from pyswarm.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -26,7 +32,10 @@ from pyswarm.rpc import ErrorMapper, local_channel, swarm_errors
 SERVICE = control_pb2.DESCRIPTOR.services_by_name["Control"]
 
 
-class Node(control_pb2_grpc.ControlServicer):
+OBSERVE = observe_pb2.DESCRIPTOR.services_by_name["Observe"]
+
+
+class Node(control_pb2_grpc.ControlServicer, observe_pb2_grpc.ObserveServicer):
     """A manager: it answers with its name, or raises what `refusals` has for it first."""
 
     def __init__(self, name: str, path: Path) -> None:
@@ -44,7 +53,7 @@ class Node(control_pb2_grpc.ControlServicer):
 
     def handler(self) -> LeaderFirst:
         return LeaderFirst(
-            [(SERVICE, self)],
+            [(SERVICE, self), (OBSERVE, self)],
             lambda: self.leading,
             lambda: self.leader.channel if self.leader is not None else None,
             self.confirm,
@@ -74,6 +83,14 @@ class Node(control_pb2_grpc.ControlServicer):
 
     async def UpdateConfig(self, request, context):
         return objects_pb2.Config(id=self._answer("write"))
+
+    async def Exec(self, request_iterator, context):
+        """Answers each input with the name and the input, and notes the end."""
+        try:
+            async for said in request_iterator:
+                yield observe_pb2.ExecOutput(stdout=self._answer("both").encode() + said.stdin)
+        finally:
+            self.calls.append("over")
 
     async def CreateConfig(self, request, context):
         return control_pb2.Created(id=self._answer("write"))
@@ -206,6 +223,45 @@ def test_what_is_there_already_may_be_ones_own(tmp_path: Path) -> None:
         stub = control_pb2_grpc.ControlStub(follower.channel)
         with pytest.raises(AlreadyExists, match="so it may be yours"), swarm_errors():
             await stub.CreateConfig(control_pb2.CreatePayloadRequest())
+
+    story(tmp_path, told)
+
+
+def test_a_stream_in_both_directions_goes_to_the_leader(tmp_path: Path) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        for each in (leader, follower):
+            call = observe_pb2_grpc.ObserveStub(each.channel).Exec()
+            for text in (b" one", b" two"):
+                await call.write(observe_pb2.ExecInput(stdin=text))
+                answer = await call.read()
+                assert answer.stdout == b"leader" + text, "answers come while the caller speaks"
+            await call.done_writing()
+            assert await call.read() is grpc.aio.EOF
+        assert follower.calls == []
+
+    story(tmp_path, told)
+
+
+def test_the_leader_hears_that_the_caller_of_a_follower_has_gone(tmp_path: Path) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        call = observe_pb2_grpc.ObserveStub(follower.channel).Exec()
+        await call.write(observe_pb2.ExecInput(stdin=b"x"))
+        await call.read()
+        call.cancel()
+        while "over" not in leader.calls:
+            await asyncio.sleep(0.01)
+
+    story(tmp_path, told)
+
+
+def test_a_refusal_passes_a_stream_in_both_directions(tmp_path: Path) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        leader.refusals = [SequenceConflict("changed")]
+        call = observe_pb2_grpc.ObserveStub(follower.channel).Exec()
+        await call.write(observe_pb2.ExecInput(stdin=b"x"))
+        with pytest.raises(SequenceConflict), swarm_errors():
+            async for _ in call:
+                pass
 
     story(tmp_path, told)
 

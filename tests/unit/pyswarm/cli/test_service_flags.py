@@ -4,7 +4,9 @@ from argparse import ArgumentParser
 
 import pytest
 
-from pyswarm.cli.pairs import file_reference, mount, port
+from pyswarm.cli.flags.mounts import mount
+from pyswarm.cli.flags.ports import ports
+from pyswarm.cli.pairs import file_reference
 from pyswarm.cli.service_flags import add_create_flags, add_update_flags, create_spec, update_spec
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
@@ -77,11 +79,15 @@ def test_an_update_touches_only_what_is_named():
     assert new.task.restart == old.task.restart
 
 
-def test_a_published_port_is_replaced_by_its_target():
+def test_a_target_may_be_published_twice_and_is_removed_once():
     old = create("-p", "8080:80")
-    new = update(old, "--publish-add", "9090:80")
-    assert [p.published_port for p in new.endpoint.ports] == [9090]
-    assert update(new, "--publish-rm", "80").endpoint.ports == ()
+    new = update(old, "--publish-add", "9090:80", "--publish-add", "8080:81")
+    assert [(p.published_port, p.target_port) for p in new.endpoint.ports] == [
+        (8080, 81),
+        (9090, 80),
+    ]
+    assert update(new, "--publish-rm", "80").endpoint.ports == new.endpoint.ports[:1]
+    assert update(new, "--publish-rm", "9999").endpoint == new.endpoint
 
 
 def test_force_makes_the_task_spec_differ():
@@ -106,13 +112,21 @@ def test_force_makes_the_task_spec_differ():
     ],
 )
 def test_ports_are_read_in_both_forms(text, expected):
-    assert port(text) == expected
+    assert ports(text) == (expected,)
+
+
+def test_a_range_of_ports_is_published_one_by_one():
+    assert [(p.published_port, p.target_port) for p in ports("8000-8002:80-82")] == [
+        (8000, 80),
+        (8001, 81),
+        (8002, 82),
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "x", "80:x", "70000", "80/icmp", "target=80,mode=mesh"])
 def test_a_bad_port_is_refused(text):
-    with pytest.raises(InvalidArgument, match="port"):
-        port(text)
+    with pytest.raises(InvalidArgument, match=r"port|protocol|publish mode"):
+        ports(text)
 
 
 def test_a_mount_is_read():

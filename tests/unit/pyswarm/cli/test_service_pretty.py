@@ -2,7 +2,8 @@
 
 import pytest
 
-from pyswarm.cli.service_pretty import go_duration, service_text
+from pyswarm.cli.render import go_duration
+from pyswarm.cli.service_pretty import service_text
 from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
@@ -77,6 +78,7 @@ def test_a_service_says_how_it_is_updated_and_how_that_stands():
         " Progress deadline: 10m0s\n"
         "ContainerSpec:\n"
         " Image:\t\tnginx:1\n"
+        " Init:\t\tfalse\n"
         " Env:\t\tA=1\N{REPLACEMENT CHARACTER}\n"
         "Resources:\n"
         "Endpoint Mode:\tvip\n"

@@ -10,7 +10,9 @@ from pyswarm.model import (
     FailureAction,
     FileReference,
     Healthcheck,
+    MemorySwap,
     Mount,
+    MountRecursion,
     MountType,
     NetworkAttachmentConfig,
     Platform,
@@ -227,6 +229,27 @@ def test_the_container_in_all_its_plain_parts():
     assert container.labels == NAMESPACE | {"x": "y"}
 
 
+def test_swap_is_what_the_limit_of_both_leaves_beyond_memory():
+    def swap(text):
+        return web(text).task.resources.memory_swap
+
+    assert swap("tty: true") is None
+    assert swap("mem_limit: 64M\nmemswap_limit: 96M") == MemorySwap(swap_bytes=32 << 20)
+    assert swap("mem_limit: 64M\nmemswap_limit: -1\nmem_swappiness: 5") == MemorySwap(
+        swap_bytes=-1, swappiness=5
+    )
+    assert swap("mem_limit: 64M\nmemswap_limit: 64M") == MemorySwap()
+
+
+def test_the_oom_score_and_what_a_bind_takes_along():
+    container = web(
+        "oom_score_adj: -5\nvolumes: [{type: bind, source: /x, target: /x, bind: "
+        "{recursive: disabled}}]"
+    ).task.container
+    assert container.oom_score_adj == -5
+    assert container.mounts[0].recursion == MountRecursion.DISABLED
+
+
 def test_mounts_of_every_kind():
     mounts = web(
         "volumes:\n- data:/data\n- shared:/s:ro\n- ./conf:/conf:ro\n- /anon\n"
@@ -377,7 +400,7 @@ def test_ports_logging_and_platform():
             "volumes.d.driver: must be local, not 'nfs'",
         ),
         (
-            "volumes: [{type: volume, target: /d, bind: {propagation: x}}]",
+            "volumes: [{type: volume, target: /d, bind: {propagation: rslave}}]",
             "",
             "services.web.volumes[0].bind: these are options of a bind, and this is a volume",
         ),

@@ -94,7 +94,8 @@ def test_a_service_without_anything_is_no_mapping():
 
 
 @pytest.mark.parametrize(
-    "key", ["build", "container_name", "depends_on", "links", "expose", "cgroup_parent", "devices"]
+    "key",
+    ["build", "container_name", "depends_on", "links", "expose", "ipc", "isolation"],
 )
 def test_what_is_ignored_is_named_with_a_reason(key):
     _, warnings = check(service(f"    {key}: x\n"))
@@ -129,3 +130,18 @@ def test_a_key_is_used_or_ignored_or_refused_but_never_two_of_them():
                 walk(inner, f"{path}[]")
 
     walk(COMPOSE, "")
+
+
+@pytest.mark.parametrize("key", ["devices", "device_cgroup_rules", "gpus"])
+def test_devices_are_refused_with_a_word(key):
+    (said,) = problems(f"    {key}: x\n")
+    assert "tasks get no devices of a host" in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["oom_score_adj: 2000", "mem_swappiness: 101", "memswap_limit: much", "memswap_limit: -2"],
+)
+def test_numbers_out_of_their_range_are_refused(line):
+    (said,) = problems(f"    {line}\n")
+    assert f"services.web.{line.split(':')[0]}" in said

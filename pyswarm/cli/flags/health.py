@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from typing import Final
 
+from pyswarm.cli.flags.declared import DURATION, Single, whole
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Healthcheck
 
+SINGLE = (
+    Single("health-cmd", None, "Command to run to check health"),
+    Single("health-interval", DURATION, "Time between running the check"),
+    Single("health-timeout", DURATION, "Maximum time to allow one check to run"),
+    Single("health-start-period", DURATION, "Start period before retries count"),
+    Single("health-retries", whole(), "Consecutive failures needed to report unhealthy"),
+    Single(
+        "health-start-interval", DURATION, "Time between running the check during the start period"
+    ),
+)
 _FIELDS: Final = {
     "interval_seconds": "health_interval",
     "timeout_seconds": "health_timeout",
@@ -18,7 +29,13 @@ _FIELDS: Final = {
 }
 
 
-def edited_healthcheck(args: Namespace, old: Healthcheck | None) -> Healthcheck | None:
+def add_flags(parser: ArgumentParser) -> None:
+    """The one that is no `Single`."""
+    text = "Disable any container-specified HEALTHCHECK"
+    parser.add_argument("--no-healthcheck", action="store_true", help=text)
+
+
+def edit(args: Namespace, old: Healthcheck | None) -> Healthcheck | None:
     """The check after the flags; None leaves all of it to the image. An empty `--health-cmd` gives
     the command back to the image, and any `--health-*` ends `--no-healthcheck`, as in Docker."""
     given = {

@@ -1,0 +1,1 @@
+"""What has happened to the objects of the swarm."""

@@ -1,0 +1,1 @@
+"""The API for looking into the swarm and reaching into its tasks."""

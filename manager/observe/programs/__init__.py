@@ -1,0 +1,1 @@
+"""Programs that users have run in tasks."""

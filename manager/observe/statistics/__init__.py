@@ -1,0 +1,1 @@
+"""What tasks use, asked of their nodes."""

@@ -1,0 +1,97 @@
+"""`pyswarm events`: what has happened, and what happens, in the lines of `docker events`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from argparse import ArgumentParser, Namespace
+from typing import Any, Final
+
+from pyswarm.api.v1 import observe_pb2
+from pyswarm.cli.commands import Parsers, command
+from pyswarm.cli.connection import Connection
+from pyswarm.cli.moments import local_text, moment
+from pyswarm.cli.render import clean
+from pyswarm.errors import InvalidArgument, Unavailable
+
+REOPEN_TRIES: Final = 30
+REOPEN_SECONDS: Final = 0.5
+SCOPE: Final = "swarm"
+
+
+def register(parsers: Parsers) -> None:
+    """Add the command."""
+    add_options(command(parsers, "events", "Get real time events from the swarm", show_events))
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The options of `events`."""
+    parser.add_argument("--since", default="", help="Show all events since a time (or 10m)")
+    parser.add_argument("--until", default="", help="Stream events until this time (or 0s)")
+    parser.add_argument(
+        "-f", "--filter", action="append", default=[], help="Filter output (key=value)"
+    )
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="lines, or one JSON a line"
+    )
+
+
+def event_line(event: Any) -> str:
+    """`TIME TYPE ACTION ID (key=value, ...)`."""
+    attributes = ", ".join(f"{key}={event.attributes[key]}" for key in sorted(event.attributes))
+    line = f"{local_text(event.time)} {event.type} {event.action} {event.id} ({attributes})"
+    return clean(line)
+
+
+def event_json(event: Any) -> str:
+    """One line in the form of Docker's API."""
+    actor = {"ID": event.id, "Attributes": dict(sorted(event.attributes.items()))}
+    values = {
+        "Type": event.type,
+        "Action": event.action,
+        "Actor": actor,
+        "scope": SCOPE,
+        "time": int(event.time),
+        "timeNano": round(event.time * 1e6) * 1000,
+    }
+    return json.dumps(values)
+
+
+def _request(args: Namespace, now: float) -> observe_pb2.EventsRequest:
+    request = observe_pb2.EventsRequest(follow=True)
+    for text in args.filter:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidArgument(f'invalid argument "{text}" for "--filter": use key=value')
+        request.filters.add(key=key, value=value)
+    if args.since:
+        request.since = moment(args.since, now)
+    if args.until:
+        request.until = moment(args.until, now)
+        request.follow = request.until > now
+    return request
+
+
+async def show_events(args: Namespace, connection: Connection) -> int:
+    """Print until `--until`, or for ever; goes on where the leader changes."""
+    begun = time.time()
+    request = _request(args, begun)
+    if args.until and not args.since and not request.follow:
+        return 0  # as in Docker: only what comes is wanted, and nothing comes any more
+    text = event_json if args.format == "json" else event_line
+    failures = 0
+    while True:
+        try:
+            async for batch in connection.stream(connection.observe.Events(request)):
+                failures = 0
+                for event in batch.events:
+                    print(text(event), flush=True)
+                    request.after_version, request.after_place = event.version, event.place
+            return 0
+        except Unavailable:
+            failures += 1
+            if failures > REOPEN_TRIES:
+                raise
+            request.since = request.since or begun
+            await asyncio.sleep(REOPEN_SECONDS)
