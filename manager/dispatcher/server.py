@@ -453,13 +453,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             for event in events:
                 node = tx.get(Node, event.node_id)
                 if node is not None and node.status.state != NodeState.DOWN:
-                    status = replace(
-                        node.status,
-                        state=NodeState.DOWN,
-                        message=event.message,
-                        silent_since=now - event.silent_seconds,
-                    )
-                    tx.put(replace(node, status=status))
+                    tx.put(replace(node, status=event.status(node.status, now)))
 
         for event in events:
             log.warning("node %s is down: %s", event.node_id, event.message)

@@ -7,9 +7,10 @@ agents must first notice that the old leader is gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pyswarm.core import NEVER
+from pyswarm.model import NodeState, NodeStatus
 
 ADOPTION_SECONDS = 4.0
 RESTART_SECONDS = 15.0
@@ -33,6 +34,11 @@ class NodeDown:
     node_id: str
     message: str
     silent_seconds: float = 0.0
+
+    def status(self, old: NodeStatus, now: float) -> NodeStatus:
+        """The node's status after it, `now` in seconds since the epoch."""
+        since = now - self.silent_seconds
+        return replace(old, state=NodeState.DOWN, message=self.message, silent_since=since)
 
 
 @dataclass(slots=True)
