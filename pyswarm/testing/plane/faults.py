@@ -88,8 +88,8 @@ QUIET = Faults(
 )
 LEASES = Faults(
     name="leases",
-    partition=8,
-    partition_seconds=40,
+    partition=5,
+    partition_seconds=60,
     pause=0,
     kill=0,
     power_cut=0,
