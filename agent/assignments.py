@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pyswarm.model import Config, RegistryCredential, Secret, Task
+from pyswarm.model import Config, RegistryCredential, Secret, Task, Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +22,11 @@ class AssignmentNews:
     tasks: tuple[Task, ...] = ()
     secrets: tuple[Secret, ...] = ()
     configs: tuple[Config, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     removed_tasks: tuple[str, ...] = ()
     removed_secrets: tuple[str, ...] = ()
     removed_configs: tuple[str, ...] = ()
+    removed_volumes: tuple[str, ...] = ()
     credentials: tuple[RegistryCredential, ...] = ()
     removed_credentials: tuple[str, ...] = ()
 
@@ -47,6 +49,7 @@ class Assignments:
     tasks: dict[str, Task] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
     configs: dict[str, Config] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
     credentials: dict[str, RegistryCredential] = field(default_factory=dict)
     sequence: int = 0
 
@@ -75,6 +78,10 @@ class Assignments:
     def _payloads(self, news: AssignmentNews) -> None:
         if news.complete:
             self.secrets, self.configs, self.credentials = {}, {}, {}
+            self.volumes = {}
+        for volume_id in news.removed_volumes:
+            self.volumes.pop(volume_id, None)
+        self.volumes |= {volume.id: volume for volume in news.volumes}
         for secret_id in news.removed_secrets:
             self.secrets.pop(secret_id, None)
         for config_id in news.removed_configs:
@@ -87,6 +94,7 @@ class Assignments:
 
     def check(self) -> None:
         """Assert the invariants."""
-        for table in (self.tasks, self.secrets, self.configs, self.credentials):
+        payloads = (self.secrets, self.configs, self.credentials)
+        for table in (self.tasks, *payloads, self.volumes):
             for key, record in table.items():
                 assert key == record.id, f"{record.id} is filed under {key}"

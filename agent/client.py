@@ -12,6 +12,7 @@ from agent.assignments import AssignmentNews
 from agent.conversations.client import Exchange
 from agent.networks import NetworkNews
 from agent.reporter import Send
+from agent.volumes.report import VolumeReport
 from pyswarm.api.v1 import control_pb2, dispatcher_pb2, dispatcher_pb2_grpc
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
@@ -24,6 +25,7 @@ from pyswarm.model import (
     RegistryCredential,
     Secret,
     Task,
+    Volume,
 )
 from pyswarm.rpc import swarm_errors
 from pyswarm.wire import from_message, to_message
@@ -150,6 +152,8 @@ def _assignments(message: dispatcher_pb2.Assignments) -> AssignmentNews:
         removed_tasks=tuple(message.removed_tasks),
         removed_secrets=tuple(message.removed_secrets),
         removed_configs=tuple(message.removed_configs),
+        volumes=tuple(from_message(Volume, m) for m in message.volumes),
+        removed_volumes=tuple(message.removed_volumes),
         credentials=tuple(from_message(RegistryCredential, m) for m in message.credentials),
         removed_credentials=tuple(message.removed_credentials),
     )
@@ -238,6 +242,26 @@ class DispatcherClient:
     def converse(self, conversation_id: str) -> Exchange:
         """Open a conversation that the manager wants."""
         return Exchange(self._channel, self._address, conversation_id)
+
+    async def report_volumes(self, session_id: str, report: VolumeReport) -> None:
+        """Tell which volumes are here."""
+        message = dispatcher_pb2.VolumeReport(
+            session_id=session_id,
+            volumes=[
+                dispatcher_pb2.NodeVolume(
+                    spec=to_message(volume.spec),
+                    created_at=volume.created_at,
+                    tasks=volume.tasks,
+                )
+                for volume in report.volumes
+            ],
+            removed=[
+                dispatcher_pb2.RemovedVolume(name=name, freed_bytes=freed)
+                for name, freed in report.removed
+            ],
+        )
+        with swarm_errors(self._address):
+            await self._stub.ReportVolumes(message, timeout=REPORT_SECONDS)
 
     async def answer(self, answer: dispatcher_pb2.NodeAnswer) -> None:
         """Answer a question."""

@@ -31,6 +31,7 @@ from agent.images.driver import ImageKeeper, KeeperContext
 from agent.images.store import ImageStore
 from agent.leases import Leases
 from agent.link.driver import Link, LinkSettings
+from agent.livefiles.driver import LiveFiles
 from agent.logs.driver import LogPublisher
 from agent.mounts.driver import TaskFiles
 from agent.networks import NetworkNews
@@ -39,6 +40,7 @@ from agent.overlay import Overlay
 from agent.reconcile import Seen, reconcile
 from agent.runner.driver import TaskRunner
 from agent.task_events import Found
+from agent.volumes.driver import VolumeKeeper
 from pyswarm.aio import Backoff, Supervisor
 from pyswarm.api.v1 import dispatcher_pb2
 from pyswarm.core import NEVER
@@ -122,6 +124,12 @@ class Agent:
         self._conversations = Conversations(
             runtime, self._link.converse, lambda: list(self._assignments.tasks.values())
         )
+        self._volumes = VolumeKeeper(self._files.volumes, self._link.report_volumes)
+        self._live_files = LiveFiles(
+            is_stale=self._files.is_stale,
+            refresh=self._executor.refresh,
+            current=self._ready_to_refresh,
+        )
         self._images: ImageKeeper | None = None
         handlers: dict[str, Handler] = {}
         if images is not None:
@@ -159,6 +167,7 @@ class Agent:
         """Stop working; containers go on. `goodbye` tells the managers that this is on purpose."""
         await self._link.stop(goodbye)
         await self._supervisor.close()
+        await self._live_files.close()
         await self._logs.close()
         await self._conversations.close()
         await self._answers.close()
@@ -188,6 +197,8 @@ class Agent:
             await self._executor.discard(seen, logs=True)
         for task_id in self._files.strays(frozenset()):
             self._files.remove(task_id)
+        for task_id in self._files.forgotten(frozenset()):
+            self._files.forget(task_id)
         await self._overlay.destroy()
         self._state.wipe()
         self._runners.clear()
@@ -225,11 +236,14 @@ class Agent:
             await self._remove_stray(task_id, self._overlay.detach(task_id))
         for task_id in self._files.strays(frozenset(alive)):
             self._files.remove(task_id)
+        for task_id in self._files.forgotten(frozenset(self._assignments.tasks)):
+            self._files.forget(task_id)
         for task in list(self._assignments.tasks.values()):
             self._run(task, plan.adopt.get(task.id))
         self._supervisor.start(self._keep_leases(), "leases")
         self._link.start()
         self._supervisor.start(self._reconcile(), "reconcile")
+        self._supervisor.start(self._volumes.run(), "volumes")
         if self._images is not None:
             self._supervisor.start(self._images.run(), "images")
         return True
@@ -315,7 +329,17 @@ class Agent:
         known = self._assignments
         return missing(task, known.secrets, known.configs, self._held)
 
+    def _ready_to_refresh(self, task_id: str) -> Task | None:
+        """The task, where it runs and its secrets and configs are here, also after a restart."""
+        runner, known = self._runners.get(task_id), self._assignments
+        if runner is None or not runner.is_up:
+            return None
+        return None if missing(runner.task, known.secrets, known.configs) else runner.task
+
     def _on_status(self, task: Task, status: TaskStatus) -> None:
+        self._volumes.changed()
+        if status.state == TaskState.RUNNING and self._ready_to_refresh(task.id) is not None:
+            self._live_files.look(task)
         self._link.status(task.id, status)
         self._save(replace(task, status=status))
 
@@ -340,6 +364,7 @@ class Agent:
     def on_opened(self) -> None:
         """A new session begins: endpoint sets first, then complete assignments."""
         self._networks.begin_session()
+        self._volumes.begin_session()
 
     def on_closed(self) -> None:
         """Nobody reads our logs any more."""
@@ -392,6 +417,9 @@ class Agent:
         for runner in list(self._runners.values()):
             if not runner.machine.ready and not self._missing(runner.machine.task):
                 runner.dependencies_ready()
+            if self._ready_to_refresh(runner.task.id) is not None:
+                self._live_files.look(runner.task)
+        self._volumes.assigned(self._assignments.volumes.values())
         return True
 
     def on_logs(self, asked: LogsAsked) -> None:

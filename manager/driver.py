@@ -22,17 +22,29 @@ import manager.allocator.driver
 import manager.ca.driver
 import manager.orchestrator.driver
 import manager.scheduler.driver
+import manager.upkeep.driver
 from certs.disk import CertificateDirectory
 from certs.seal import KEY_BYTES
 from certs.tokens import new_token
 from manager.ca.client import ExternalSigner
 from manager.ca.driver import RootKeeper, StoredCAState
 from manager.ca.server import Authority, BootstrapServer, NodeCAServer
-from manager.control.api import CONTROL, OBSERVE, REGISTRIES, SYSTEM, UPDATES
+from manager.control.api import (
+    CONTROL,
+    OBSERVE,
+    REGISTRIES,
+    ROTATION,
+    SYSTEM,
+    UPDATES,
+    VOLUMES,
+)
+from manager.control.rotations.server import RotationCalls
 from manager.control.server import ControlContext, ControlServer
 from manager.control.transport import LeaderFirst
 from manager.control.updates.server import UpdateServer
-from manager.dispatcher.server import Dispatcher, DispatcherContext
+from manager.control.volumes.server import VolumeCalls
+from manager.dispatcher.replies.server import DispatcherContext
+from manager.dispatcher.server import Dispatcher
 from manager.events.driver import EventLog
 from manager.observe.server import ObserveContext, ObserveServer
 from manager.raft.driver import RaftNode
@@ -89,6 +101,7 @@ PLANNERS = {
     "orchestrator": manager.orchestrator.driver.run,
     "scheduler": manager.scheduler.driver.run,
     "rotation": manager.ca.driver.run,
+    "upkeep": manager.upkeep.driver.run,
 }
 RESTART_SECONDS = 1.0
 LEADER_SECONDS = 30.0
@@ -204,6 +217,8 @@ class Manager:
                 (UPDATES, UpdateServer(context)),
                 (REGISTRIES, RegistryServer(self.store, self._registry, new_id, time.time)),
                 (SYSTEM, SystemServer(self.store, lambda: self.dispatcher.calls)),
+                (VOLUMES, VolumeCalls(context)),
+                (ROTATION, RotationCalls(context)),
             ],
             self.is_leading,
             self._leader_channel,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final
 
 from agent import health
 from agent.assignments import Assignments
@@ -20,14 +20,23 @@ from agent.executor.containers import (
 )
 from agent.executor.ending import reason
 from agent.hostfiles import hostname
-from agent.mounts.driver import TaskFiles
+from agent.mounts.driver import TaskFiles, volume_spec
 from agent.overlay import Overlay
+from agent.payload_templates import Contents, contents
 from agent.reconcile import Seen
 from agent.task_events import Exited
 from pyswarm.aio import Backoff
 from pyswarm.crashpoints import reach
 from pyswarm.errors import DeadlineExceeded, NotFound, PermissionDenied, SwarmError, Unavailable
-from pyswarm.model import Config, Healthcheck, HealthResult, NodeDescription, Secret, Task
+from pyswarm.model import (
+    ContainerSpec,
+    Healthcheck,
+    HealthResult,
+    Mount,
+    MountType,
+    NodeDescription,
+    Task,
+)
 from pyswarm.registry.logins import Login, chosen
 from pyswarm.templates.tasks import expand_container
 
@@ -37,8 +46,6 @@ LOST_EXIT_CODE: Final = 137
 """Of a container that is gone without a word: as if it had been killed."""
 STARTS_AT_ONCE: Final = 8
 """Containers that are made at the same time: more only compete for the disk."""
-
-Payload = TypeVar("Payload", Secret, Config)
 
 
 class Executor:
@@ -80,12 +87,7 @@ class Executor:
                 nameservers=container.dns_nameservers,
             )
             reach("task.attached")
-            mounts = self._files.prepare(
-                task,
-                container,
-                _contents(self._assignments.secrets),
-                _contents(self._assignments.configs),
-            )
+            mounts = await self._prepare_files(task, container)
             reach("task.files-written")
             await self._containers.create(
                 ContainerRequest(
@@ -102,6 +104,40 @@ class Executor:
                 )
             )
             reach("task.created")
+
+    async def _prepare_files(self, task: Task, container: ContainerSpec) -> tuple[Mount, ...]:
+        known = {v.spec.name: v.spec for v in self._assignments.volumes.values()}
+        for mount in container.mounts:
+            if mount.type is MountType.VOLUME and mount.source:
+                spec = volume_spec(mount, known)
+                if spec.driver_options:
+                    # Network storage may take its time to answer.
+                    await asyncio.to_thread(self._files.volumes.use, task.id, spec)
+        held = task.id in self._files.held() if container.secrets or container.configs else False
+        files = self._contents(task, container, held=held)
+        return self._files.prepare(
+            task, container, files.secrets, files.configs, files.private, known
+        )
+
+    def _contents(self, task: Task, container: ContainerSpec, *, held: bool) -> Contents:
+        known = self._assignments
+        return contents(task, container, self._node(), known.secrets, known.configs, held=held)
+
+    async def refresh(self, task: Task) -> None:
+        """Show a container that runs the versions that its task refers to by now, and tell it."""
+        container = expand_container(task, self._node())
+        files = self._contents(task, container, held=False)
+        signals = set()
+        for reference in (*container.secrets, *container.configs):
+            if reference.id not in self._files.shown(task.id):
+                known = self._assignments
+                payload = known.secrets.get(reference.id) or known.configs.get(reference.id)
+                signals.add(reference.signal or (payload.signal if payload else ""))
+        self._files.refresh(task, container, files.secrets, files.configs, files.private)
+        reach("task.files-replaced")
+        for signal in sorted(signals - {""}):
+            await self._containers.kill(container_id(task), signal)
+        self._files.mark_shown(task)
 
     async def _pull(self, task: Task, image: str) -> None:
         found = chosen(image, task.service_id, self._assignments.credentials.values())
@@ -189,6 +225,7 @@ class Executor:
     async def remove(self, task: Task) -> None:
         """The logs too."""
         await self._containers.delete_logs(container_id(task))
+        self._files.forget(task.id)
         reach("task.logs-removed")
 
     # ---- health ----
@@ -234,7 +271,3 @@ class Executor:
         await self._overlay.detach(seen.task_id)
         if logs:
             await self._containers.delete_logs(seen.container_id)
-
-
-def _contents(payloads: Mapping[str, Payload]) -> dict[str, bytes]:
-    return {key: payload.spec.data for key, payload in payloads.items()}

@@ -18,6 +18,7 @@ from agent.assignments import AssignmentNews
 from agent.client import Beats, ConversationAsked, DispatcherClient, Hello, LogPiece, LogsAsked
 from agent.conversations.client import Exchange
 from agent.networks import NetworkNews
+from agent.volumes.report import VolumeReport
 from pyswarm.aio import Supervisor
 from pyswarm.api.v1 import dispatcher_pb2
 from pyswarm.errors import NotLeader, PermissionDenied, SwarmError, Unavailable
@@ -158,6 +159,12 @@ class Link:
         if self._client is None:
             raise Unavailable("no manager is connected")
         await self._client.publish(subscription_id, pieces)
+
+    async def report_volumes(self, report: VolumeReport) -> None:
+        """Tell the manager which volumes are here; raises SwarmError where none has heard it."""
+        if self._client is None or not self.connected:
+            raise Unavailable("no manager is connected")
+        await self._client.report_volumes(self._session.session_id, report)
 
     async def answer(self, answer: dispatcher_pb2.NodeAnswer) -> None:
         """Send an answer to the manager that asked."""

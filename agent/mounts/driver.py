@@ -1,9 +1,10 @@
 """Makes and removes what a container is shown from the host.
 
-    <run>/tasks/<id>/      hosts, resolv.conf, hostname, configs
-    <run>/secrets/<id>/    a tmpfs of this task alone, read-only once it is written
-    <state>/volumes/<name>/_data
-    <state>/anonymous/<id>/<n>/_data   volumes without a name, removed with the task
+    <run>/tasks/<id>/      hosts, resolv.conf, hostname, configs; `shown`: ids of what is shown
+    <run>/secrets/<id>/    a tmpfs of this task alone, read-only once it is written: secrets, and
+                           configs that were filled here, since they may hold secrets
+    <state>/volumes/<name>/_data       see agent/volumes/disk.py
+    <state>/anonymous/<id>/<n>/_data   volumes without a name, removed with the task's record
 
 containerd must live in the same mount namespace: it binds these paths into containers, and a
 tmpfs that it does not see would be an empty directory there.
@@ -15,17 +16,18 @@ import ctypes
 import ctypes.util
 import errno
 import os
-import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from agent.hostfiles import etc_hosts, hostname, resolv_conf
-from agent.mounts.layout import SECRETS_TARGET, PlacedFile, place
+from agent.mounts.layout import SECRETS_TARGET, PlacedFile, place, private_place
+from agent.volumes.disk import VolumeDirectory
 from pyswarm.errors import InvalidArgument, SwarmError, Unavailable
-from pyswarm.model import ContainerSpec, Mount, MountType, Task
+from pyswarm.model import ContainerSpec, Mount, MountType, Task, VolumeSpec
 from pyswarm.model.ids import is_id
 
 _MS_RDONLY: Final = 0x1
@@ -35,7 +37,7 @@ _MS_NOEXEC: Final = 0x8
 _MS_REMOUNT: Final = 0x20
 _MNT_DETACH: Final = 0x2
 _SECRET_FLAGS: Final = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-_VOLUME_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -86,11 +88,12 @@ class TaskFiles:
     def __init__(self, run_directory: Path, state_directory: Path) -> None:
         self._tasks = run_directory / "tasks"
         self._secrets = run_directory / "secrets"
-        self._volumes = state_directory / "volumes"
         self._anonymous = state_directory / "anonymous"
-        for path in (self._tasks, self._secrets, self._volumes, self._anonymous):
+        self._shown: dict[str, str] = {}
+        for path in (self._tasks, self._secrets, self._anonymous):
             # 0700: what a container may read by its file's mode, a user of the host may not.
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.volumes = VolumeDirectory(state_directory / "volumes", run_directory / "volumes")
 
     def prepare(
         self,
@@ -98,18 +101,23 @@ class TaskFiles:
         container: ContainerSpec,
         secrets: Mapping[str, bytes],
         configs: Mapping[str, bytes],
+        private: frozenset[str] = _NOTHING,
+        volumes: Mapping[str, VolumeSpec] | None = None,
     ) -> tuple[Mount, ...]:
         """Write everything that the task's container is shown; answers its mounts in order.
 
         `container` is the task's, placeholders filled. Secrets that are still there from before
-        a restart of the daemon are left as they are. Done again, it gives the same.
+        a restart of the daemon are left as they are. Done again, it gives the same. `private` are
+        the ids of configs that stay in memory, `volumes` those that the managers know, by name.
         """
         try:
+            if _references(task) and task.id not in self.held():
+                self.mark_shown(task)
             mounts = self._host_files(task, container)
-            mounts += self._config_mounts(task.id, container, configs)
-            mounts += self._secret_mounts(task.id, container, secrets)
+            mounts += self._config_mounts(task.id, container, configs, private)
+            mounts += self._private_mounts(task.id, container, {**secrets, **configs}, private)
             mounts += [
-                self._mount_of(mount, self._anonymous / task.id / str(number))
+                self._mount_of(task.id, mount, str(number), volumes or {})
                 for number, mount in enumerate(container.mounts)
             ]
         except OSError as error:
@@ -130,26 +138,34 @@ class TaskFiles:
         return [_bind(folder / file, f"/etc/{file}", read_only=False) for file in texts]
 
     def _config_mounts(
-        self, task_id: str, container: ContainerSpec, contents: Mapping[str, bytes]
+        self,
+        task_id: str,
+        container: ContainerSpec,
+        contents: Mapping[str, bytes],
+        private: frozenset[str],
     ) -> list[Mount]:
         folder = self._tasks / task_id / "configs"
-        placed = place(container.configs, secrets=False)
+        placed = [f for f in place(container.configs, secrets=False) if f.id not in private]
         for file in placed:
             _write_placed(folder, file, contents)
         return [_bind(folder / file.inside, file.target) for file in placed]
 
-    def _secret_mounts(
-        self, task_id: str, container: ContainerSpec, contents: Mapping[str, bytes]
+    def _private_mounts(
+        self,
+        task_id: str,
+        container: ContainerSpec,
+        contents: Mapping[str, bytes],
+        private: frozenset[str],
     ) -> list[Mount]:
-        placed = place(container.secrets, secrets=True)
+        placed = private_place(container, private)
         if not placed:
             return []
         folder = self._secrets / task_id
         if task_id not in self.held():
             self._drop_secrets(task_id)
             folder.mkdir(mode=0o700)
-            size = sum(len(data) for data in contents.values()) + 4096 * (4 * len(placed) + 8)
-            _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS, f"size={size},mode=0755")
+            options = f"size={_size_bytes(placed, contents)},mode=0755"
+            _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS, options)
             for file in placed:
                 _write_placed(folder, file, contents)
             # Read-only is also the mark that everything is written.
@@ -159,7 +175,62 @@ class TaskFiles:
             mounts.insert(0, _bind(folder / "shared", SECRETS_TARGET))
         return mounts
 
-    def _mount_of(self, mount: Mount, anonymous: Path) -> Mount:
+    # ---- a live rotation ----
+
+    def is_stale(self, task: Task) -> bool:
+        """Whether the files of a task that was prepared show other versions than it refers to."""
+        if task.id not in self._shown:
+            with suppress(OSError):
+                self._shown[task.id] = (self._tasks / task.id / "shown").read_text()
+        return self._shown.get(task.id, _references(task)) != _references(task)
+
+    def shown(self, task_id: str) -> frozenset[str]:
+        """The ids of the versions that a task's files show."""
+        return frozenset(self._shown.get(task_id, "").split())
+
+    def mark_shown(self, task: Task) -> None:
+        """The files show what the task refers to."""
+        _write(self._tasks / task.id / "shown", _references(task).encode(), 0o600)
+        self._shown[task.id] = _references(task)
+
+    def refresh(
+        self,
+        task: Task,
+        container: ContainerSpec,
+        secrets: Mapping[str, bytes],
+        configs: Mapping[str, bytes],
+        private: frozenset[str],
+    ) -> None:
+        """Replace the files of a container that runs by those of other versions. Raises
+        Unavailable.
+
+        In /run/secrets, which is one mount of a directory, a file is replaced in one step. A file
+        that is a mount of its own, as each config is, is written over: a rename would not be seen
+        through that mount.
+        """
+        contents = {**secrets, **configs}
+        try:
+            folder = self._tasks / task.id / "configs"
+            for file in place(container.configs, secrets=False):
+                if file.id not in private:
+                    _replace(folder / file.inside, file, contents[file.id])
+            placed = private_place(container, private)
+            folder = self._secrets / task.id
+            if not placed or not folder.is_dir():
+                return
+            options = f"size={2 * _size_bytes(placed, contents)}"
+            _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS | _MS_REMOUNT, options)
+            try:
+                for file in placed:
+                    _replace(folder / file.inside, file, contents[file.id])
+            finally:
+                _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS | _MS_REMOUNT | _MS_RDONLY, "")
+        except (OSError, KeyError) as error:
+            raise Unavailable(f"cannot replace the files of task {task.name}: {error}") from error
+
+    def _mount_of(
+        self, task_id: str, mount: Mount, number: str, volumes: Mapping[str, VolumeSpec]
+    ) -> Mount:
         if mount.type is MountType.BIND and not Path(mount.source).exists():
             raise InvalidArgument(
                 f'"{mount.source}" is to be mounted at {mount.target}, and does not exist on '
@@ -167,14 +238,12 @@ class TaskFiles:
             )
         if mount.type is not MountType.VOLUME:
             return mount
-        folder = self._volumes / mount.source if mount.source else anonymous
-        if mount.source and not _VOLUME_NAME.fullmatch(mount.source):
-            raise InvalidArgument(
-                f'"{mount.source}" cannot name a volume: letters, digits, "_", "." and "-", '
-                "and the first a letter or digit"
-            )
-        _make_folder(folder / "_data")
-        return replace(mount, type=MountType.BIND, source=str(folder / "_data"))
+        if mount.source:
+            folder = self.volumes.use(task_id, volume_spec(mount, volumes))
+        else:
+            folder = self._anonymous / task_id / number / "_data"
+            _make_folder(folder)
+        return replace(mount, type=MountType.BIND, source=str(folder))
 
     def held(self) -> frozenset[str]:
         """The tasks whose secrets are complete in memory, also from before a restart."""
@@ -191,13 +260,23 @@ class TaskFiles:
     def remove(self, task_id: str) -> None:
         """Remove every file of the task; volumes stay. Raises Unavailable."""
         assert is_id(task_id), f"{task_id!r} is no task id"
+        self._shown.pop(task_id, None)
         try:
             self._drop_secrets(task_id)
-            for root in (self._tasks, self._anonymous):
-                if (root / task_id).is_dir():
-                    shutil.rmtree(root / task_id)
+            self.volumes.leave(task_id)
+            if (self._tasks / task_id).is_dir():
+                shutil.rmtree(self._tasks / task_id)
         except OSError as error:
             raise Unavailable(f"cannot remove the files of task {task_id}: {error}") from error
+
+    def forget(self, task_id: str) -> None:
+        """Remove the task's volumes without a name, too. Raises Unavailable."""
+        assert is_id(task_id), f"{task_id!r} is no task id"
+        try:
+            if (self._anonymous / task_id).is_dir():
+                shutil.rmtree(self._anonymous / task_id)
+        except OSError as error:
+            raise Unavailable(f"cannot remove volumes of task {task_id}: {error}") from error
 
     def _drop_secrets(self, task_id: str) -> None:
         folder = self._secrets / task_id
@@ -207,9 +286,44 @@ class TaskFiles:
 
     def strays(self, assigned: frozenset[str]) -> tuple[str, ...]:
         """The tasks of which files are here although nobody wants them, sorted."""
-        roots = (self._tasks, self._secrets, self._anonymous)
-        here = {path.name for root in roots for path in root.iterdir()}
-        return tuple(sorted(here - assigned))
+        here = {path.name for root in (self._tasks, self._secrets) for path in root.iterdir()}
+        return tuple(sorted((here | self.volumes.users()) - assigned))
+
+    def forgotten(self, known: frozenset[str]) -> tuple[str, ...]:
+        """The tasks of which volumes without a name are here although they are not known."""
+        return tuple(sorted({path.name for path in self._anonymous.iterdir()} - known))
+
+
+def volume_spec(mount: Mount, known: Mapping[str, VolumeSpec]) -> VolumeSpec:
+    """How a mount's volume is made: as the managers know it, else as the mount says."""
+    made = VolumeSpec(name=mount.source, labels=mount.labels, driver_options=mount.driver_options)
+    return known.get(mount.source, made)
+
+
+def _references(task: Task) -> str:
+    container = task.spec.container
+    return " ".join(r.id for r in (*container.secrets, *container.configs))
+
+
+def _size_bytes(placed: list[PlacedFile], contents: Mapping[str, bytes]) -> int:
+    """Of a tmpfs for these files: whole pages, and some for directories."""
+    return sum(len(contents.get(file.id, b"")) + 3 * 4096 for file in placed) + 8 * 4096
+
+
+def _replace(path: Path, file: PlacedFile, data: bytes) -> None:
+    if path.read_bytes() == data:
+        return
+    if file.shared:
+        temporary = path.with_name(f".{path.name}.new")
+        _write(temporary, data, file.reference.mode, file.uid, file.gid)
+        temporary.replace(path)
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        os.pwrite(descriptor, data, 0)
+        os.ftruncate(descriptor, len(data))
+    finally:
+        os.close(descriptor)
 
 
 def _write_placed(folder: Path, file: PlacedFile, contents: Mapping[str, bytes]) -> None:

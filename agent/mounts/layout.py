@@ -6,12 +6,12 @@ configs are files in /. An absolute target is a mount of that one file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
 
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import FileReference
+from pyswarm.model import ContainerSpec, FileReference
 
 SECRETS_TARGET: Final = "/run/secrets"
 
@@ -27,6 +27,11 @@ class PlacedFile:
     shared: bool
     uid: int
     gid: int
+
+    @property
+    def id(self) -> str:
+        """The id of the record whose content it has."""
+        return self.reference.id
 
 
 def _number(text: str, what: str, reference: FileReference) -> int:
@@ -62,3 +67,10 @@ def place(references: tuple[FileReference, ...], secrets: bool) -> tuple[PlacedF
             )
         )
     return tuple(placed)
+
+
+def private_place(container: ContainerSpec, private: frozenset[str]) -> list[PlacedFile]:
+    """The files of a container that are in memory: its secrets, and configs of these ids."""
+    configs = [f for f in place(container.configs, secrets=False) if f.id in private]
+    filled = [replace(file, inside=f"config-{file.inside}") for file in configs]
+    return [*place(container.secrets, secrets=True), *filled]

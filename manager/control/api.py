@@ -6,7 +6,14 @@ from typing import Final
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from pyswarm.api.v1 import control_pb2, observe_pb2, registry_pb2, system_pb2, updates_pb2
+from pyswarm.api.v1 import (
+    control_pb2,
+    observe_pb2,
+    registry_pb2,
+    system_pb2,
+    updates_pb2,
+    volumes_pb2,
+)
 
 CONTROL: Final[ServiceDescriptor] = control_pb2.DESCRIPTOR.services_by_name["Control"]
 OBSERVE: Final[ServiceDescriptor] = observe_pb2.DESCRIPTOR.services_by_name["Observe"]
@@ -17,5 +24,8 @@ REGISTRIES: Final[ServiceDescriptor] = registry_pb2.DESCRIPTOR.services_by_name[
 
 SYSTEM: Final[ServiceDescriptor] = system_pb2.DESCRIPTOR.services_by_name["System"]
 
-SERVICES: Final = (CONTROL, OBSERVE, UPDATES, REGISTRIES, SYSTEM)
+VOLUMES: Final[ServiceDescriptor] = volumes_pb2.DESCRIPTOR.services_by_name["Volumes"]
+ROTATION: Final[ServiceDescriptor] = volumes_pb2.DESCRIPTOR.services_by_name["Rotation"]
+
+SERVICES: Final = (CONTROL, OBSERVE, UPDATES, REGISTRIES, SYSTEM, VOLUMES, ROTATION)
 """Each is served by the leader, and passed on to it by the others."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from manager.control import containers
+from manager.control import attached, containers
 from manager.placement.constraint import parse as parse_constraint
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
@@ -56,6 +56,7 @@ def payload(kind: str, spec: PayloadSpec, bytes_max: int) -> None:
             f"invalid {kind} name '{spec.name}', only 64 [a-zA-Z0-9-_.] characters allowed, and "
             "the start and end character must be [a-zA-Z0-9]"
         )
+    attached.template(spec)
     if not 0 < len(spec.data) < bytes_max:
         raise InvalidArgument(
             f"{kind} data must be larger than 0 and less than {bytes_max} bytes, "
@@ -128,6 +129,8 @@ def task(spec: TaskSpec) -> None:
             f"on-partition: stop-after must be at least {LEASE_LEAST_SECONDS:g}s: a change "
             "of the leader takes a few seconds"
         )
+    attached.files("secret", container.secrets, "/run/secrets")
+    attached.files("config", container.configs, "/")
     if container.healthcheck is not None:
         _healthcheck(container.healthcheck)
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from manager.control import attached
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     ContainerSpec,
@@ -41,7 +42,6 @@ SECONDS_MAX: Final = 9.2e9
 """About 292 years, where Go's durations end."""
 _HOSTNAME: Final = re.compile(r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]*[a-zA-Z0-9_])?")
 _ALIAS: Final = re.compile(r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,251}[a-zA-Z0-9_])?")
-_VOLUME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?")
 _BREAKS: Final = re.compile(r"[\n\r\0]")
 
 
@@ -174,8 +174,8 @@ def _mount(mount: Mount) -> None:
         raise InvalidArgument(
             f"invalid bind mount source, must be an absolute path: {mount.source}"
         )
-    if mount.type is MountType.VOLUME and mount.source and not _VOLUME.fullmatch(mount.source):
-        raise InvalidArgument(f"volume name '{mount.source}' is not valid")
+    if mount.type is MountType.VOLUME:
+        attached.volume_mount(mount)
     if mount.type is MountType.TMPFS and mount.source:
         raise InvalidArgument(f"the tmpfs at {mount.target} cannot have a source")
     if mount.propagation and mount.propagation not in PROPAGATIONS:

@@ -54,7 +54,13 @@ def _unique(
 
 
 def _file(reference: FileReference, lookup: Lookup) -> FileReference:
-    return replace(reference, id=lookup(reference.id or reference.name))
+    try:
+        return replace(reference, id=lookup(reference.id or reference.name))
+    except NotFound:
+        # The version that an old specification names may be gone; its name means the newest.
+        if not reference.id or not reference.name:
+            raise
+        return replace(reference, id=lookup(reference.name))
 
 
 def new_service(service_id: str, spec: ServiceSpec, now: float) -> Service:

@@ -18,6 +18,7 @@ from pyswarm.model import (
     Task,
     TaskState,
     UpdateState,
+    Volume,
 )
 
 _DESIRED = {
@@ -127,6 +128,15 @@ class Filters:
             self._id(item.id)
             and self._name(item.spec.name)
             and has_labels(item.spec.labels, self.labels)
+        )
+
+    def volume(self, item: Volume) -> bool:
+        """Whether a volume is wanted; a name matches anywhere, as in Docker."""
+        return (
+            self._id(item.id)
+            and (not self.names or any(name in item.spec.name for name in self.names))
+            and has_labels(item.spec.labels, self.labels)
+            and (not self.drivers or item.spec.driver in self.drivers)
         )
 
 

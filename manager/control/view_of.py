@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from manager.placement.lost import is_forgotten, is_lost
 from manager.state.tables import View
@@ -25,10 +25,13 @@ from pyswarm.model import (
     ServiceSpec,
     Task,
     TaskState,
+    Volume,
     is_completion,
     is_terminal,
 )
 from pyswarm.wire import to_message
+
+Payload = TypeVar("Payload", Secret, Config)
 
 _KINDS: dict[str, type] = {
     "node": Node,
@@ -37,6 +40,7 @@ _KINDS: dict[str, type] = {
     "network": Network,
     "secret": Secret,
     "config": Config,
+    "volume": Volume,
 }
 
 
@@ -124,13 +128,14 @@ def require_unused_network(view: View, network: Network) -> None:
             )
 
 
-def require_unused_payload(view: View, payload: Secret | Config) -> None:
-    """Refuse to remove a secret or config that services use."""
+def require_unused_payload(view: View, payload: Payload) -> None:
+    """Refuse to remove a secret or config of which services use any version."""
     users = []
+    versions = {each.id for each in versions_of(view, payload)}
     for service in view.list(Service):
         container = service.spec.task.container
         references = container.secrets if isinstance(payload, Secret) else container.configs
-        if any(r.id == payload.id for r in references) and not service.pending_delete:
+        if any(r.id in versions for r in references) and not service.pending_delete:
             users.append(service.spec.name)
     if users:
         word = type(payload).__name__.lower()
@@ -139,6 +144,18 @@ def require_unused_payload(view: View, payload: Secret | Config) -> None:
             f"{word} '{payload.spec.name}' is in use by the following {services}: "
             + ", ".join(sorted(users))
         )
+
+
+def versions_of(view: View, payload: Payload) -> list[Payload]:
+    """All versions of a secret or config, the newest first."""
+    name = payload.spec.name.lower()
+    found = [each for each in view.list(type(payload)) if each.spec.name.lower() == name]
+    return sorted(found, key=lambda each: -each.version)
+
+
+def newest(view: View, kind: type[Payload]) -> list[Payload]:
+    """Each secret or config as it is now, without its older versions."""
+    return [p for p in view.list(kind) if view.by_name(kind, p.spec.name) is p]
 
 
 def veiled(secret: Secret) -> Secret:

@@ -10,10 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pyswarm.model import Config, RegistryCredential, Secret, Task, TaskState, is_terminal
+from pyswarm.model import (
+    Config,
+    RegistryCredential,
+    Secret,
+    Task,
+    TaskState,
+    Volume,
+    is_terminal,
+)
 from pyswarm.registry.logins import chosen
 
-TaskKey = tuple[int, float, int]
+TaskKey = tuple[int, float, int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +31,7 @@ class NodeAssignments:
     tasks: dict[str, Task] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
     configs: dict[str, Config] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
     credentials: dict[str, RegistryCredential] = field(default_factory=dict)
 
 
@@ -33,9 +42,11 @@ class AssignmentDiff:
     tasks: tuple[Task, ...] = ()
     secrets: tuple[Secret, ...] = ()
     configs: tuple[Config, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     removed_tasks: tuple[str, ...] = ()
     removed_secrets: tuple[str, ...] = ()
     removed_configs: tuple[str, ...] = ()
+    removed_volumes: tuple[str, ...] = ()
     credentials: tuple[RegistryCredential, ...] = ()
     removed_credentials: tuple[str, ...] = ()
 
@@ -45,9 +56,11 @@ class AssignmentDiff:
                 self.tasks,
                 self.secrets,
                 self.configs,
+                self.volumes,
                 self.removed_tasks,
                 self.removed_secrets,
                 self.removed_configs,
+                self.removed_volumes,
                 self.credentials,
                 self.removed_credentials,
             )
@@ -61,12 +74,16 @@ class Sent:
     tasks: dict[str, TaskKey] = field(default_factory=dict)
     secrets: dict[str, int] = field(default_factory=dict)
     configs: dict[str, int] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
     credentials: dict[str, int] = field(default_factory=dict)
 
 
 def _task_key(task: Task) -> TaskKey:
     # The agent writes the status itself, so a change of status is no news to it.
-    return (int(task.desired_state), task.start_after, task.spec_version)
+    # A live rotation changes which secrets and configs it refers to, and nothing else.
+    container = task.spec.container
+    files = tuple(r.id for r in (*container.secrets, *container.configs))
+    return (int(task.desired_state), task.start_after, task.spec_version, files)
 
 
 def may_run(task: Task) -> bool:
@@ -116,6 +133,8 @@ def diff(sent: Sent, wanted: NodeAssignments) -> AssignmentDiff:
         removed_tasks=tuple(sorted(sent.tasks.keys() - tasks.keys())),
         removed_secrets=tuple(sorted(sent.secrets.keys() - secrets.keys())),
         removed_configs=tuple(sorted(sent.configs.keys() - configs.keys())),
+        volumes=tuple(v for k, v in sorted(wanted.volumes.items()) if sent.volumes.get(k) != v),
+        removed_volumes=tuple(sorted(sent.volumes.keys() - wanted.volumes.keys())),
         credentials=tuple(
             wanted.credentials[k]
             for k in sorted(credentials)
@@ -123,6 +142,7 @@ def diff(sent: Sent, wanted: NodeAssignments) -> AssignmentDiff:
         ),
         removed_credentials=tuple(sorted(sent.credentials.keys() - credentials.keys())),
     )
+    sent.volumes = wanted.volumes
     sent.tasks, sent.secrets, sent.configs = tasks, secrets, configs
     sent.credentials = credentials
     return news

@@ -38,6 +38,8 @@ class Outbox:
             removed_tasks=news.removed_tasks,
             removed_secrets=news.removed_secrets,
             removed_configs=news.removed_configs,
+            volumes=[to_message(volume) for volume in news.volumes],
+            removed_volumes=news.removed_volumes,
             credentials=[to_message(each) for each in news.credentials],
             removed_credentials=news.removed_credentials,
         )

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc.aio
 
 from manager.conversations.driver import Conversations
+from manager.dispatcher import volumes
 from manager.dispatcher.assignments import (
     NodeAssignments,
     is_for_node,
@@ -24,15 +25,16 @@ from manager.dispatcher.assignments import (
 from manager.dispatcher.draining import Draining
 from manager.dispatcher.endpoints import networks_of_node
 from manager.dispatcher.outbox import Outbox
+from manager.dispatcher.replies.server import DispatcherContext, Replies
 from manager.dispatcher.sessions import NodeDown, Sessions
 from manager.dispatcher.statuses import StatusBatch, newer_status
 from manager.dispatcher.topology import Topology, touched_networks
 from manager.logs.driver import LogBroker
 from manager.nodecalls.driver import NodeCalls
-from manager.state.driver import Commit, Store
+from manager.state.driver import Commit
 from manager.state.store import Transaction
 from pyswarm.aio import Lagged, Supervisor
-from pyswarm.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc
+from pyswarm.api.v1 import dispatcher_pb2
 from pyswarm.core import NEVER
 from pyswarm.errors import NotFound, NotLeader, PermissionDenied, SwarmError
 from pyswarm.model import (
@@ -47,6 +49,7 @@ from pyswarm.model import (
     Secret,
     Task,
     TaskStatus,
+    Volume,
 )
 from pyswarm.wire import from_message, to_message
 
@@ -78,27 +81,11 @@ class _Session:
     asks: list[dispatcher_pb2.NodeAsk] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatcherContext:
-    """What the dispatcher is given: who calls, who leads, what the time is."""
-
-    store: Store
-    caller: Callable[[grpc.aio.ServicerContext[Any, Any]], str]
-    leader_address: Callable[[], str]
-    manager_addresses: Callable[[], list[str]]
-    new_id: Callable[[], str]
-    clock: Callable[[], float]
-    """Seconds since the epoch, for records."""
-    monotonic: Callable[[], float]
-
-
-class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
+class Dispatcher(Replies):
     """Sessions with all agents during one leadership; `open` and `close` bound it."""
 
     def __init__(self, context: DispatcherContext) -> None:
-        self._context = context
-        self._store = context.store
-        self._sessions = Sessions(period_seconds=1.0, misses=3)
+        super().__init__(context)
         self._streams: dict[str, _Session] = {}
         self._topology = Topology()
         self._statuses = StatusBatch()
@@ -253,37 +240,6 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             await asyncio.shield(self._written)
         return dispatcher_pb2.StatusReply()
 
-    async def PublishLogs(
-        self,
-        request_iterator: AsyncIterator[dispatcher_pb2.PublishedLogs],
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> dispatcher_pb2.StatusReply:
-        """What a node answers to a log subscription."""
-        self._require_open()
-        node_id = self._context.caller(context)
-        await self.logs.take(node_id, request_iterator)
-        return dispatcher_pb2.StatusReply()
-
-    async def Converse(
-        self,
-        request_iterator: AsyncIterator[dispatcher_pb2.ConversationAnswer],
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> AsyncIterator[dispatcher_pb2.ConversationAsk]:
-        """A conversation that this manager has announced to the calling node."""
-        self._require_open()
-        asks = self.conversations.attend(self._context.caller(context), request_iterator)
-        async with aclosing(asks):
-            async for ask in asks:
-                yield ask
-
-    async def Answer(
-        self, request: dispatcher_pb2.NodeAnswer, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> dispatcher_pb2.StatusReply:
-        """What a node answers to a question."""
-        self._require_open()
-        self.calls.answered(self._context.caller(context), request)
-        return dispatcher_pb2.StatusReply()
-
     # ---- news for a session ----
 
     def _news(self, session: _Session) -> list[dispatcher_pb2.SessionMessage]:
@@ -304,7 +260,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         endpoints = session.outbox.endpoints(
             {n: s for n, s in self._topology.sets.items() if n in wanted}
         )
-        assignments = session.outbox.assignments(self._wanted(tasks))
+        assignments = session.outbox.assignments(self._wanted(session.node_id, tasks))
         messages += [m for m in (endpoints, assignments) if m is not None]
         messages += [dispatcher_pb2.SessionMessage(logs=s) for s in session.logs]
         session.logs = []
@@ -314,7 +270,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         session.asks = []
         return messages
 
-    def _wanted(self, tasks: list[Task]) -> NodeAssignments:
+    def _wanted(self, node_id: str, tasks: list[Task]) -> NodeAssignments:
         view = self._store.view
         secrets, configs = references(tasks)
         found_secrets = {key: view.get(Secret, key) for key in secrets}
@@ -323,6 +279,7 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
             tasks={task.id: task for task in tasks},
             secrets={k: s for k, s in found_secrets.items() if s is not None},
             configs={k: c for k, c in found_configs.items() if c is not None},
+            volumes=volumes.of_node(view, node_id, tasks),
             credentials=pull_credentials(tasks, view.list(RegistryCredential)),
         )
 
@@ -397,6 +354,8 @@ class Dispatcher(dispatcher_pb2_grpc.DispatcherServicer):
                 nodes.add(record.id)
             elif isinstance(record, Task):
                 nodes.add(record.node_id)
+            elif isinstance(record, Volume):
+                nodes |= {each.node_id for each in record.nodes}
             elif isinstance(record, RegistryCredential):
                 nodes |= self._streams.keys()  # whoever pulls with the old one needs the new one
         changed = self._topology.refresh(self._store.view, touched_networks(pairs))

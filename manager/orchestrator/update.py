@@ -22,6 +22,7 @@ from manager.orchestrator.slots import Draft, Slot
 from manager.orchestrator.tasks import has_ended, host_ports, is_current, is_wanted, wish
 from manager.placement.fit import node_fits
 from manager.placement.lost import is_lost
+from manager.placement.volumes import writes_to_volume
 from pyswarm.model import (
     FailureAction,
     Node,
@@ -154,6 +155,8 @@ def _promote(draft: Draft, slot: Slot) -> bool:
     for task in slot.wanted:
         if task.desired_state == TaskState.RUNNING:
             continue
+        if _still_writes(draft, slot, task):
+            continue
         stopping = [
             t
             for t in slot.tasks.values()
@@ -190,6 +193,13 @@ def _keep_placed(draft: Draft, slot: Slot) -> None:
             and node_fits(wanted, node)
         ):
             draft.put(replace(task, spec=wanted, spec_version=service.spec_version))
+
+
+def _still_writes(draft: Draft, slot: Slot, task: Task) -> bool:
+    """Whether another task of the slot may write to its volume: never two, however long it takes
+    to stop."""
+    others = (t for t in slot.tasks.values() if t.id != task.id and writes_to_volume(t.spec))
+    return any(not has_ended(t) and not is_lost(draft.view, t) for t in others)
 
 
 def _finish(draft: Draft, slot: Slot) -> None:

@@ -18,6 +18,7 @@ from pyswarm.model import (
     Task,
     TaskState,
     TaskStatus,
+    Volume,
     is_terminal,
 )
 
@@ -61,7 +62,7 @@ class Scheduler:
 
 
 def _matters(change: Changed) -> bool:
-    if change.kind is Node:
+    if change.kind is Node or change.kind is Volume:
         return True
     if change.kind is not Task:
         return False

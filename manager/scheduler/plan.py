@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from manager.placement.volumes import Homes
+from manager.scheduler.homes import place_at_home
 from manager.scheduler.nodeinfo import NodeInfo
 from manager.scheduler.pipeline import candidates, explain
 from manager.scheduler.spread import Spreader
@@ -39,6 +41,7 @@ def plan(view: View, nodes: Mapping[str, NodeInfo], now: float, limit: int = LIM
     refused: dict[str, str] = {}
     groups: dict[tuple[str, int, tuple[PortConfig, ...]], list[Task]] = {}
     wake_at, bound = NEVER, []
+    homes, kept = Homes(view), []
     for task in view.tasks_in_state(TaskState.PENDING):
         if not task.is_wanted:
             continue
@@ -46,12 +49,18 @@ def plan(view: View, nodes: Mapping[str, NodeInfo], now: float, limit: int = LIM
             wake_at = min(wake_at, task.start_after)
         elif task.node_id:
             bound.append(task)
+        elif (home := homes.of(task)) is not None:
+            kept.append((task, home))
         else:
             groups.setdefault((task.service_id, task.spec_version, task.ports), []).append(task)
     for task in bound:
         if len(placed) + len(refused) >= limit:
             return Plan(placed, refused, wake_at, more=True)
         _place_bound(task, nodes, placed, refused)
+    for task, home in kept:
+        if len(placed) + len(refused) >= limit:
+            return Plan(placed, refused, wake_at, more=True)
+        place_at_home(task, home, nodes, placed, refused)
     ordered = [nodes[key] for key in sorted(nodes)]
     for key in sorted(groups, key=lambda key: key[:2]):
         if not _place_group(groups[key], ordered, now, placed, refused, limit):

@@ -17,7 +17,17 @@ from manager.state.changes import Change, Put
 from manager.state.query import name_of, word
 from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, WAITING, Ids, Record, View
 from pyswarm.errors import AlreadyExists, NotFound
-from pyswarm.model import Network, Protocol, PublishMode, Service, Task, TaskState, is_terminal
+from pyswarm.model import (
+    Config,
+    Network,
+    Protocol,
+    PublishMode,
+    Secret,
+    Service,
+    Task,
+    TaskState,
+    is_terminal,
+)
 
 Key = TypeVar("Key")
 Ports = tuple[tuple[Protocol, int], ...]
@@ -41,7 +51,7 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
         {
             (KIND_NUMBERS[kind], name_of(record).lower()): record_id
             for kind in UNIQUE_NAMES
-            for record_id, record in tables[kind].items()
+            for record_id, record in sorted(tables[kind].items(), key=lambda item: _age(item[1]))
         }
     )
     by_service: defaultdict[str, dict[str, None]] = defaultdict(dict)
@@ -90,7 +100,10 @@ def _delete(view: View, kind: type[Record], record_id: str) -> None:
     if old is None:
         raise NotFound(f"{word(kind)} {record_id} not found")
     if kind in UNIQUE_NAMES:
-        view.names = view.names.delete((KIND_NUMBERS[kind], name_of(old).lower()))
+        key = (KIND_NUMBERS[kind], name_of(old).lower())
+        # An older version of a secret or config has its name no more.
+        if view.names.get(key) == record_id:
+            view.names = view.names.delete(key)
     if kind is Task:
         _index_task(view, old, None)
     elif kind is Service:
@@ -106,11 +119,17 @@ def _claim_name(view: View, kind: type[Record], old: Any, record: Record) -> Non
         return
     number = KIND_NUMBERS[kind]
     owner = view.names.get((number, name.lower()))
-    if owner is not None and owner != record.id:
+    holder = view.tables[kind].get(owner) if owner is not None else None
+    if holder is not None and holder.id != record.id and _age(record) <= _age(holder):
         raise AlreadyExists(f"{word(kind)} {name} already exists")
     if old is not None:
         view.names = view.names.delete((number, name_of(old).lower()))
     view.names = view.names.set((number, name.lower()), record.id)
+
+
+def _age(record: Any) -> int:
+    """The version of a secret or config: the newest has the name."""
+    return record.version if isinstance(record, Secret | Config) else 0
 
 
 def _move(index: Map[Key, Ids], record_id: str, old: Key | None, new: Key | None) -> Map[Key, Ids]:

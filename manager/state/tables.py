@@ -27,6 +27,7 @@ from pyswarm.model import (
     Service,
     Task,
     TaskState,
+    Volume,
 )
 
 Record = (
@@ -40,6 +41,7 @@ Record = (
     | RegistryCredential
     | ExecRecord
     | Revision
+    | Volume
 )
 R = TypeVar("R", bound=Record)
 
@@ -51,6 +53,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     5: Config,
     6: Service,
     7: Task,
+    8: Volume,
     10: RegistryCredential,
     12: ExecRecord,
     14: Revision,
@@ -59,8 +62,9 @@ KINDS: Final[dict[int, type[Record]]] = {
 
 KIND_NUMBERS: Final[dict[type[Any], int]] = {kind: number for number, kind in KINDS.items()}
 
-UNIQUE_NAMES: Final[frozenset[type[Any]]] = frozenset({Network, Secret, Config, Service})
-"""Kinds in which a name, whatever its case, belongs to one record."""
+UNIQUE_NAMES: Final[frozenset[type[Any]]] = frozenset({Network, Secret, Config, Service, Volume})
+"""Kinds in which a name, whatever its case, belongs to one record; of the versions of a secret or
+config, to the newest."""
 
 WAITING: Final = frozenset({TaskState.NEW, TaskState.PENDING})
 """States in which a task waits for a manager's planner; tasks in them have an index."""

@@ -18,6 +18,7 @@ from pyswarm.api.v1 import (
     registry_pb2_grpc,
     system_pb2_grpc,
     updates_pb2_grpc,
+    volumes_pb2_grpc,
 )
 from pyswarm.errors import InvalidArgument, Unavailable
 from pyswarm.rpc import from_rpc, local_channel
@@ -51,6 +52,8 @@ class Connection:
         self.observe: Any = observe_pb2_grpc.ObserveStub(self._channel)
         self.updates: Any = updates_pb2_grpc.UpdatesStub(self._channel)
         self.local: Any = local_pb2_grpc.LocalStub(self._channel)
+        self.volumes: Any = volumes_pb2_grpc.VolumesStub(self._channel)
+        self.rotation: Any = volumes_pb2_grpc.RotationStub(self._channel)
         self.recovery: Any = recovery_pb2_grpc.RecoveryStub(self._channel)
         self.registries: Any = registry_pb2_grpc.RegistriesStub(self._channel)
         self.system: Any = system_pb2_grpc.SystemStub(self._channel)

@@ -243,10 +243,11 @@ def payloads(found: Sequence[Secret | Config], now: float) -> Listing:
             "Name": item.spec.name,
             "CreatedAt": ago(item.meta.created_at, now),
             "UpdatedAt": ago(item.meta.updated_at, now),
+            "Version": str(item.version),
         }
         more = {"Labels": _labels(item.spec.labels)}
         rows.append(Row(item.id, tuple(values.values()), values | more))
-    return Listing(("ID", "NAME", "CREATED", "UPDATED"), tuple(rows))
+    return Listing(("ID", "NAME", "CREATED", "UPDATED", "VERSION"), tuple(rows))
 
 
 def stacks(found: Iterable[Service]) -> Listing:

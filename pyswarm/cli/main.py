@@ -30,6 +30,7 @@ from pyswarm.cli import (
     system,
     top,
     usage,
+    volume,
 )
 from pyswarm.cli.connection import Connection, socket_path
 from pyswarm.daemon import settings
@@ -89,8 +90,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--version", action="version", version=f"pyswarm {__version__}")
     parser.set_defaults(help_of=parser)
     parsers: Any = parser.add_subparsers(metavar="COMMAND", title="Commands")
-    nouns = (swarm, node, service, stack, network, payload, registry, usage, inspecting, system)
-    for module in (*nouns, events, programs, top):
+    things = (network, payload, volume, registry, usage, inspecting, system)
+    for module in (swarm, node, service, stack, *things, events, programs, top):
         module.register(parsers)
     daemon = parsers.add_parser("daemon", help="Run the daemon of this machine")
     settings.add_options(daemon)

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Collection
 
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import FileReference
+from pyswarm.model import FileReference, Follow
 
 _BARE = {"readonly", "ro", "volume-nocopy", "bind-nonrecursive"}
 
@@ -52,7 +52,7 @@ def file_reference(text: str) -> FileReference:
     """`name`, or `source=name,target=path,uid=0,gid=0,mode=0444`."""
     if "=" not in text:
         return FileReference(name=text, target=text)
-    known = {"source", "src", "target", "uid", "gid", "mode"}
+    known = {"source", "src", "target", "uid", "gid", "mode", "rotation", "signal"}
     fields = {key: values[0] for key, values in split_fields(text, known, "secret").items()}
     name = fields.get("source", fields.get("src", ""))
     if not name:
@@ -67,4 +67,13 @@ def file_reference(text: str) -> FileReference:
         uid=fields.get("uid", "0"),
         gid=fields.get("gid", "0"),
         mode=mode,
+        follow=_follow(fields.get("rotation", ""), text),
+        signal=fields.get("signal", ""),
     )
+
+
+def _follow(word: str, whole: str) -> Follow:
+    words = {"": Follow.AS_ROTATED, **{f.name.lower(): f for f in Follow if f}}
+    if word not in words:
+        raise InvalidArgument(f"'{whole}': rotation must be update, live or never")
+    return words[word]

@@ -149,6 +149,8 @@ async def _create(args: Namespace, connection: Connection) -> int:
     spec = pinned_spec(spec, pin)
     request = control_pb2.CreateServiceRequest(spec=to_message(spec), registry_login=login)
     created = await connection.call(connection.control.CreateService(request))
+    for warning in created.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
     warn(pin)
     print(created.id, flush=True)
     if args.detach:

@@ -6,10 +6,11 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pyswarm.api.v1 import control_pb2
+from pyswarm.api.v1 import control_pb2, volumes_pb2
 from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
@@ -24,7 +25,7 @@ from pyswarm.cli.waiting import wait_for_removal, wait_for_services
 from pyswarm.compose import NAMESPACE_LABEL, Action, Existing, Kind, Plan, Step, plan
 from pyswarm.compose.plan import removal
 from pyswarm.errors import InvalidArgument, NotFound
-from pyswarm.model import Config, Network, Secret, Service
+from pyswarm.model import Config, Network, PayloadSpec, Secret, Service
 from pyswarm.wire import from_message, to_message
 
 
@@ -111,6 +112,17 @@ async def existing_objects(connection: Connection) -> Existing:
 
 async def _perform(connection: Connection, step: Step, login: Login | None = None) -> Any:
     word = step.kind.name.capitalize()
+    if step.action == Action.ROTATE:
+        assert isinstance(step.spec, PayloadSpec), f"{step.sentence}: what cannot be rotated"
+        rotation = volumes_pb2.RotateRequest(
+            ref=step.id,
+            data=step.spec.data,
+            if_changed=True,
+            set_spec=True,
+            labels=step.spec.labels,
+            template_driver=step.spec.template_driver,
+        )
+        return await connection.call(getattr(connection.rotation, f"Rotate{word}")(rotation))
     method = getattr(connection.control, f"{step.action.name.capitalize()}{word}")
     payload = step.kind in (Kind.SECRET, Kind.CONFIG)
     if step.action == Action.REMOVE:
@@ -132,10 +144,16 @@ async def carry_out(
     """Do every step and say so; answers the ids of the services that were created or updated, and
     these as their update began. `logins` go along with the services of these names."""
     services: dict[str, Service | None] = {}
+    rotated: set[str] = set()
     for step in steps.steps:
         print(step.sentence, flush=True)
         login = (logins or {}).get(step.name) if step.kind == Kind.SERVICE else None
+        if step.name in rotated and step.action == Action.UPDATE:
+            # It follows to a new version of a secret or config, and is not as it was planned for.
+            step = replace(step, version=0)
         answer = await _perform(connection, step, login)
+        if step.action == Action.ROTATE:
+            rotated |= {*answer.updated, *answer.live}
         if step.kind == Kind.SERVICE and step.action != Action.REMOVE:
             updated = step.action == Action.UPDATE
             services[answer.id] = from_message(Service, answer) if updated else None

@@ -11,6 +11,7 @@ from pyswarm.compose.values import duration_seconds, size_bytes, whole_number
 from pyswarm.model import (
     ContainerSpec,
     FileReference,
+    Follow,
     Healthcheck,
     Mount,
     MountRecursion,
@@ -110,6 +111,7 @@ def _mount(entry: Marked, tree: Marked, context: Context) -> Mount:
                 f"these are options of a {name}, and this is a {kind.name.lower()}"
             )
     labels: dict[str, str] = {}
+    driver_options: dict[str, str] = {}
     if kind == MountType.TMPFS and source:
         raise entry.error("a tmpfs has no source: remove it")
     if kind == MountType.BIND:
@@ -121,7 +123,9 @@ def _mount(entry: Marked, tree: Marked, context: Context) -> Mount:
     elif source:
         declaration = _volume(entry, source, tree)
         source = context.scoped(source, declaration)
-        labels = {} if is_external(declaration) else context.labels(declaration.at("labels"))
+        if not is_external(declaration):
+            labels = context.labels(declaration.at("labels"))
+            driver_options = declaration.at("driver_opts").text_entries
     return Mount(
         type=kind,
         source=source,
@@ -133,6 +137,7 @@ def _mount(entry: Marked, tree: Marked, context: Context) -> Mount:
         tmpfs_size_bytes=size_bytes(entry.at("tmpfs", "size").text or "0"),
         tmpfs_mode=entry.at("tmpfs", "mode").whole(),
         labels=labels,
+        driver_options=driver_options,
     )
 
 
@@ -185,6 +190,8 @@ def _references(
             uid=entry.at("uid").text or "0",
             gid=entry.at("gid").text or "0",
             mode=entry.at("mode").whole(0o444),
+            follow=Follow[entry.at("x-rotation").text.upper() or "AS_ROTATED"],
+            signal=entry.at("x-signal").text,
         )
     return tuple(references[target] for target in sorted(references))
 

@@ -144,5 +144,8 @@ def _payload(key: str, item: Marked, context: Context, kind: str, bytes_max: int
             f"not {len(data)}"
         )
     return PayloadSpec(
-        name=context.scoped(key, item), labels=context.labels(item.at("labels")), data=data
+        name=context.scoped(key, item),
+        labels=context.labels(item.at("labels")),
+        data=data,
+        template_driver=item.at("template_driver").text,
     )

@@ -31,6 +31,7 @@ class Action(IntEnum):
     CREATE = 0
     UPDATE = 1
     REMOVE = 2
+    ROTATE = 3
 
 
 class Kind(IntEnum):
@@ -57,9 +58,10 @@ class Step:
     @property
     def sentence(self) -> str:
         """What the user sees: "Creating service shop_web"."""
-        verb = {Action.CREATE: "Creating", Action.UPDATE: "Updating", Action.REMOVE: "Removing"}
-        suffix = f" (id: {self.id})" if self.action == Action.UPDATE else ""
-        return f"{verb[self.action]} {self.kind.name.lower()} {self.name}{suffix}"
+        verb = {Action.CREATE: "Creating", Action.REMOVE: "Removing"}
+        changed = self.action in (Action.UPDATE, Action.ROTATE)
+        suffix = f" (id: {self.id})" if changed else ""
+        return f"{verb.get(self.action, 'Updating')} {self.kind.name.lower()} {self.name}{suffix}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,22 +200,16 @@ def _payloads(kind: Kind, wanted: Stack, existing: Existing, problems: list[str]
             steps.append(Step(action=Action.CREATE, kind=kind, name=spec.name, spec=spec))
         elif old.spec.labels.get(NAMESPACE_LABEL) != wanted.name:
             problems.append(_foreign(word, spec.name, wanted.name))
-        elif old.spec.data and old.spec.data != spec.data:
-            problems.append(
-                f"the {word} '{spec.name}' exists with other content, and only updates to labels "
-                f'are allowed: give it a new name, such as "name: {spec.name}_2", and deploy again'
-            )
-        # Where the content is withheld, only a manager can compare: it refuses another one.
-        elif not old.spec.data or dict(old.spec.labels) != dict(spec.labels):
-            version = old.meta.version
+        # Where the content is withheld, only a manager can compare, and rotates where it differs.
+        elif old.spec != spec:
             steps.append(
                 Step(
-                    action=Action.UPDATE,
+                    action=Action.ROTATE,
                     kind=kind,
                     name=spec.name,
                     spec=spec,
                     id=old.id,
-                    version=version,
+                    version=old.meta.version,
                 )
             )
     return steps

@@ -150,7 +150,11 @@ _VOLUMES: Final = listed(
 _REFERENCES: Final = listed(
     Shape(
         scalar=TEXT,
-        fields={"source": _TEXT, "target": _TEXT, "uid": _TEXT, "gid": _TEXT, "mode": one(MODE)},
+        fields={
+            **dict.fromkeys(("source", "target", "uid", "gid", "x-signal"), _TEXT),
+            "mode": one(MODE),
+            "x-rotation": one(choice("update", "live", "never")),
+        },
     )
 )
 _SERVICE_NETWORKS: Final = Shape(
@@ -285,9 +289,15 @@ _NETWORK: Final = Shape(
 )
 _VOLUME: Final = Shape(
     null=True,
-    fields={"name": _TEXT, "driver": _TEXT, "external": _EXTERNAL, "labels": pairs()},
-    # Data on a local disk where a network share was asked for would look right until it is lost.
-    refused={"driver_opts": f"{_NOT_YET}: nodes keep volumes on their own disk"},
+    fields={
+        "name": _TEXT,
+        "driver": _TEXT,
+        "driver_opts": Shape(
+            fields=dict.fromkeys(("type", "o", "device"), _TEXT),
+        ),
+        "external": _EXTERNAL,
+        "labels": pairs(),
+    },
 )
 _PAYLOAD: Final = {
     "name": _TEXT,
@@ -295,8 +305,9 @@ _PAYLOAD: Final = {
     "environment": _TEXT,
     "external": _EXTERNAL,
     "labels": pairs(),
+    "template_driver": one(choice("golang")),
 }
-_PAYLOAD_REFUSED: Final = dict.fromkeys(("driver", "driver_opts", "template_driver"), _NOT_YET)
+_PAYLOAD_REFUSED: Final = dict.fromkeys(("driver", "driver_opts"), _NOT_YET)
 
 COMPOSE: Final = Shape(
     fields={

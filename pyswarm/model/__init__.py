@@ -54,6 +54,7 @@ from pyswarm.model.states import (
 from pyswarm.model.task import (
     ContainerSpec,
     FileReference,
+    Follow,
     Healthcheck,
     Mount,
     MountRecursion,
@@ -67,6 +68,7 @@ from pyswarm.model.task import (
     TaskStatus,
     Ulimit,
 )
+from pyswarm.model.volume import Volume, VolumeOnNode, VolumeSpec
 
 __all__ = [
     "ExecRecord",
@@ -127,6 +129,7 @@ __all__ = [
     "is_terminal",
     "ContainerSpec",
     "FileReference",
+    "Follow",
     "HealthResult",
     "HealthState",
     "Healthcheck",
@@ -142,4 +145,7 @@ __all__ = [
     "TaskSpec",
     "TaskStatus",
     "Ulimit",
+    "Volume",
+    "VolumeOnNode",
+    "VolumeSpec",
 ]

@@ -50,10 +50,21 @@ class Mount:
     """With `labels`: of the volume, where this mount is what makes it."""
 
 
+class Follow(IntEnum):
+    """How a service follows when a secret or config is rotated: as the rotation says, always by an
+    update, always by new files in running containers, or not at all."""
+
+    AS_ROTATED = 0
+    UPDATE = 1
+    LIVE = 2
+    NEVER = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReference:
     """A secret or config shown to a container as a file; a relative target is in /run/secrets
-    for secrets and in / for configs. `mode` is the permission bits."""
+    for secrets and in / for configs. `mode` is the permission bits. `signal` goes to the container
+    after a live rotation; empty is that of the rotation."""
 
     id: str = ""
     name: str = ""
@@ -61,6 +72,8 @@ class FileReference:
     uid: str = "0"
     gid: str = "0"
     mode: int = 0o444
+    follow: Follow = Follow.AS_ROTATED
+    signal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

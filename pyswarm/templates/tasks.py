@@ -60,6 +60,10 @@ def _mount(mount: Mount, values: Mapping[str, Any]) -> Mount:
         source=_filled(mount.source, values, "the mount's source"),
         target=_filled(mount.target, values, "the mount's target"),
         labels={key: _filled(text, values, "a label") for key, text in mount.labels.items()},
+        driver_options={
+            key: _filled(text, values, "a volume option")
+            for key, text in mount.driver_options.items()
+        },
     )
 
 

@@ -133,12 +133,15 @@ class FakeRuntime:
             container.ended.set_result(ContainerExit(exit_code=container.script.exit_code))
 
     async def kill(self, container_id: str, signal: str) -> None:
-        """End it with 128 and the signal's number, unless its script is deaf to it."""
+        """End it with 128 and the signal's number, unless its script is deaf to it, or it is one
+        that a process ignores by default."""
         self._called("kill", container_id)
         container = self._container(container_id)
         if container.ended.done():
             raise NotFound(f"container {container_id} has ended")
         number = signal_number(signal or container.request.container.stop_signal or "SIGTERM")
+        if number in map(signal_number, ("SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH")):
+            return
         if number == signal_number("SIGKILL") or not container.script.deaf:
             self.end(container_id, 128 + number)
 

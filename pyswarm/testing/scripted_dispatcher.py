@@ -25,6 +25,7 @@ class ScriptedDispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         self.sessions: list[pb.SessionRequest] = []
         self.beats: list[pb.Beat] = []
         self.reports: list[pb.StatusReport] = []
+        self.volume_reports: list[pb.VolumeReport] = []
         self.published: list[pb.PublishedLogs] = []
         self.period_seconds = 0.1
         self._managers = managers
@@ -88,6 +89,13 @@ class ScriptedDispatcher(dispatcher_pb2_grpc.DispatcherServicer):
     ) -> pb.StatusReply:
         """Remember the report."""
         self.reports.append(request)
+        return pb.StatusReply()
+
+    async def ReportVolumes(
+        self, request: pb.VolumeReport, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.StatusReply:
+        """Remember the report."""
+        self.volume_reports.append(request)
         return pb.StatusReply()
 
     async def PublishLogs(

@@ -13,10 +13,10 @@ from manager.state.driver import Store
 from manager.state.store import Transaction
 from manager.state.tables import View
 from pyswarm.errors import SequenceConflict
-from pyswarm.model import Config, Network, Node, NodeRole, Secret, Service, Task
+from pyswarm.model import Config, Network, Node, NodeRole, Secret, Service, Task, Volume
 from pyswarm.wire import to_message
 
-Stored = TypeVar("Stored", Node, Service, Task, Network, Secret, Config)
+Stored = TypeVar("Stored", Node, Service, Task, Network, Secret, Config, Volume)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

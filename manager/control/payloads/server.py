@@ -26,7 +26,7 @@ class PayloadCalls(Calls):
     ) -> control_pb2.SecretList:
         """All secrets that match, without their content."""
         wanted = filters_of(request)
-        found = [s for s in self._store.view.list(Secret) if wanted.payload(s)]
+        found = [s for s in view_of.newest(self._store.view, Secret) if wanted.payload(s)]
         return control_pb2.SecretList(secrets=[to_message(view_of.veiled(s)) for s in found])
 
     async def GetSecret(
@@ -52,7 +52,7 @@ class PayloadCalls(Calls):
     async def RemoveSecret(
         self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Empty:
-        """Remove a secret that no service uses."""
+        """Remove a secret that no service uses, with all its versions."""
         return await self._remove_payload(Secret, request)
 
     async def ListConfigs(
@@ -60,8 +60,8 @@ class PayloadCalls(Calls):
     ) -> control_pb2.ConfigList:
         """All configs that match."""
         wanted = filters_of(request)
-        configs = [to_message(c) for c in self._store.view.list(Config) if wanted.payload(c)]
-        return control_pb2.ConfigList(configs=configs)
+        found = [c for c in view_of.newest(self._store.view, Config) if wanted.payload(c)]
+        return control_pb2.ConfigList(configs=[to_message(c) for c in found])
 
     async def GetConfig(
         self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
@@ -84,7 +84,7 @@ class PayloadCalls(Calls):
     async def RemoveConfig(
         self, request: control_pb2.Reference, context: grpc.aio.ServicerContext[Any, Any]
     ) -> control_pb2.Empty:
-        """Remove a config that no service uses."""
+        """Remove a config that no service uses, with all its versions."""
         return await self._remove_payload(Config, request)
 
     async def _create_payload(
@@ -123,7 +123,8 @@ class PayloadCalls(Calls):
         def change(tx: Transaction) -> None:
             payload = tx.view.resolve(kind, request.ref)
             view_of.require_unused_payload(tx.view, payload)
-            tx.delete(kind, payload.id)
+            for version in view_of.versions_of(tx.view, payload):
+                tx.delete(kind, version.id)
 
         await self._store.update(change)
         return control_pb2.Empty()

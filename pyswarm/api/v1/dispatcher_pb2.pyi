@@ -79,6 +79,8 @@ class Assignments(_message.Message):
     REMOVED_TASKS_FIELD_NUMBER: _builtins.int
     REMOVED_SECRETS_FIELD_NUMBER: _builtins.int
     REMOVED_CONFIGS_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    REMOVED_VOLUMES_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     REMOVED_CREDENTIALS_FIELD_NUMBER: _builtins.int
     kind: Global___Assignments.Kind.ValueType
@@ -98,6 +100,12 @@ class Assignments(_message.Message):
     @_builtins.property
     def removed_configs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.Volume]:
+        """those of its tasks, and those that it shall remove"""
+
+    @_builtins.property
+    def removed_volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
     def credentials(self) -> _containers.RepeatedCompositeFieldContainer[_objects_pb2.RegistryCredential]: ...
     @_builtins.property
     def removed_credentials(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
@@ -113,12 +121,14 @@ class Assignments(_message.Message):
         removed_tasks: _abc.Iterable[_builtins.str] | None = ...,
         removed_secrets: _abc.Iterable[_builtins.str] | None = ...,
         removed_configs: _abc.Iterable[_builtins.str] | None = ...,
+        volumes: _abc.Iterable[_objects_pb2.Volume] | None = ...,
+        removed_volumes: _abc.Iterable[_builtins.str] | None = ...,
         credentials: _abc.Iterable[_objects_pb2.RegistryCredential] | None = ...,
         removed_credentials: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applies_to", b"applies_to", "configs", b"configs", "credentials", b"credentials", "kind", b"kind", "removed_configs", b"removed_configs", "removed_credentials", b"removed_credentials", "removed_secrets", b"removed_secrets", "removed_tasks", b"removed_tasks", "results_in", b"results_in", "secrets", b"secrets", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applies_to", b"applies_to", "configs", b"configs", "credentials", b"credentials", "kind", b"kind", "removed_configs", b"removed_configs", "removed_credentials", b"removed_credentials", "removed_secrets", b"removed_secrets", "removed_tasks", b"removed_tasks", "removed_volumes", b"removed_volumes", "results_in", b"results_in", "secrets", b"secrets", "tasks", b"tasks", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -565,6 +575,86 @@ class StatusReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class NodeVolume(_message.Message):
+    """Every volume that the node has, whole each time; `tasks` are those that have it mounted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    created_at: _builtins.float
+    @_builtins.property
+    def spec(self) -> _objects_pb2.VolumeSpec: ...
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        spec: _objects_pb2.VolumeSpec | None = ...,
+        created_at: _builtins.float = ...,
+        tasks: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeVolume: _TypeAlias = NodeVolume  # noqa: Y015
+
+@_typing.final
+class RemovedVolume(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FREED_BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    freed_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        freed_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freed_bytes", b"freed_bytes", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemovedVolume: _TypeAlias = RemovedVolume  # noqa: Y015
+
+@_typing.final
+class VolumeReport(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeVolume]: ...
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedCompositeFieldContainer[Global___RemovedVolume]:
+        """since the last report that was answered"""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        volumes: _abc.Iterable[Global___NodeVolume] | None = ...,
+        removed: _abc.Iterable[Global___RemovedVolume] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed", "session_id", b"session_id", "volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeReport: _TypeAlias = VolumeReport  # noqa: Y015
 
 @_typing.final
 class PublishedLogs(_message.Message):

@@ -59,6 +59,11 @@ class DispatcherStub:
                 request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAnswer.SerializeToString,
                 response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAsk.FromString,
                 _registered_method=True)
+        self.ReportVolumes = channel.unary_unary(
+                '/pyswarm.api.v1.Dispatcher/ReportVolumes',
+                request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.VolumeReport.SerializeToString,
+                response_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
+                _registered_method=True)
         self.Answer = channel.unary_unary(
                 '/pyswarm.api.v1.Dispatcher/Answer',
                 request_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.NodeAnswer.SerializeToString,
@@ -99,6 +104,13 @@ class DispatcherServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportVolumes(self, request, context):
+        """Answered once it is committed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Answer(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -132,6 +144,11 @@ def add_DispatcherServicer_to_server(servicer, server):
                     servicer.Converse,
                     request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAnswer.FromString,
                     response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAsk.SerializeToString,
+            ),
+            'ReportVolumes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportVolumes,
+                    request_deserializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.VolumeReport.FromString,
+                    response_serializer=pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.SerializeToString,
             ),
             'Answer': grpc.unary_unary_rpc_method_handler(
                     servicer.Answer,
@@ -274,6 +291,33 @@ class Dispatcher:
             '/pyswarm.api.v1.Dispatcher/Converse',
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAnswer.SerializeToString,
             pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.ConversationAsk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportVolumes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pyswarm.api.v1.Dispatcher/ReportVolumes',
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.VolumeReport.SerializeToString,
+            pyswarm_dot_api_dot_v1_dot_dispatcher__pb2.StatusReply.FromString,
             options,
             channel_credentials,
             insecure,

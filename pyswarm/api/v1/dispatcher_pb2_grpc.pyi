@@ -38,6 +38,8 @@ class DispatcherStub:
     ReportStatus: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.StatusReport, _dispatcher_pb2.StatusReply]
     PublishLogs: _grpc.StreamUnaryMultiCallable[_dispatcher_pb2.PublishedLogs, _dispatcher_pb2.StatusReply]
     Converse: _grpc.StreamStreamMultiCallable[_dispatcher_pb2.ConversationAnswer, _dispatcher_pb2.ConversationAsk]
+    ReportVolumes: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.VolumeReport, _dispatcher_pb2.StatusReply]
+    """Answered once it is committed."""
     Answer: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.NodeAnswer, _dispatcher_pb2.StatusReply]
 
 @_typing.type_check_only
@@ -48,6 +50,8 @@ class DispatcherAsyncStub(DispatcherStub):
     ReportStatus: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.StatusReport, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
     PublishLogs: _aio.StreamUnaryMultiCallable[_dispatcher_pb2.PublishedLogs, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
     Converse: _aio.StreamStreamMultiCallable[_dispatcher_pb2.ConversationAnswer, _dispatcher_pb2.ConversationAsk]  # type: ignore[assignment]
+    ReportVolumes: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.VolumeReport, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
+    """Answered once it is committed."""
     Answer: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.NodeAnswer, _dispatcher_pb2.StatusReply]  # type: ignore[assignment]
 
 class DispatcherServicer(metaclass=_abc_1.ABCMeta):
@@ -85,6 +89,14 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_dispatcher_pb2.ConversationAnswer],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dispatcher_pb2.ConversationAsk], _abc.AsyncIterator[_dispatcher_pb2.ConversationAsk]]: ...
+
+    @_abc_1.abstractmethod
+    def ReportVolumes(
+        self,
+        request: _dispatcher_pb2.VolumeReport,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.StatusReply, _abc.Awaitable[_dispatcher_pb2.StatusReply]]:
+        """Answered once it is committed."""
 
     @_abc_1.abstractmethod
     def Answer(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -21,8 +21,9 @@ from agent.executor.containers import (
 )
 from agent.executor.programs import ContainerUse, Program, ProgramRequest, cannot_run
 from agent.runtime.facts import RuntimeInfo
+from agent.volumes.report import NodeVolume
 from pyswarm.errors import FailedPrecondition, NotFound
-from pyswarm.model import ContainerSpec, EndpointSet, Healthcheck, Mount, Node, Task
+from pyswarm.model import ContainerSpec, EndpointSet, Healthcheck, Mount, Node, Task, VolumeSpec
 from pyswarm.registry.logins import Login
 from pyswarm.wire import decode
 
@@ -222,6 +223,7 @@ class Files:
 
     def __init__(self, machine: Machine) -> None:
         self._files = machine.files
+        self.volumes = Volumes()
 
     def prepare(
         self,
@@ -229,9 +231,22 @@ class Files:
         container: ContainerSpec,
         secrets: Mapping[str, bytes],
         configs: Mapping[str, bytes],
+        private: frozenset[str],
+        volumes: Mapping[str, VolumeSpec],
     ) -> tuple[Mount, ...]:
         """Remember that it has some."""
         self._files.add(task.id)
+        return ()
+
+    def is_stale(self, task: Task) -> bool:
+        """No secrets."""
+        return False
+
+    def forget(self, task_id: str) -> None:
+        """Nothing: no task has a volume."""
+
+    def forgotten(self, known: frozenset[str]) -> tuple[str, ...]:
+        """Nobody."""
         return ()
 
     def held(self) -> frozenset[str]:
@@ -245,6 +260,21 @@ class Files:
     def strays(self, assigned: frozenset[str]) -> tuple[str, ...]:
         """Files that nobody wants."""
         return tuple(sorted(self._files - assigned))
+
+
+class Volumes:
+    """`agent.volumes.disk.VolumeDirectory` of a machine on which no task has a volume."""
+
+    def refuse(self, names: Collection[str]) -> None:
+        """There is none of these."""
+
+    def list(self) -> tuple[NodeVolume, ...]:
+        """None."""
+        return ()
+
+    def remove(self, name: str) -> int:
+        """It is gone."""
+        return 0
 
 
 class Memory:

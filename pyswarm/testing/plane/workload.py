@@ -100,6 +100,11 @@ class Users:
         with swarm_errors():
             return await getattr(self._stub(), method)(request, timeout=CALL_SECONDS)
 
+    @property
+    def begun(self) -> int:
+        """The changes that were asked for."""
+        return self._count
+
     def begin(self) -> None:
         """One change, whatever becomes of it."""
         self._count += 1

@@ -32,7 +32,7 @@ def test_with_leases_no_slot_has_two_tasks_on_either_side_of_a_partition(seed: i
 
 def test_without_faults_every_change_is_made() -> None:
     world = run_seed(2, replace(QUIET, seconds=20.0))
-    assert world.users.done == 20
+    assert world.users.done == world.users.begun >= 15
     assert world.users.refused == 0
     assert len(world.observer.leaders) == 1
 

@@ -18,10 +18,13 @@ from agent.driver import Agent
 from pyswarm import crashpoints
 from pyswarm.api.v1 import dispatcher_pb2 as pb
 from pyswarm.model import (
+    Config,
     ContainerSpec,
     EndpointSet,
+    FileReference,
     NetworkAttachment,
     NodeDescription,
+    PayloadSpec,
     Task,
     TaskSpec,
     TaskState,
@@ -36,21 +39,27 @@ OURS = ("agent.", "task.", "worker.")
 NETWORK = EndpointSet(network_id="n", version=1)
 
 
-def task(letter, **changes):
+def task(letter, config="", **changes):
+    configs = (FileReference(id=config, name="conf", signal="SIGURG"),) if config else ()
     return Task(
         id=letter * 25,
         service_id="s1",
         service_name="web",
         slot=1,
         node_id="node",
-        spec=TaskSpec(container=ContainerSpec(image="web")),
+        spec=TaskSpec(container=ContainerSpec(image="web", configs=configs)),
         status=TaskStatus(state=TaskState.ASSIGNED),
         **changes,
     )
 
 
 A = task("a", networks=(NetworkAttachment(network_id="n", address="10.0.0.2/24"),))
-B, C, D = task("b"), task("c"), task("d")
+B, C, D = task("b", config="one"), task("c"), task("d")
+B_ROTATED = task("b", config="two")
+
+
+def config_of(each: Task) -> str:
+    return "".join(r.id for r in each.spec.container.configs)
 
 
 class World:
@@ -95,9 +104,26 @@ class World:
         self.wanted = tasks
         self.manager.send(endpoints=pb.EndpointUpdate(complete=[to_message(NETWORK)]))
         complete = pb.Assignments(
-            kind=pb.Assignments.COMPLETE, results_in=1, tasks=[to_message(t) for t in tasks]
+            kind=pb.Assignments.COMPLETE,
+            results_in=1,
+            tasks=[to_message(t) for t in tasks],
+            configs=[
+                to_message(Config(id=key, spec=PayloadSpec(name="conf", data=key.encode())))
+                for key in map(config_of, tasks)
+                if key
+            ],
         )
         self.manager.send(assignments=complete)
+
+    def shows_what_is_wanted(self) -> bool:
+        """Whether each container that runs has its task's version of the config."""
+        folder = self.path / "run/tasks"
+        return all(
+            (folder / t.id / name).read_text() == config_of(t)
+            for t in self.wanted
+            for name in ("configs/single/0", "shown")
+            if config_of(t) and t.id in self.running()
+        )
 
     def states(self, task_id: str) -> list[int]:
         """Every state of a task that the manager heard, in order."""
@@ -149,7 +175,8 @@ async def until(condition, seconds=60.0):
 
 
 async def a_life(world: World) -> None:
-    """Four tasks run; one ends on its own, one is shut down, one is forgotten, one goes on."""
+    """Four tasks run; one ends on its own, one is shut down, one is forgotten, one goes on with
+    another version of its config."""
     async with world.agent():
         world.want(A, B, C, D)
         for each in (A, B, C, D):
@@ -158,7 +185,9 @@ async def a_life(world: World) -> None:
         await until(lambda: world.has(C, TaskState.FAILED))
         world.want(replace(A, desired_state=TaskState.SHUTDOWN), B, C, D)
         await until(lambda: world.has(A, TaskState.SHUTDOWN))
-        world.want(B)
+        world.want(replace(A, desired_state=TaskState.SHUTDOWN), B_ROTATED, C, D)
+        await until(world.shows_what_is_wanted)
+        world.want(B_ROTATED)
         await until(lambda: set(world.runtime.output) == {B.id})
         await until(lambda: not world.overlay.namespaces.keys() - {B.id})
 
@@ -203,6 +232,7 @@ async def next_life(death: Death) -> None:
                 and world.running().keys() <= up
                 and world.runtime.output.keys() <= wanted.keys()
                 and world.overlay.namespaces.keys() == world.running().keys()
+                and world.shows_what_is_wanted()
                 and {p.name for p in (world.path / "run/tasks").iterdir()} == set(world.running())
             )
 

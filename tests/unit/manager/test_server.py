@@ -38,6 +38,7 @@ Dispatcher.Heartbeat          closed   served   served   refused  closed   refus
 Dispatcher.ReportStatus       closed   served   served   refused  closed   refused
 Dispatcher.PublishLogs        closed   served   served   refused  closed   refused
 Dispatcher.Converse           closed   served   served   refused  closed   refused
+Dispatcher.ReportVolumes      closed   served   served   refused  closed   refused
 Dispatcher.Answer             closed   served   served   refused  closed   refused
 Membership.Leave              closed   served   served   refused  closed   refused
 Membership.JoinRaft           closed   refused  served   refused  closed   refused
@@ -78,6 +79,16 @@ Control.Logs                  closed   refused  served   refused  closed   refus
 Observe.Events                closed   refused  served   refused  closed   refused
 Observe.Exec                  closed   refused  served   refused  closed   refused
 Observe.Stats                 closed   refused  served   refused  closed   refused
+Volumes.ListVolumes           closed   refused  served   refused  closed   refused
+Volumes.GetVolume             closed   refused  served   refused  closed   refused
+Volumes.CreateVolume          closed   refused  served   refused  closed   refused
+Volumes.RemoveVolume          closed   refused  served   refused  closed   refused
+Volumes.PruneVolumes          closed   refused  served   refused  closed   refused
+Volumes.ReleaseVolume         closed   refused  served   refused  closed   refused
+Rotation.RotateSecret         closed   refused  served   refused  closed   refused
+Rotation.RotateConfig         closed   refused  served   refused  closed   refused
+Rotation.ListSecretVersions   closed   refused  served   refused  closed   refused
+Rotation.ListConfigVersions   closed   refused  served   refused  closed   refused
 Registries.Login              closed   refused  served   refused  closed   refused
 Registries.Logout             closed   refused  served   refused  closed   refused
 Registries.ListCredentials    closed   refused  served   refused  closed   refused

@@ -1,5 +1,6 @@
 """Files without secrets, which need no root; secrets are in tests/netns/agent."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pyswarm.model import (
     NetworkAttachment,
     Task,
     TaskSpec,
+    VolumeSpec,
 )
 
 ID = "a" * 25
@@ -55,8 +57,12 @@ def test_named_volumes_stay_and_anonymous_ones_go_with_the_task(tmp_path):
     (named / "kept").write_text("x")
     files.remove(ID)
     assert (named / "kept").exists()
-    assert not anonymous.exists()
     assert files.strays(frozenset()) == ()
+    assert files.forgotten(frozenset()) == (ID,)
+    assert anonymous.exists(), "until the task's record goes"
+    files.forget(ID)
+    assert not anonymous.exists()
+    assert files.forgotten(frozenset()) == ()
 
 
 @pytest.mark.parametrize("name", ["../etc", "a/b", ".hidden", "a" * 300])
@@ -70,3 +76,40 @@ def test_preparing_twice_gives_the_same(tmp_path):
     files, second = prepared(tmp_path)
     assert first == second
     assert files.strays(frozenset()) == (ID,)
+
+
+def test_files_follow_to_another_version_while_the_container_has_them_mounted(tmp_path):
+    old = FileReference(id="c1", name="site", target="/etc/site.conf", mode=0o440)
+    files, mounts = prepared(tmp_path, {"c1": b"listen 8080"}, configs=(old,))
+    path = Path(mounts[-1].source)
+    with path.open() as seen_through_the_mount:
+        container = ContainerSpec(configs=(replace(old, id="c2"),))
+        task = Task(id=ID, spec=TaskSpec(container=container))
+        assert files.is_stale(task)
+        assert files.shown(ID) == {"c1"}
+        files.refresh(task, container, {}, {"c2": b"listen 80"}, frozenset())
+        assert seen_through_the_mount.read() == "listen 80"
+    assert path.stat().st_mode & 0o777 == 0o440
+    assert files.is_stale(task), "until the container was told"
+    files.mark_shown(task)
+    assert not files.is_stale(task)
+    assert not TaskFiles(tmp_path / "run", tmp_path / "state").is_stale(task), "after a restart"
+
+
+def test_the_files_of_a_task_that_was_not_prepared_are_not_stale(tmp_path):
+    files = TaskFiles(tmp_path / "run", tmp_path / "state")
+    reference = FileReference(id="c", name="site")
+    spec = TaskSpec(container=ContainerSpec(configs=(reference,)))
+    assert not files.is_stale(Task(id=ID, spec=spec))
+
+
+def test_a_volume_is_made_as_the_managers_know_it(tmp_path):
+    mount = Mount(source="data", target="/data", labels={"by": "mount"})
+    spec = ContainerSpec(mounts=(mount,))
+    files = TaskFiles(tmp_path / "run", tmp_path / "state")
+    known = {"data": VolumeSpec(name="data", labels={"by": "name"})}
+    files.prepare(Task(id=ID), spec, {}, {}, volumes=known)
+    (volume,) = files.volumes.list()
+    assert (volume.spec.labels, volume.tasks) == ({"by": "name"}, (ID,))
+    files.remove(ID)
+    assert files.volumes.list()[0].tasks == ()

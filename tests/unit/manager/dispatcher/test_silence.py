@@ -1,6 +1,7 @@
 """Nodes that fall silent, on virtual time."""
 
-from manager.dispatcher.server import Dispatcher, DispatcherContext
+from manager.dispatcher.replies.server import DispatcherContext
+from manager.dispatcher.server import Dispatcher
 from manager.state.driver import Store
 from pyswarm.errors import Unavailable
 from pyswarm.model import Cluster, Node, NodeState, NodeStatus

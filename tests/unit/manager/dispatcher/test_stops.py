@@ -5,7 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from manager.dispatcher.draining import BOUND_SECONDS
-from manager.dispatcher.server import Dispatcher, DispatcherContext
+from manager.dispatcher.replies.server import DispatcherContext
+from manager.dispatcher.server import Dispatcher
 from manager.state.driver import Store
 from pyswarm.api.v1 import dispatcher_pb2
 from pyswarm.errors import SwarmError

@@ -2,8 +2,10 @@ from dataclasses import replace
 
 from pyswarm.model import (
     Availability,
+    ContainerSpec,
     EndpointSpec,
     FailureAction,
+    Mount,
     NodeState,
     Placement,
     PortConfig,
@@ -97,6 +99,19 @@ def test_an_old_task_that_will_not_stop_holds_up_its_slot_for_a_minute_only():
     assert [t.desired_state for t in living(w, s)] == [TaskState.SHUTDOWN, TaskState.READY]
     w.run(25)
     assert [t.desired_state for t in living(w, s)] == [TaskState.SHUTDOWN, TaskState.RUNNING]
+
+
+def test_a_task_that_will_not_stop_writing_to_its_volume_is_waited_for_without_end():
+    data = ContainerSpec(mounts=(Mount(source="data", target="/data"),))
+    w, s = settled(spec(replicas=1, container=data))
+    [old] = w.running(s)
+    w.silent.add(old.node_id)
+    w.change(s, spec(1, replicas=1, container=data))
+    w.run(300)
+    assert [t.desired_state for t in living(w, s)] == [TaskState.SHUTDOWN, TaskState.READY]
+    w.silent.clear()
+    w.settle()
+    assert versions(w, s) == [1]
 
 
 def test_start_first_never_has_fewer_tasks_than_wanted():

@@ -183,7 +183,7 @@ def test_secrets_show_their_age_and_never_their_content():
     meta = Meta(created_at=NOW - 7200, updated_at=NOW - 60)
     secret = Secret(id="s", meta=meta, spec=PayloadSpec(name="pw", data=b"hunter2"))
     listing = listings.payloads([secret], NOW)
-    assert listing.rows[0].cells == ("s", "pw", "2 hours ago", "About a minute ago")
+    assert listing.rows[0].cells == ("s", "pw", "2 hours ago", "About a minute ago", "1")
     assert "hunter2" not in listing.text() + listing.text("json")
 
 

@@ -9,6 +9,7 @@ from pyswarm.compose.marked import ComposeError
 from pyswarm.model import (
     FailureAction,
     FileReference,
+    Follow,
     Healthcheck,
     MemorySwap,
     Mount,
@@ -299,6 +300,23 @@ def test_secrets_and_configs_with_their_content():
         FileReference(name="shop_c", target="/c"),
         FileReference(name="shop_d", target="etc/d"),
     )
+
+
+def test_templates_rotations_and_options_of_volumes():
+    stack, _ = load(
+        "services:\n  web:\n    image: i\n    volumes: ['data:/data']\n"
+        "    secrets: [{source: a, x-rotation: live, x-signal: SIGHUP}]\n"
+        "secrets: {a: {environment: PW, template_driver: golang}}\n"
+        "configs: {c: {content: x, template_driver: golang}}\n"
+        "volumes: {data: {driver: local, driver_opts: {type: nfs, device: ':/x', o: addr=h}}}\n",
+        environ={"PW": "x"},
+    )
+    assert [s.template_driver for s in (*stack.secrets, *stack.configs)] == ["golang", "golang"]
+    container = stack.services[0].task.container
+    (reference,) = container.secrets
+    assert (reference.follow, reference.signal) == (Follow.LIVE, "SIGHUP")
+    (mount,) = container.mounts
+    assert mount.driver_options == {"type": "nfs", "device": ":/x", "o": "addr=h"}
 
 
 def test_a_secrets_content_is_never_shown():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pyswarm.compose.marked import ComposeError
-from pyswarm.compose.plan import Existing, plan, removal
+from pyswarm.compose.plan import Action, Existing, Kind, plan, removal
 from pyswarm.compose.stack import IMAGE_LABEL, NAMESPACE_LABEL, Stack
 from pyswarm.model import (
     Config,
@@ -135,11 +135,10 @@ def test_removing_a_stack_removes_all_that_it_has_and_nothing_else():
     assert removal("nope", existing).steps == ()
 
 
-def test_other_content_under_the_same_name_is_refused_with_a_way_out():
+def test_other_content_under_the_same_name_is_a_rotation():
     changed = replace(STACK, configs=(replace(SITE, data=b"new"),))
-    message = refusal(changed, everything())
-    assert "only updates to labels are allowed" in message
-    assert 'name: shop_site_2"' in message
+    steps = [s for s in plan(changed, everything()).steps if s.kind == Kind.CONFIG]
+    assert [(s.action, s.id, s.spec.data) for s in steps] == [(Action.ROTATE, "c1", b"new")]
 
 
 def test_other_labels_on_the_same_content_are_an_update():

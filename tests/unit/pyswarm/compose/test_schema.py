@@ -74,9 +74,8 @@ def problems(text):
         ),
         ("networks: [a]\n", "compose.yml:4: networks: must be a mapping, not a list"),
         (
-            "volumes: {data: {driver_opts: {type: nfs}}}\n",
-            "compose.yml:4: volumes.data.driver_opts: not available in this version: "
-            "nodes keep volumes on their own disk",
+            "secrets: {pw: {file: x, template_driver: jinja}}\n",
+            "compose.yml:4: secrets.pw.template_driver: must be one of golang, not 'jinja'",
         ),
     ],
 )

@@ -1,0 +1,1 @@
+"""New versions of secrets and configs in containers that go on running."""

@@ -1,0 +1,1 @@
+"""Volumes of this node: made, mounted, removed, reported."""

@@ -1,0 +1,1 @@
+"""Calls about the rotation of secrets and configs."""

@@ -1,0 +1,1 @@
+"""What nodes answer when they are asked, and what they have beside tasks."""
