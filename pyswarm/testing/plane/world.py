@@ -72,6 +72,7 @@ class World:
             self._addresses,
             nodes,
             faults.services,
+            faults.lease_seconds,
         )
 
     def _host(self, name: str, *, manager: bool) -> Host:
@@ -304,7 +305,10 @@ class World:
                 pairs |= {(b, a) for a, b in pairs}
         self.note(f"partition {kind}: {sorted(pairs)}")
         self.network.block(pairs)
-        self._end(self.chance.uniform(0.5, 15), lambda: self.network.unblock(pairs))
+        self._end(
+            self.chance.uniform(0.5, self.faults.partition_seconds),
+            lambda: self.network.unblock(pairs),
+        )
 
     def _end(self, seconds: float, do: Callable[[], None]) -> None:
         self.timeline.after(seconds, lambda: do() if self._storm else None)
