@@ -55,11 +55,6 @@ RECONCILE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-def _handlers(images: ImageKeeper | None) -> dict[str, Handler]:
-    """Who answers which question of a manager."""
-    return {"disk_usage": images.disk_usage, "prune": images.prune} if images is not None else {}
-
-
 class AgentStatus:
     """`problem` says why no task can run, in one sentence; empty where they can."""
 
@@ -446,3 +441,8 @@ class Agent:
     def on_ask(self, ask: dispatcher_pb2.NodeAsk) -> None:
         """A manager wants to know or have something."""
         self._answers.take(ask)
+
+
+def _handlers(images: ImageKeeper | None) -> dict[str, Handler]:
+    """Who answers which question of a manager."""
+    return {"disk_usage": images.disk_usage, "prune": images.prune} if images is not None else {}
