@@ -1,6 +1,7 @@
 """Random kills of tasks and daemons; after each the desired state must be reached again.
 
-The services are a replicated and a global one, so that both planners have to mend something. A seed repeats the choice of kills, not what the machine makes of them.
+The services are a replicated and a global one, so that both planners have to mend something. A seed
+repeats the choice of kills, not what the machine makes of them.
 """
 
 from __future__ import annotations

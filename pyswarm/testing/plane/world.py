@@ -250,6 +250,10 @@ class World:
             host.loop.resume()
             host.slow = host.machine.slow = 1.0
             host.system.full = False
+            if not set(host.known_managers) & set(self._addresses()):
+                # All managers that it knew have left while it was cut off. It cannot find the new
+                # ones by itself: somebody must tell it.
+                host.known_managers = self._addresses()
             self._boot(host)
 
     def _advance(self, seconds: float) -> None:
