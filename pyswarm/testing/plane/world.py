@@ -251,8 +251,8 @@ class World:
             host.slow = host.machine.slow = 1.0
             host.system.full = False
             if not set(host.known_managers) & set(self._addresses()):
-                # All managers that it knew have left while it was cut off. It cannot find the new
-                # ones by itself: somebody must tell it.
+                # All managers that it knew have left while it was cut off: somebody must tell it
+                # where the new ones are, as `swarm reconnect` does.
                 host.known_managers = self._addresses()
             self._boot(host)
 
