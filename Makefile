@@ -2,7 +2,7 @@
 # make test    whatever this machine lacks, then all tests (root)
 # make bugs    plant each bug of the catalogue, and see whether the simulations find it
 # make check   the fast loop: lint, types, import floors, house rules, unit tests
-# make chaos   managers under faults, the clients' histories checked: MINUTES=60 OPERATIONS=100000
+# make chaos   managers under faults, the clients' histories checked: MINUTES=60 OPERATIONS=100000 KILLS=300
 # make fuzz    strange bytes for all that reads bytes of strangers: MINUTES=10
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down test check chaos fuzz bench bugs gen clean packages venv venv-dev
@@ -35,8 +35,10 @@ check: venv-dev
 
 OPERATIONS := 100000
 chaos: MINUTES ?= 60
+chaos: KILLS ?= 300
 chaos: venv-dev
 	$(PYTHON) tests/chaos/run.py --minutes $(MINUTES) --operations $(OPERATIONS)
+	$(PYTHON) tests/chaos/kills.py --kills $(KILLS)
 
 fuzz: MINUTES ?= 10
 fuzz: venv-dev

@@ -4,6 +4,7 @@
     networks/<id>         the last endpoint set of a network
     managers              one address a line
     node                  this node's record as the managers last sent it
+    contact               when a manager last answered, in monotonic seconds, where leases count
 
 A file is replaced by renaming a finished one over it, so a reader never sees half of one. There is
 no fsync: what a power cut takes away are the last seconds, their containers died with it, and the
@@ -94,12 +95,25 @@ class WorkerState:
         """Remember this node's record."""
         write_file(self._directory / "node", encode(node))
 
+    def contact(self, now: float) -> float:
+        """The last contact; `now` where none is known. (One in the future is of an earlier boot,
+        which no container outlived.)"""
+        try:
+            at = float((self._directory / "contact").read_text())
+        except (FileNotFoundError, ValueError):
+            return now
+        return at if at <= now else now
+
+    def save_contact(self, at: float) -> None:
+        """Remember the last contact."""
+        write_file(self._directory / "contact", repr(at).encode())
+
     def wipe(self) -> None:
         """Forget everything: the node left the swarm."""
         for folder in (self._tasks, self._networks):
             for path in folder.iterdir():
                 path.unlink()
-        for name in ("managers", "node"):
+        for name in ("managers", "node", "contact"):
             (self._directory / name).unlink(missing_ok=True)
 
     def _load(self, folder: Path, kind: type[Record]) -> list[Record]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from agent.executor.driver import Executor
 from agent.images.disk import VolumeFolders
 from agent.images.driver import ImageKeeper, KeeperContext
 from agent.images.store import ImageStore
+from agent.leases import Leases
 from agent.link.driver import Link, LinkSettings
 from agent.livefiles.driver import LiveFiles
 from agent.logs.driver import LogPublisher
@@ -41,6 +43,7 @@ from agent.task_events import Found
 from agent.volumes.driver import VolumeKeeper
 from pyswarm.aio import Backoff, Supervisor
 from pyswarm.api.v1 import dispatcher_pb2
+from pyswarm.core import NEVER
 from pyswarm.crashpoints import reach
 from pyswarm.errors import SwarmError
 from pyswarm.model import Node, NodeDescription, Task, TaskState, TaskStatus, is_terminal
@@ -97,6 +100,8 @@ class Agent:
         self._assignments = Assignments()
         self._held: frozenset[str] = frozenset()
         self._runners: dict[str, TaskRunner] = {}
+        self._leases = Leases(self._state.contact(time.monotonic()))
+        self._lease_news = asyncio.Event()
         self._problem = ""
         self._removed = False
         self._supervisor = Supervisor("agent")
@@ -105,6 +110,7 @@ class Agent:
             describe=describe,
             underlay_address=underlay_address,
             managers=self._known_managers,
+            on_contact=self._leases.contact,
         )
         self._link = Link(settings, self)
         self._networks = NetworkKeeper(overlay, self._state, self._link.applied)
@@ -125,13 +131,8 @@ class Agent:
             refresh=self._executor.refresh,
             current=self._ready_to_refresh,
         )
-        self._images: ImageKeeper | None = None
-        handlers: dict[str, Handler] = {}
-        if images is not None:
-            self._images = self._keeper(images, state_directory)
-            handlers["disk_usage"] = self._images.disk_usage
-            handlers["prune"] = self._images.prune
-        self._answers = Answerer(handlers, self._link.answer)
+        self._images = self._keeper(images, state_directory) if images is not None else None
+        self._answers = Answerer(_handlers(self._images), self._link.answer)
         self._logs = LogPublisher(runtime, self._link.publish, self._assignments.tasks.get)
 
     def _keeper(self, images: ImageStore, state_directory: Path) -> ImageKeeper:
@@ -177,10 +178,18 @@ class Agent:
         of itself has changed."""
         self._link.renew(reason)
 
+    async def clear(self) -> None:
+        """Before leaving the swarm: remove every container, so that the managers may take their
+        word for it that nothing runs here. Call it on a stopped agent."""
+        await self._overlay.start()  # it stopped with the agent, and containers leave it in order
+        for seen in await self._executor.list():
+            await self._executor.discard(seen, logs=True)
+        await self._overlay.stop()
+
     async def wipe(self) -> None:
         """After leaving the swarm: remove every container, network, secret and memory of it.
         Named volumes stay, as in Docker. Call it on a stopped agent."""
-        await self._overlay.start()  # it stopped with the agent, and containers leave it in order
+        await self._overlay.start()
         for seen in await self._executor.list():
             await self._executor.discard(seen, logs=True)
         for task_id in self._files.strays(frozenset()):
@@ -229,6 +238,7 @@ class Agent:
             self._files.forget(task_id)
         for task in list(self._assignments.tasks.values()):
             self._run(task, plan.adopt.get(task.id))
+        self._supervisor.start(self._keep_leases(), "leases")
         self._link.start()
         self._supervisor.start(self._reconcile(), "reconcile")
         self._supervisor.start(self._volumes.run(), "volumes")
@@ -267,6 +277,28 @@ class Agent:
             for task_id in sorted(up - plan.adopt.keys() & self._runners.keys()):
                 self._runners[task_id].lost()
 
+    async def _keep_leases(self) -> None:
+        saved = self._leases.contact_at
+        while True:
+            self._lease_news.clear()
+            for task_id, seconds in self._leases.over(time.monotonic()).items():
+                self._leases.drop(task_id)
+                self._runners[task_id].lease_over(seconds)
+            self._link.probe_every(self._leases.probe_seconds)
+            deadline, contact_at = self._leases.deadline(), self._leases.contact_at
+            if deadline != NEVER and contact_at != saved:
+                try:
+                    self._state.save_contact(contact_at)
+                    saved = contact_at
+                except OSError as error:
+                    log.error("the last contact cannot be remembered: %s", error)
+            left = None if deadline == NEVER else min(max(deadline - time.monotonic(), 0.0), 1.0)
+            try:
+                async with asyncio.timeout(left):
+                    await self._lease_news.wait()
+            except TimeoutError:
+                continue
+
     def _tasks_now(self) -> dict[str, Task]:
         """Every assigned task as it is."""
         runners = self._runners.items()
@@ -277,7 +309,7 @@ class Agent:
         if task_id not in self._runners:
             await self._executor.discard(Seen(task_id, task_id, False), logs=False)
 
-    def _run(self, task: Task, found: Found | None = None) -> None:
+    def _run(self, task: Task, found: Found | None = None, since: float = 0.0) -> None:
         runner = TaskRunner(
             task,
             self._executor,
@@ -286,6 +318,8 @@ class Agent:
             on_gone=self._on_gone,
         )
         self._runners[task.id] = runner
+        self._leases.take(task, since)
+        self._lease_news.set()
         self._link.status(task.id, task.status)
         runner.begin(found)
 
@@ -318,6 +352,8 @@ class Agent:
     def _on_gone(self, task_id: str) -> None:
         self._unsaved.pop(task_id, None)
         self._runners.pop(task_id, None)
+        self._leases.drop(task_id)
+        self._lease_news.set()
         self._link.forget(task_id)
         self._state.drop_task(task_id)
 
@@ -379,7 +415,7 @@ class Agent:
             if runner is None:
                 self._save(task)
                 reach("agent.task-saved")
-                self._run(task)
+                self._run(task, since=time.monotonic())
             else:
                 runner.update(task)
                 self._save(replace(runner.task, status=runner.machine.status))
@@ -405,3 +441,8 @@ class Agent:
     def on_ask(self, ask: dispatcher_pb2.NodeAsk) -> None:
         """A manager wants to know or have something."""
         self._answers.take(ask)
+
+
+def _handlers(images: ImageKeeper | None) -> dict[str, Handler]:
+    """Who answers which question of a manager."""
+    return {"disk_usage": images.disk_usage, "prune": images.prune} if images is not None else {}

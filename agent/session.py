@@ -134,6 +134,8 @@ class SessionMachine:
     _period: float = field(default=1.0, init=False)
     _beat_at: float = field(default=NEVER, init=False)
     _silent_at: float = field(default=NEVER, init=False)
+    _probe_at: float = field(default=NEVER, init=False)
+    _probe_seconds: float = field(default=NEVER, init=False)
     _stopped: bool = field(default=False, init=False)
 
     def deadline(self) -> float:
@@ -141,10 +143,16 @@ class SessionMachine:
         if self._stopped:
             return NEVER
         if self.session_id:
-            return min(self._beat_at, self._silent_at)
+            return min(self._beat_at, self._silent_at, self._probe_at)
         if self.address:
             return self._open_until
         return self._retry_at if self.managers or self._queue else NEVER
+
+    def probe_every(self, seconds: float, now: float) -> None:
+        """Ask so often whether the manager is there, also while it speaks; NEVER ends that."""
+        if seconds != self._probe_seconds:
+            self._probe_seconds = seconds
+            self._probe_at = now if seconds < NEVER else NEVER
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take one event; answers what to do, in order."""
@@ -181,6 +189,7 @@ class SessionMachine:
             self._beat_at = min(self._beat_at, now + self._period)
             return []
         self._beat_at, self._opened_at = now + self._period, now
+        self._probe_at = now if self._probe_seconds < NEVER else NEVER
         return [SendBeat(session_id)]
 
     def _broken(self, reason: str, leader: str, now: float) -> list[Command]:
@@ -206,7 +215,8 @@ class SessionMachine:
             if now >= self._beat_at:
                 self._beat_at = now + self._period
                 commands.append(SendBeat(self.session_id))
-            if now >= self._silent_at:
+            if now >= min(self._silent_at, self._probe_at):
+                self._probe_at = now + self._probe_seconds
                 self._silent_at = now + self._period * SILENCE_PERIODS
                 commands.append(SendProbe(self.session_id))
             return commands

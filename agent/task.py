@@ -28,6 +28,7 @@ from agent.task_events import (
     Failed,
     Found,
     Kill,
+    LeaseOver,
     Prepare,
     Prepared,
     Remove,
@@ -104,6 +105,8 @@ class TaskMachine:
     _adopting: bool = field(default=False, init=False)
     _unhealthy: bool = field(default=False, init=False)
     """The container is being stopped although it is wanted."""
+    _lease_over: str = field(default="", init=False)
+    """So is it, and why."""
 
     def __post_init__(self) -> None:
         self.status = self.task.status
@@ -146,6 +149,9 @@ class TaskMachine:
                 return self._started(event, now)
             case Checked() if self.phase is Phase.UP:
                 return self._checked(event, now)
+            case LeaseOver(reason) if self.wanted:
+                self._lease_over = reason
+                return self._go_on(now)
             case Exited() if self.phase in _IN_CONTAINER:
                 return self._exited(event, now)
             case Failed():
@@ -212,6 +218,8 @@ class TaskMachine:
             return [Remove()]
         if not self.wanted:
             return self._unwanted(now)
+        if self._lease_over:
+            return self._broken_off(now)
         if self.phase is Phase.WAITING and self.ready:
             if now < self._retry_at:
                 self._due = self._retry_at
@@ -235,6 +243,13 @@ class TaskMachine:
             return self._drain(now)
         # A start in flight is short: its outcome comes first, and then it is stopped.
         return []
+
+    def _broken_off(self, now: float) -> list[Command]:
+        """It is wanted, and may not go on."""
+        if self.phase in _BEFORE_START:
+            cancel: list[Command] = [Cancel()] if self.phase is Phase.PREPARING else []
+            return cancel + self._end(TaskState.FAILED, "stopped", now, self._lease_over)
+        return self._stop(now) if self.phase is Phase.UP else []
 
     def _prepared(self, now: float) -> list[Command]:
         self._tries, self._retry_at = 0, 0.0
@@ -283,6 +298,8 @@ class TaskMachine:
         if self._unhealthy and self.status.health is not None:
             error = unhealthy_error(code, self.status.health)
             return self._end(TaskState.FAILED, "unhealthy", now, error, code)
+        if self._lease_over:
+            return self._end(TaskState.FAILED, "stopped", now, self._lease_over, code)
         if code == 0:
             return self._end(TaskState.COMPLETE, "finished", now)
         error = f"task: non-zero exit ({code})"

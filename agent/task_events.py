@@ -128,6 +128,13 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseOver:
+    """No manager was there for so long that the task may not go on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """The container ended; `reason` says more than the code where something is known."""
 
@@ -167,6 +174,7 @@ Event = (
     | Prepared
     | Started
     | Checked
+    | LeaseOver
     | Exited
     | Failed
     | Cleaned

@@ -77,7 +77,7 @@ POINTS: Final[Mapping[str, str]] = {
     "join.remembered": "swarm.json is there, and nothing runs",
     "join.serving": "manager and agent run, and the raft group was not asked",
     "join.raft-joined": "the raft group has the new manager, which has no state yet",
-    "leave.said-goodbye": "the managers took the node out, and everything is still here",
+    "leave.said-goodbye": "the managers took the node out, and its files are still here",
     "leave.wiped": "the containers are gone, and the files are still here",
     "leave.disarmed": "the certificate is gone, and the state directories are still here",
     "leave.emptied": "the state directories are gone, and swarm.json is still here",

@@ -65,12 +65,14 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSettings:
-    """What the link is given; `channels` answers the channel to a manager at "host:port"."""
+    """What the link is given; `channels` answers the channel to a manager at "host:port", and
+    `on_contact` is told the monotonic time at which a report was sent that a manager answered."""
 
     channels: Callable[[str], grpc.aio.Channel]
     describe: Callable[[], NodeDescription]
     underlay_address: str
     managers: Callable[[], list[str]]
+    on_contact: Callable[[float], None] = lambda sent_at: None
 
 
 def _shuffled(items: list[str]) -> list[str]:
@@ -140,6 +142,11 @@ class Link:
     def renew(self, reason: str) -> None:
         """Drop the session and open a new one, which begins from the beginning."""
         self._decide(session.Broken(reason))
+
+    def probe_every(self, seconds: float) -> None:
+        """Ask so often for an answer; NEVER: only after silence."""
+        self._session.probe_every(seconds, time.monotonic())
+        self._wake.set()
 
     def converse(self, conversation_id: str) -> Exchange:
         """Open a conversation with the manager that asked for it; raises Unavailable."""
@@ -299,12 +306,14 @@ class Link:
         client = self._client
         if client is None:
             return
+        sent_at = time.monotonic()
         try:
             await client.report(session_id, send)
         except SwarmError as error:
             if asyncio.current_task() in self._work:
                 self._decide(session.Broken(error.message))
             return
+        self._settings.on_contact(sent_at)
         if asyncio.current_task() in self._work:
             self._decide(session.Heard())
             if counts:

@@ -28,6 +28,7 @@ from agent.task_events import (
     Failed,
     Found,
     Kill,
+    LeaseOver,
     Prepare,
     Prepared,
     Remove,
@@ -165,6 +166,10 @@ class TaskRunner:
         """The container is not there any more, and nobody told."""
         if self.is_up:
             self.handle(Exited(137, "its container is gone"))
+
+    def lease_over(self, seconds: float) -> None:
+        """No manager has answered for so long, and the task may not run without one."""
+        self.handle(LeaseOver(f"task: no contact with a manager for {seconds:g} s"))
 
     async def close(self) -> None:
         """Stop caring; the container goes on."""

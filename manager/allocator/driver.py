@@ -13,11 +13,12 @@ from manager.allocator.plan import (
     allocate_task,
     frees_addresses,
 )
+from manager.placement.lost import is_forgotten
 from manager.planning import driver as planning
 from manager.state import Changed, Transaction
 from manager.state.driver import Store
 from pyswarm.core import NEVER
-from pyswarm.model import Network, Node, Service, Task, TaskState
+from pyswarm.model import Network, Node, NodeState, Service, Task, TaskState
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +58,20 @@ class Allocator:
         if isinstance(new, Task):
             if new.status.state == TaskState.NEW and change.old is None:
                 self._dirty[Task][new.id] = None
+            elif is_forgotten(self._store.view, new):
+                self._mark_leaving(new.service_id)
         elif new is None and change.kind is Task:
-            service = self._store.view.get(Service, change.old.service_id)
-            if service is not None and service.pending_delete:
-                self._dirty[Service][service.id] = None
+            self._mark_leaving(change.old.service_id)
         elif new is not None and change.kind in self._dirty:
             self._dirty[change.kind][change.id] = None
+            if change.kind is Node and new.status.state == NodeState.DOWN:
+                for task in self._store.view.tasks_of_node(new.id):
+                    self._mark_leaving(task.service_id)
+
+    def _mark_leaving(self, service_id: str) -> None:
+        service = self._store.view.get(Service, service_id)
+        if service is not None and service.pending_delete:
+            self._dirty[Service][service.id] = None
 
     async def act(self) -> float:
         """See `planning.Part`."""

@@ -15,6 +15,7 @@ from typing import Final
 from immutables import Map
 
 from manager.allocator import ipam, ports, vni
+from manager.placement.lost import is_forgotten
 from manager.planning import revisions
 from manager.state import Transaction, View
 from manager.state.apply import number_of
@@ -188,7 +189,8 @@ def _virtual_ips(
 
 def _deallocate(tx: Transaction, service: Service) -> None:
     # The virtual address must not reach another service while tasks of this one still answer it.
-    if not tx.view.service_tasks.get(service.id):
+    # What is left on a node that is down keeps its own addresses, and the service goes.
+    if all(is_forgotten(tx.view, task) for task in tx.view.tasks_of_service(service.id)):
         revisions.forget(tx, service)
         tx.delete(Service, service.id)
 

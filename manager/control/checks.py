@@ -37,6 +37,8 @@ MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
 _DNS_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
 _NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?")
 _IMAGE: Final = re.compile(r"[a-zA-Z0-9][\w./:@\-]*")
+LEASE_LEAST_SECONDS: Final = 10.0
+"""Shorter, and a change of the leader would end tasks."""
 
 
 def service_name(name: str) -> None:
@@ -145,6 +147,12 @@ def task(spec: TaskSpec) -> None:
         raise InvalidArgument("a count must not be negative")
     for value in (spec.restart.delay_seconds, spec.restart.window_seconds):
         containers.seconds(value, "a restart delay or window")
+    containers.seconds(spec.stop_after_seconds, "on-partition: stop-after")
+    if 0 < spec.stop_after_seconds < LEASE_LEAST_SECONDS:
+        raise InvalidArgument(
+            f"on-partition: stop-after must be at least {LEASE_LEAST_SECONDS:g}s: a change "
+            "of the leader takes a few seconds"
+        )
     attached.files("secret", container.secrets, "/run/secrets")
     attached.files("config", container.configs, "/")
     if container.healthcheck is not None:
@@ -222,6 +230,12 @@ def service(spec: ServiceSpec) -> None:
         )
     if spec.replicas < 0:
         raise InvalidArgument(f"service {spec.name}: replicas must not be negative")
+    containers.seconds(spec.reschedule_after_seconds, f"service {spec.name}: reschedule-after")
+    if spec.reschedule_after_seconds and spec.mode.is_global:
+        raise InvalidArgument(
+            f"service {spec.name}: reschedule-after can only be used with replicated or "
+            "replicated-job mode: a global task has no place but its node"
+        )
     if spec.replicas > REPLICAS_MAX:
         raise InvalidArgument(
             f"service {spec.name}: {spec.replicas} replicas are more than {REPLICAS_MAX}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from manager.placement.lost import is_forgotten, is_lost
 from manager.state.tables import View
 from pyswarm.api.v1 import control_pb2
 from pyswarm.errors import AlreadyExists, FailedPrecondition, InvalidArgument
@@ -49,12 +50,15 @@ def counted(view: View, service: Service) -> control_pb2.ServiceWithCount:
     spec, tasks = service.spec, view.tasks_of_service(service.id)
     completed = [t for t in tasks if is_completion(service, t)]
     wanted = [t for t in tasks if t.is_wanted and t not in completed]
+    present = [t for t in wanted if not is_lost(view, t)]
+    if spec.mode.is_global:
+        wanted = present
     desired = len({t.slot_key for t in wanted})
     if spec.mode == ServiceMode.REPLICATED:
         desired = spec.replicas
     elif spec.mode == ServiceMode.REPLICATED_JOB:
         desired = spec.max_concurrent or spec.replicas
-    running = sum(1 for t in wanted if t.status.state == TaskState.RUNNING)
+    running = sum(1 for t in present if t.status.state == TaskState.RUNNING)
     return control_pb2.ServiceWithCount(
         service=to_message(service), running=running, desired=desired, completed=len(completed)
     )
@@ -117,7 +121,8 @@ def require_unused_network(view: View, network: Network) -> None:
             )
     for task in view.list(Task):
         in_network = any(a.network_id == network.id for a in task.networks)
-        if in_network and not is_terminal(task.status.state):
+        # What a removed service has left on a node that is down may stay there for long.
+        if in_network and not is_terminal(task.status.state) and not is_forgotten(view, task):
             raise FailedPrecondition(
                 f"network {network.spec.name} is in use by task {task.id}, which is stopping"
             )

@@ -7,7 +7,7 @@ DRAINING: its connections live on, and nobody starts a new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from pyswarm.model import (
@@ -52,10 +52,13 @@ def _bare(address: str) -> str:
     return address.partition("/")[0]
 
 
-def _endpoint(task: Task, address: str, aliases: tuple[str, ...]) -> TaskEndpoint:
+def _endpoint(
+    task: Task, address: str, aliases: tuple[str, ...], down: Container[str]
+) -> TaskEndpoint:
     health = task.status.health
     unhealthy = health is not None and health.state == HealthState.UNHEALTHY
-    wanted = task.is_wanted and not unhealthy
+    # What a node that is down ran is still wanted for a while, but nobody can say that it answers.
+    wanted = task.is_wanted and not unhealthy and task.node_id not in down
     return TaskEndpoint(
         task_id=task.id,
         service_id=task.service_id,
@@ -68,7 +71,9 @@ def _endpoint(task: Task, address: str, aliases: tuple[str, ...]) -> TaskEndpoin
     )
 
 
-def _collect(tasks: Iterable[Task], networks: set[str]) -> dict[str, _Members]:
+def _collect(
+    tasks: Iterable[Task], networks: set[str], down: Container[str]
+) -> dict[str, _Members]:
     found: dict[str, _Members] = {network_id: _Members() for network_id in networks}
     for task in tasks:
         if not is_reachable(task):
@@ -77,7 +82,7 @@ def _collect(tasks: Iterable[Task], networks: set[str]) -> dict[str, _Members]:
             members = found.get(attachment.network_id)
             if members is None or not attachment.address:
                 continue
-            members.tasks.append(_endpoint(task, attachment.address, attachment.aliases))
+            members.tasks.append(_endpoint(task, attachment.address, attachment.aliases, down))
             members.services.add(task.service_id)
             members.nodes.add(task.node_id)
     return found
@@ -132,13 +137,14 @@ def derive(
     network spans every node that is not down, since each of them takes connections from outside.
     """
     chosen = {network.id: network for network in networks if network.subnet}
-    members = _collect(tasks, set(chosen))
+    by_node = {node.id: node for node in nodes}
+    down = {node_id for node_id, node in by_node.items() if node.status.state == NodeState.DOWN}
+    members = _collect(tasks, set(chosen), down)
     by_service = {service.id: service for service in services}
     for service in by_service.values():
         for vip in service.endpoint.virtual_ips:
             if vip.network_id in members:
                 members[vip.network_id].services.add(service.id)
-    by_node = {node.id: node for node in nodes}
     sets = {}
     for network_id in sorted(chosen):
         network, found = chosen[network_id], members[network_id]

@@ -26,7 +26,7 @@ from manager.dispatcher.draining import Draining
 from manager.dispatcher.endpoints import networks_of_node
 from manager.dispatcher.outbox import Outbox
 from manager.dispatcher.replies.server import DispatcherContext, Replies
-from manager.dispatcher.sessions import Sessions
+from manager.dispatcher.sessions import NodeDown, Sessions
 from manager.dispatcher.statuses import StatusBatch, newer_status
 from manager.dispatcher.topology import Topology, touched_networks
 from manager.logs.driver import LogBroker
@@ -203,7 +203,7 @@ class Dispatcher(Replies):
             if beat.goodbye:
                 if self._sessions.is_current(node_id, beat.session_id):
                     self._sessions.forget(node_id)
-                    await self._down({node_id: "the node said goodbye"})
+                    await self._down([NodeDown(node_id, "the node said goodbye")])
                 break
             if beat.restarting:
                 now = self._context.monotonic()
@@ -220,7 +220,8 @@ class Dispatcher(Replies):
         """Statuses of the calling node's own tasks; answered once they are committed."""
         self._require_open()
         node_id = self._context.caller(context)
-        if not self._sessions.is_current(node_id, request.session_id):
+        # A report is a sign of life as well: a node counts its leases from those that are answered.
+        if not self._sessions.beat(node_id, request.session_id, self._context.monotonic()):
             raise NotFound("this session is over: open a new one")
         for version in request.applied:
             self._draining.applied(version.network_id, node_id, version.version)
@@ -395,7 +396,7 @@ class Dispatcher(Replies):
             down = self._sessions.tick(self._context.monotonic())
             try:
                 if down:
-                    await self._down({event.node_id: event.message for event in down})
+                    await self._down(down)
             except SwarmError as error:
                 # Silence is told once, so who could not be marked now is listened for once more.
                 log.warning("silent nodes could not be marked: %s; trying again", error.message)
@@ -404,18 +405,19 @@ class Dispatcher(Replies):
             wait = self._sessions.deadline() - self._context.monotonic()
             await asyncio.sleep(min(max(wait, 0.02), 0.25))
 
-    async def _down(self, messages: dict[str, str]) -> None:
-        def mark(tx: Transaction) -> None:
-            for node_id, message in messages.items():
-                node = tx.get(Node, node_id)
-                if node is not None and node.status.state != NodeState.DOWN:
-                    status = replace(node.status, state=NodeState.DOWN, message=message)
-                    tx.put(replace(node, status=status))
+    async def _down(self, events: list[NodeDown]) -> None:
+        now = self._context.clock()
 
-        for node_id, message in messages.items():
-            log.warning("node %s is down: %s", node_id, message)
-            self.conversations.lost(node_id, message)
-            session = self._streams.get(node_id)
+        def mark(tx: Transaction) -> None:
+            for event in events:
+                node = tx.get(Node, event.node_id)
+                if node is not None and node.status.state != NodeState.DOWN:
+                    tx.put(replace(node, status=event.status(node.status, now)))
+
+        for event in events:
+            log.warning("node %s is down: %s", event.node_id, event.message)
+            self.conversations.lost(event.node_id, event.message)
+            session = self._streams.get(event.node_id)
             if session is not None:
                 session.over = True
                 session.wake.set()

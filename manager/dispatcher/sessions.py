@@ -7,9 +7,10 @@ agents must first notice that the old leader is gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pyswarm.core import NEVER
+from pyswarm.model import NodeState, NodeStatus
 
 ADOPTION_SECONDS = 4.0
 RESTART_SECONDS = 15.0
@@ -27,10 +28,17 @@ class _Session:
 
 @dataclass(frozen=True, slots=True)
 class NodeDown:
-    """A node was silent for too long."""
+    """A node was silent for too long: for `silent_seconds`, or a new leader has heard nothing of
+    it and counts from when the old one can have heard it last."""
 
     node_id: str
     message: str
+    silent_seconds: float = 0.0
+
+    def status(self, old: NodeStatus, now: float) -> NodeStatus:
+        """The node's status after it, `now` in seconds since the epoch."""
+        since = now - self.silent_seconds
+        return replace(old, state=NodeState.DOWN, message=self.message, silent_since=since)
 
 
 @dataclass(slots=True)
@@ -65,7 +73,7 @@ class Sessions:
         session = self._sessions.get(node_id)
         if session is None or session.session_id != session_id:
             return False
-        session.due = now + self.grace_seconds
+        session.due = max(session.due, now + self.grace_seconds)
         return True
 
     def restarting(self, node_id: str, session_id: str, now: float) -> None:
@@ -85,11 +93,15 @@ class Sessions:
 
     def tick(self, now: float) -> list[NodeDown]:
         """The nodes whose time is over, each named once."""
+        grace = self.grace_seconds
         late = sorted(node_id for node_id, s in self._sessions.items() if s.due <= now)
-        for node_id in late:
-            del self._sessions[node_id]
-        message = f"no heartbeat for {self.grace_seconds:g} s"
-        return [NodeDown(node_id, message) for node_id in late]
+        message = f"no heartbeat for {grace:g} s"
+        # What was due later than a grace after the last word counts as if it had been heard later:
+        # a lease that is judged by it ends late, and never early.
+        return [
+            NodeDown(node_id, message, now - self._sessions.pop(node_id).due + grace)
+            for node_id in late
+        ]
 
     def deadline(self) -> float:
         """When the next node is down if nothing is heard."""

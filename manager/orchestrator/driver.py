@@ -107,7 +107,8 @@ def _matters(old: Task | None, new: Task | None) -> bool:
 def _node_facts(node: Node | None) -> Any:
     if node is None:
         return None
-    return (node.spec, node.role, node.description, node.status.state, node.status.address)
+    status = node.status
+    return (node.spec, node.role, node.description, status.state, status.address, status.left)
 
 
 async def run(store: Store) -> None:

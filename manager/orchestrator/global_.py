@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from manager.orchestrator.restart import is_done, settle
 from manager.orchestrator.slots import Draft
-from manager.orchestrator.tasks import has_ended, must_leave, wish
+from manager.orchestrator.tasks import has_ended, is_current, wish
 from manager.placement.fit import node_fits
-from pyswarm.model import Availability, Node, NodeState, Service, TaskState
+from manager.placement.lost import may_return, must_leave
+from pyswarm.model import Availability, Node, NodeState, Service, Task, TaskState
 
 
 def takes_new(service: Service, node: Node) -> bool:
@@ -16,6 +17,11 @@ def takes_new(service: Service, node: Node) -> bool:
         and node.spec.availability == Availability.ACTIVE
         and node_fits(service.spec.task, node)
     )
+
+
+def _awaits_node(draft: Draft, task: Task) -> bool:
+    """Whether a node that is down may return with a task that is still the right one."""
+    return may_return(draft.view, task) and is_current(draft.settled_service, task)
 
 
 def plan_global(draft: Draft) -> None:
@@ -28,7 +34,8 @@ def plan_global(draft: Draft) -> None:
         takes = node is not None and takes_new(service, node)
         for task in slot.wanted:
             misfit = node is not None and not node_fits(service.spec.task, node)
-            if must_leave(draft.view, task) or misfit or (has_ended(task) and not takes):
+            leaves = must_leave(draft.view, task) and not _awaits_node(draft, task)
+            if leaves or misfit or (has_ended(task) and not takes):
                 draft.put(wish(task, TaskState.SHUTDOWN))
         settle(draft, slot, replace_lost=False)
         if takes and not slot.wanted and not is_done(draft, slot):

@@ -20,8 +20,9 @@ from typing import Final
 from manager.orchestrator.global_ import takes_new
 from manager.orchestrator.restart import is_done, settle
 from manager.orchestrator.slots import Draft, Key, Slot
-from manager.orchestrator.tasks import has_ended, is_lost, must_leave, wish
+from manager.orchestrator.tasks import has_ended, wish
 from manager.placement.fit import node_fits
+from manager.placement.lost import is_lost, must_leave
 from pyswarm.model import JobState, Node, ServiceMode, Task, TaskState, is_completion
 
 STOP_SECONDS: Final = 60.0
@@ -150,6 +151,7 @@ def _release(draft: Draft, slot: Slot) -> None:
         if task.desired_state >= TaskState.RUNNING:
             continue
         until = max((_waits_until(draft, task, other) for other in slot.history), default=0.0)
+        until = max(until, draft.held_until(slot.key))
         if until <= draft.now:
             draft.put(wish(task, TaskState.COMPLETE))
         else:

@@ -6,30 +6,41 @@ from manager.orchestrator.slots import Draft, Slot
 from manager.orchestrator.tasks import (
     ended_here,
     has_ended,
-    is_lost,
     is_unplaced,
     is_wanted,
     wish,
 )
+from manager.placement.lost import is_lost, orphaned_at
 from pyswarm.model import Node, Task, TaskState
 
 
 def end_unreported(draft: Draft) -> None:
-    """End what no agent speaks for: unplaced tasks that are not wanted, tasks of removed nodes."""
+    """End what no agent speaks for: unplaced tasks that are not wanted, and those of nodes that
+    were removed, have left, or are down for a day."""
     for task in list(draft.tasks.values()):
         if has_ended(task):
             continue
         if is_unplaced(task):
             if not is_wanted(task):
                 draft.put(ended_here(task, TaskState.SHUTDOWN, "never placed", draft.now))
-        elif draft.view.get(Node, task.node_id) is None:
-            draft.put(
-                ended_here(
-                    task, TaskState.ORPHANED, "its node was removed from the swarm", draft.now
-                )
-            )
+        elif is_lost(draft.view, task):
+            _orphan(draft, task)
         if draft.full:
             return
+
+
+def _orphan(draft: Draft, task: Task) -> None:
+    node = draft.view.get(Node, task.node_id)
+    message = "its node was removed from the swarm"
+    if node is not None and node.status.left:
+        message = "its node left the swarm"
+    elif node is not None:
+        at = orphaned_at(draft.view, task)
+        if at > draft.now:
+            draft.wake(at)
+            return
+        message = "its node is down for too long"
+    draft.put(ended_here(task, TaskState.ORPHANED, message, draft.now))
 
 
 def remove_all(draft: Draft) -> None:
@@ -44,8 +55,8 @@ def remove_all(draft: Draft) -> None:
 def reap(draft: Draft) -> None:
     """Delete the records of tasks that shall be removed and have ended, and old history.
 
-    A task on a node that is down counts as ended here: when the node returns, its agent is told
-    what it should run, and stops the rest.
+    The record of a task on a node that is down stays, since with it its address would go to
+    another: when the node returns, its agent says that the task has ended.
     """
     for task in list(draft.tasks.values()):
         if task.desired_state == TaskState.REMOVE and _is_over(draft, task):
@@ -65,7 +76,7 @@ def reap(draft: Draft) -> None:
 
 
 def _is_over(draft: Draft, task: Task) -> bool:
-    return has_ended(task) or is_unplaced(task) or is_lost(draft.view, task)
+    return has_ended(task) or is_unplaced(task)
 
 
 def _history_limit(draft: Draft) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from manager.orchestrator.tasks import Ids, has_ended, is_wanted, new_task
+from manager.placement.lost import held_until, is_lost, must_leave
 from manager.state import View
 from pyswarm.core import NEVER
 from pyswarm.model import Service, Task, TaskState
@@ -24,6 +25,8 @@ class Slot:
 
     key: Key
     tasks: dict[str, Task] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    """Those of whose node nothing is heard."""
 
     @property
     def wanted(self) -> list[Task]:
@@ -42,7 +45,8 @@ class Slot:
     def is_running(self) -> bool:
         """Whether a wanted task runs."""
         return any(
-            is_wanted(t) and t.status.state == TaskState.RUNNING for t in self.tasks.values()
+            is_wanted(t) and t.status.state == TaskState.RUNNING and t.id not in self.lost
+            for t in self.tasks.values()
         )
 
 
@@ -74,6 +78,7 @@ class Draft:
         self._limit = limit
         self._changed: dict[str, None] = {}
         self._deleted: dict[str, None] = {}
+        self._leased = [task for task in self.tasks.values() if task.spec.stop_after_seconds]
         for task in self.tasks.values():
             self._enter(task)
 
@@ -119,7 +124,9 @@ class Draft:
         desired_state: TaskState = TaskState.RUNNING,
         quick_ends: int = 0,
     ) -> None:
-        """A new task of the current spec in a slot."""
+        """A new task of the current spec in a slot; only prepared while a lost one may run."""
+        if self.held_until(key) > self.now:
+            desired_state = min(desired_state, TaskState.READY)
         self.put(
             new_task(
                 self.settled_service,
@@ -132,6 +139,11 @@ class Draft:
                 quick_ends=quick_ends,
             )
         )
+
+    def held_until(self, key: Key) -> float:
+        """Until when a lost task of the slot may run by its lease, a removed one included."""
+        held = (held_until(self.view, t) for t in self._leased if (t.slot or t.node_id) == key)
+        return max(held, default=0.0)
 
     def wake(self, at: float) -> None:
         """Come back at `at`, at the latest."""
@@ -150,7 +162,7 @@ class Draft:
     def check(self) -> None:
         """Assert that no slot has two tasks that are wanted and alive beside an update."""
         for slot in self.slots.values():
-            alive = [t for t in slot.wanted if not has_ended(t)]
+            alive = [t for t in slot.wanted if not has_ended(t) and not must_leave(self.view, t)]
             versions = {t.spec_version for t in alive}
             assert len(alive) == len(versions), f"slot {slot.key} has {len(alive)} wanted tasks"
 
@@ -160,3 +172,5 @@ class Draft:
             slot.tasks.pop(task.id, None)
         else:
             slot.tasks[task.id] = task
+            if is_lost(self.view, task):
+                slot.lost.add(task.id)

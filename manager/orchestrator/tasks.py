@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from manager.state import View
 from pyswarm.model import (
-    Availability,
     Meta,
-    Node,
-    NodeState,
     PortConfig,
     PublishMode,
     Service,
@@ -83,26 +79,6 @@ def has_ended(task: Task) -> bool:
 def is_unplaced(task: Task) -> bool:
     """Whether no agent knows the task."""
     return task.status.state in (TaskState.NEW, TaskState.PENDING)
-
-
-def is_lost(view: View, task: Task) -> bool:
-    """Whether the task's node is down or was removed, so that nobody speaks for the task."""
-    if not task.node_id:
-        return False
-    node = view.get(Node, task.node_id)
-    return node is None or node.status.state == NodeState.DOWN
-
-
-def must_leave(view: View, task: Task) -> bool:
-    """Whether the task may not stay where it is: the node is lost, or drained."""
-    if not task.node_id:
-        return False
-    node = view.get(Node, task.node_id)
-    return (
-        node is None
-        or node.status.state == NodeState.DOWN
-        or node.spec.availability == Availability.DRAIN
-    )
 
 
 def wish(task: Task, desired_state: TaskState) -> Task:

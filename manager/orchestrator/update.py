@@ -19,15 +19,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from manager.orchestrator.slots import Draft, Slot
-from manager.orchestrator.tasks import (
-    has_ended,
-    host_ports,
-    is_current,
-    is_lost,
-    is_wanted,
-    wish,
-)
+from manager.orchestrator.tasks import has_ended, host_ports, is_current, is_wanted, wish
 from manager.placement.fit import node_fits
+from manager.placement.lost import is_lost
 from manager.placement.volumes import writes_to_volume
 from pyswarm.model import (
     FailureAction,
@@ -169,6 +163,7 @@ def _promote(draft: Draft, slot: Slot) -> bool:
             if t.id != task.id and not has_ended(t) and not is_lost(draft.view, t)
         ]
         until = max((_stopped_at(task, t) for t in stopping), default=0.0)
+        until = max(until, draft.held_until(slot.key))
         if until <= draft.now:
             draft.put(wish(task, TaskState.RUNNING))
             promoted = True
@@ -234,9 +229,10 @@ def _survey(draft: Draft, config: UpdateConfig) -> _Survey:
         if old and not new:
             survey.old.append(slot)
         # What failed is not waited for: the failure ratio judges it.
+        # Of two the last one counts: it takes the place of one that is lost or shall leave.
         elif new and failed is None:
-            survey.running += new[0].status.state == TaskState.RUNNING
-            _wait_for(draft, config, survey, new[0])
+            survey.running += new[-1].status.state == TaskState.RUNNING
+            _wait_for(draft, config, survey, new[-1])
     return survey
 
 
@@ -258,7 +254,8 @@ def _wait_for(draft: Draft, config: UpdateConfig, survey: _Survey, task: Task) -
             survey.busy.append(task)
             draft.wake(max(task.meta.created_at + PATIENCE_SECONDS, draft.now + 1.0))
             if task.desired_state < TaskState.RUNNING:
-                survey.quiet_until = max(survey.quiet_until, _stopped_at(task, task))
+                until = max(_stopped_at(task, task), draft.held_until(task.slot or task.node_id))
+                survey.quiet_until = max(survey.quiet_until, until)
         return
     # The agent's clock may differ: a time in the future would never pass.
     running_since = min(task.status.timestamp, draft.now)
@@ -334,7 +331,8 @@ def _replace_some(draft: Draft, config: UpdateConfig, survey: _Survey) -> bool:
             restart = failed.spec.restart
             start_after = failed.status.timestamp + restart.delay_seconds
         start_first = config.order == UpdateOrder.START_FIRST and slot.is_running
-        runs = (t for t in slot.wanted if t.status.state == TaskState.RUNNING)
+        running = (t for t in slot.wanted if t.status.state == TaskState.RUNNING)
+        runs = (t for t in running if t.id not in slot.lost)
         stays = next(runs, None) if start_first else None
         for task in slot.wanted:
             # Beside the one that runs there may be one of an update that was overtaken.

@@ -248,5 +248,11 @@ async def _wait(commits: Subscription[Commit], seconds: float) -> None:
 def _left(tx: Transaction, node_id: str) -> None:
     node = tx.get(Node, node_id)
     if node is not None:
-        status = replace(node.status, state=NodeState.DOWN, message="the node left the swarm")
+        status = replace(
+            node.status,
+            state=NodeState.DOWN,
+            message="the node left the swarm",
+            silent_since=tx.now,
+            left=True,
+        )
         tx.put(replace(node, manager=None, status=status))

@@ -2,6 +2,7 @@
 
     snapshot = magic, part*                     each part one value in MessagePack
     parts    = {version, epoch, sequence, layout, counts}, specs, then chunks of each table
+    counts   = {number of a kind: its records}; a later version knows more kinds
     specs    = {digest: row} of the task specs, sorted
     chunk    = up to 500 rows, sorted by id
 
@@ -70,7 +71,7 @@ def encode_again(view: View, known: Rows) -> tuple[bytes, Rows]:
         "epoch": view.epoch,
         "sequence": view.sequence,
         "layout": rows.layout_of(KINDS.values()),
-        "counts": [len(view.tables[kind]) for kind in KINDS.values()],
+        "counts": {number: len(view.tables[kind]) for number, kind in KINDS.items()},
     }
     return b"".join([MAGIC, pack(head), pack(dict(sorted(specs.rows.items()))), *tables]), kept
 
@@ -137,17 +138,19 @@ def decode_snapshot(data: bytes) -> View:
 
 
 def _decode(data: bytes) -> View:
-    unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=len(data))
+    # The counts have numbers for keys.
+    unpacker = msgpack.Unpacker(use_list=False, strict_map_key=False, max_buffer_size=len(data))
     unpacker.feed(memoryview(data)[len(MAGIC) :])
     head = unpacker.unpack()
     layout = head["layout"]
     read_spec = rows.Readers(layout).of(TaskSpec)
     specs = {digest: read_spec(row) for digest, row in unpacker.unpack().items()}
     readers = rows.Readers(layout, dict.fromkeys(_SPECS, specs.__getitem__))
-    tables: dict[type[Record], dict[str, Any]] = {}
-    for kind, count in zip(KINDS.values(), head["counts"], strict=True):
+    tables: dict[type[Record], dict[str, Any]] = {kind: {} for kind in KINDS.values()}
+    for number, count in head["counts"].items():
+        kind = KINDS[number]
         read = readers.of(kind)
-        table = tables[kind] = {}
+        table = tables[kind]
         while len(table) < count:
             table |= {record.id: record for record in map(read, unpacker.unpack())}
     view = build(tables)

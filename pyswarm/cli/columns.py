@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pyswarm.cli import listings
 from pyswarm.cli.listings import CountedService
+from pyswarm.cli.node_view import NodeFacts
 from pyswarm.cli.render import Listing
 from pyswarm.model import Config, Network, Node, Secret, Service, Task
 
@@ -18,9 +19,11 @@ def _show(args: Namespace, listing: Listing) -> None:
         print(text)
 
 
-def show_nodes(args: Namespace, nodes: Iterable[Node], self_id: str) -> None:
+def show_nodes(
+    args: Namespace, nodes: Iterable[Node], self_id: str, facts: Mapping[str, NodeFacts]
+) -> None:
     """`node ls`."""
-    _show(args, listings.nodes(nodes, self_id))
+    _show(args, listings.nodes(nodes, self_id, facts))
 
 
 def show_services(args: Namespace, services: Iterable[CountedService]) -> None:

@@ -25,6 +25,7 @@ _WHOLE = {
     "os": "OS",
     "uid": "UID",
     "gid": "GID",
+    "tls_status": "TLSStatus",
 }
 _TIMES = {
     "created_at",
@@ -34,6 +35,8 @@ _TIMES = {
     "timestamp",
     "start_after",
     "last_execution",
+    "certificates_end_at",
+    "silent_since",
     "progressed_at",
 }
 
@@ -78,5 +81,6 @@ def to_json(value: Any, name: str = "") -> Any:
 
 
 def inspect_text(records: list[Any]) -> str:
-    """What `inspect` prints: a JSON array."""
-    return json.dumps([to_json(record) for record in records], indent=4)
+    """What `inspect` prints: a JSON array. A record may also be JSON already, as a `dict`."""
+    shown = [record if isinstance(record, dict) else to_json(record) for record in records]
+    return json.dumps(shown, indent=4)

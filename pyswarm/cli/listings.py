@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from pyswarm.cli.node_view import NodeFacts, more_values
 from pyswarm.cli.render import (
     Listing,
     Row,
@@ -56,8 +57,10 @@ class CountedService:
         return f"{count} (max {most} per node)" if most else count
 
 
-def nodes(found: Iterable[Node], self_id: str) -> Listing:
-    """`node ls`; a star marks the node that was asked."""
+def nodes(
+    found: Iterable[Node], self_id: str, facts: Mapping[str, NodeFacts] | None = None
+) -> Listing:
+    """`node ls`; a star marks the node that was asked. `facts` are for `--format`, by node id."""
     rows = []
     for node in sorted(found, key=lambda n: (natural_key(n.hostname), n.id)):
         is_self = node.id == self_id
@@ -71,7 +74,8 @@ def nodes(found: Iterable[Node], self_id: str) -> Listing:
         }
         star = f"{node.id} {'*' if is_self else ' '}"
         cells = (star, *list(values.values())[1:])
-        rows.append(Row(node.id, cells, {**values, "Self": is_self, "TLSStatus": _tls(node)}))
+        more = more_values(node, (facts or {}).get(node.id, NodeFacts()))
+        rows.append(Row(node.id, cells, {**values, **more, "Self": is_self}))
     headers = ("ID", "HOSTNAME", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ENGINE VERSION")
     return Listing(headers, tuple(rows))
 
@@ -82,10 +86,6 @@ def _manager_status(node: Node) -> str:
     if node.manager.leader:
         return "Leader"
     return title(node.manager.reachability.name)
-
-
-def _tls(node: Node) -> str:
-    return "Ready" if node.certificate_serial else "Unknown"
 
 
 def image_name(image: str) -> str:

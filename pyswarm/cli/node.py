@@ -1,8 +1,10 @@
-"""`pyswarm node`: ls, inspect, ps, promote, demote, update, rm."""
+"""`pyswarm node`: ls, inspect, ps, promote, demote, update, drain, rm."""
 
 from __future__ import annotations
 
-from argparse import Namespace
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +12,17 @@ from pyswarm.api.v1 import control_pb2
 from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
+from pyswarm.cli.draining import wait_until_empty
 from pyswarm.cli.each import for_each, inspect_each
-from pyswarm.cli.options import add_list_options, filters
+from pyswarm.cli.jsonview import to_json
+from pyswarm.cli.node_view import NodeFacts, node_facts, pretty
+from pyswarm.cli.options import add_list_options, add_template, filters
 from pyswarm.cli.pairs import key_values
-from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
+from pyswarm.cli.service_flags import DURATION
+from pyswarm.cli.tasks import TASK_FILTERS, list_tasks, show_tasks
 from pyswarm.cli.top import add_node_top
 from pyswarm.errors import InvalidArgument
-from pyswarm.model import Availability, Node, NodeRole, NodeSpec
+from pyswarm.model import Availability, Cluster, Node, NodeRole, NodeSpec
 from pyswarm.wire import from_message, to_message
 
 _FILTERS = {
@@ -34,7 +40,9 @@ def register(parsers: Parsers) -> None:
     node = group(parsers, "node", "Manage swarm nodes")
     listing = command(node, "ls", "List nodes in the swarm", _list, aliases=["list"])
     add_list_options(listing, truncates=False)
+    add_template(listing)
     inspect = command(node, "inspect", "Display detailed information on nodes", _inspect)
+    inspect.add_argument("--pretty", action="store_true", help="Print it in a form for people")
     inspect.add_argument("refs", metavar="self|NODE", nargs="+")
     ps = command(node, "ps", "List tasks running on nodes, this one by default", _ps)
     add_list_options(ps)
@@ -52,10 +60,23 @@ def register(parsers: Parsers) -> None:
     update.add_argument("--role", choices=("worker", "manager"))
     update.add_argument("--label-add", action="append", default=[], help="key=value")
     update.add_argument("--label-rm", action="append", default=[], help="key")
+    update.add_argument(
+        "--wait", action="store_true", help="Return when a node that is drained is empty"
+    )
+    _add_timeout(update)
     update.add_argument("ref", metavar="NODE")
+    drain = command(node, "drain", "Drain a node, and return when it is empty", _drain)
+    _add_timeout(drain)
+    drain.add_argument("ref", metavar="NODE")
     remove = command(node, "rm", "Remove nodes from the swarm", _remove)
     remove.add_argument("-f", "--force", action="store_true", help="even if it is not down")
     remove.add_argument("refs", metavar="NODE", nargs="+")
+
+
+def _add_timeout(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout", type=DURATION, default=600.0, help="How long to wait (10m; 0: for ever)"
+    )
 
 
 async def _get(connection: Connection, ref: str) -> Node:
@@ -70,12 +91,43 @@ async def _list(args: Namespace, connection: Connection) -> int:
     request = control_pb2.ListRequest(filters=filters(args, _FILTERS))
     answer = await connection.call(connection.control.ListNodes(request))
     info = await connection.call(connection.local.Info(control_pb2.Empty()))
-    columns.show_nodes(args, [from_message(Node, m) for m in answer.nodes], info.node_id)
+    nodes = [from_message(Node, m) for m in answer.nodes]
+    facts = {}
+    if args.format != "table":
+        root = await _root(connection)
+        tasks = await list_tasks(connection, control_pb2.Filters())
+        facts = {node.id: node_facts(node, tasks, root) for node in nodes}
+    columns.show_nodes(args, nodes, info.node_id, facts)
     return 0
 
 
+async def _root(connection: Connection) -> str:
+    """The digest of the root of which every certificate should be."""
+    message = await connection.call(connection.control.GetCluster(control_pb2.Empty()))
+    root = from_message(Cluster, message).root_ca
+    return root.rotation.digest if root.rotation is not None else root.digest
+
+
 async def _inspect(args: Namespace, connection: Connection) -> int:
-    return await inspect_each(args.refs, lambda ref: _get(connection, ref))
+    root = await _root(connection)
+
+    async def one(ref: str) -> tuple[Node, NodeFacts]:
+        node = await _get(connection, ref)
+        tasks = await list_tasks(connection, control_pb2.Filters(nodes=[node.id]))
+        return node, node_facts(node, tasks, root)
+
+    if args.pretty:
+        return await inspect_each(args.refs, one, _pretty)
+    return await inspect_each(args.refs, lambda ref: _inspected(one(ref)))
+
+
+def _pretty(found: list[tuple[Node, NodeFacts]]) -> str:
+    return "\n\n".join(pretty(node, facts, time.time()) for node, facts in found)
+
+
+async def _inspected(found: Awaitable[tuple[Node, NodeFacts]]) -> dict[str, Any]:
+    node, facts = await found
+    return {**to_json(node), **to_json(facts)}
 
 
 async def _ps(args: Namespace, connection: Connection) -> int:
@@ -111,9 +163,20 @@ async def _put(connection: Connection, node: Node, spec: NodeSpec) -> None:
 
 async def _update(args: Namespace, connection: Connection) -> int:
     node = await _get(connection, args.ref)
-    await _put(connection, node, changed_spec(args, node.spec))
+    spec = changed_spec(args, node.spec)
+    if args.wait and spec.availability is not Availability.DRAIN:
+        raise InvalidArgument("--wait can only be used with --availability drain")
+    await _put(connection, node, spec)
+    if args.wait:
+        return await wait_until_empty(connection, node, args.timeout)
     print(args.ref)
     return 0
+
+
+async def _drain(args: Namespace, connection: Connection) -> int:
+    node = await _get(connection, args.ref)
+    await _put(connection, node, replace(node.spec, availability=Availability.DRAIN))
+    return await wait_until_empty(connection, node, args.timeout)
 
 
 async def _promote(args: Namespace, connection: Connection) -> int:

@@ -22,6 +22,13 @@ def add_list_options(parser: ArgumentParser, truncates: bool = True) -> None:
         parser.add_argument("--no-trunc", action="store_true", help="Do not truncate output")
 
 
+def add_template(parser: ArgumentParser) -> None:
+    """Let `--format` take a template as well."""
+    [action] = [a for a in parser._actions if a.dest == "format"]
+    action.choices = None
+    action.help = "table, json, or a template such as '{{.ID}}: {{.Hostname}}' or 'table {{.ID}}'"
+
+
 def filters(args: Namespace, known: Mapping[str, str]) -> control_pb2.Filters:
     """The request's filters; `known` maps a word of `--filter` to its field."""
     fields: dict[str, list[str]] = {}

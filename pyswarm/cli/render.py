@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pyswarm.errors import InvalidArgument
+
 SHORT_ID_LENGTH: Final = 12
 
 _PADDING: Final = 3
 _CELL_WIDTH_MIN: Final = 10
 _DIGITS: Final = re.compile(r"(\d+)")
+_PLACEHOLDER: Final = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
 _SIZE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -129,4 +132,35 @@ class Listing:
             return "\n".join(row.quiet for row in self.rows)
         if form == "json":
             return "\n".join(json.dumps(row.values, sort_keys=True) for row in self.rows)
+        if form != "table":
+            return self._templated(form)
         return table(self.headers, [row.cells for row in self.rows])
+
+    def _templated(self, form: str) -> str:
+        wide = form.startswith("table ")
+        text = form.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
+        names = _PLACEHOLDER.findall(text)
+        known = {name for row in self.rows for name in row.values}
+        unknown = [name for name in names if self.rows and name not in known]
+        if not names or unknown:
+            what = f"unknown field {unknown[0]}" if unknown else "it names no field"
+            fields = ", ".join(f".{name}" for name in sorted(known))
+            raise InvalidArgument(f'invalid argument "{form}" for "--format": {what}; use {fields}')
+        lines = [_filled(text, row.values) for row in self.rows]
+        if not wide:
+            return "\n".join(lines)
+        headers = _filled(text, {name: _heading(name) for name in names}).split("\t")
+        return table(headers, [line.split("\t") for line in lines])
+
+
+def _filled(text: str, values: Mapping[str, str | bool]) -> str:
+    def value(match: re.Match[str]) -> str:
+        found = values[match[1]]
+        return clean(found) if isinstance(found, str) else str(found).lower()
+
+    return _PLACEHOLDER.sub(value, text)
+
+
+def _heading(name: str) -> str:
+    """`ManagerStatus` -> `MANAGER STATUS`, `TLSStatus` -> `TLS STATUS`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name).upper()

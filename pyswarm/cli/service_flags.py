@@ -15,6 +15,7 @@ from pyswarm.cli.flags import (
     files,
     health,
     logging,
+    lost,
     network,
     placement,
     resources,
@@ -56,6 +57,7 @@ _SINGLE = (
         whole(),
         "Number of job tasks to run concurrently (default equal to --replicas)",
     ),
+    *lost.SINGLE,
     *placement.SINGLE,
     *container.SINGLE,
     *resources.SINGLE,
@@ -113,7 +115,7 @@ def warn_ignored(args: Namespace) -> None:
 
 def _task(args: Namespace, old: TaskSpec) -> TaskSpec:
     return replace(
-        logging.edit(args, old),
+        lost.edit_task(args, logging.edit(args, old)),
         container=container.edit(args, old.container),
         resources=resources.edit(args, old.resources),
         restart=restart.edit(args, old.restart),
@@ -124,7 +126,15 @@ def _task(args: Namespace, old: TaskSpec) -> TaskSpec:
 
 def _edit(args: Namespace, old: ServiceSpec) -> ServiceSpec:
     return replace(
-        with_given(old, args, {"replicas": "replicas", "max_concurrent": "max-concurrent"}),
+        with_given(
+            old,
+            args,
+            {
+                "replicas": "replicas",
+                "max_concurrent": "max-concurrent",
+                "reschedule_after_seconds": "reschedule-after",
+            },
+        ),
         labels=edited_map(args, "label", old.labels),
         task=_task(args, old.task),
         update=policy(args, "update", old.update),

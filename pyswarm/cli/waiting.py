@@ -140,6 +140,18 @@ async def _events(connection: Connection, request: control_pb2.WatchRequest) -> 
         yield None
 
 
+async def follow(connection: Connection, kinds: Sequence[str]) -> AsyncIterator[_World]:
+    """All objects of these kinds, as they are now and again after each change."""
+    world = _World()
+    async for event in _events(connection, control_pb2.WatchRequest(kinds=kinds, follow=True)):
+        if event is None:
+            world = _World()
+            continue
+        world.take(event)
+        if world.synced:
+            yield world
+
+
 def _explain(waits: Collection[Convergence], unseen: bool) -> None:
     """Say on stderr what has gone wrong, where the progress that ends with it was not shown."""
     for wait in waits:

@@ -60,6 +60,8 @@ _DEPLOY: Final = Shape(
         "mode": one(choice("replicated", "global", "replicated-job", "global-job")),
         "replicas": _COUNT,
         "endpoint_mode": one(choice("vip", "dnsrr")),
+        "x-reschedule-after": _DURATION,
+        "x-on-partition": _TEXT,
         "labels": pairs(),
         "resources": Shape(
             fields={

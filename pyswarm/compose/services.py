@@ -11,7 +11,13 @@ from pyswarm.compose.context import Context
 from pyswarm.compose.generic import requested
 from pyswarm.compose.marked import Marked
 from pyswarm.compose.stack import IMAGE_LABEL
-from pyswarm.compose.values import duration_seconds, nano_cpus, size_bytes, swap_bytes
+from pyswarm.compose.values import (
+    duration_seconds,
+    nano_cpus,
+    on_partition,
+    size_bytes,
+    swap_bytes,
+)
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import (
     EndpointSpec,
@@ -73,18 +79,27 @@ def service_spec(key: str, item: Marked, tree: Marked, context: Context) -> Serv
             networks=service_networks(key, item, tree, context),
             log_driver=item.at("logging", "driver").text,
             log_options=item.at("logging", "options").text_entries,
+            stop_after_seconds=_on_partition(deploy.at("x-on-partition")),
         ),
         mode=mode,
         replicas=_replicas(item),
         update=_update(deploy.at("update_config")),
         rollback=_update(deploy.at("rollback_config")),
         endpoint=_endpoint(item),
+        reschedule_after_seconds=seconds(deploy.at("x-reschedule-after"), 0.0),
     )
 
 
 def seconds(item: Marked, default: float) -> float:
     """A duration that the schema has checked, or the default."""
     return duration_seconds(item.text) if item.text else default
+
+
+def _on_partition(item: Marked) -> float:
+    try:
+        return on_partition(item.text or "keep")
+    except ValueError as error:
+        raise item.error(f"must be keep or stop-after=DURATION, not '{item.text}'") from error
 
 
 def _mode(deploy: Marked) -> ServiceMode:

@@ -152,3 +152,13 @@ DURATION: Final = Kind("a duration such as 1m30s", _kept(duration_seconds))
 SIZE: Final = Kind("a size such as 512M", _kept(size_bytes))
 SWAP: Final = Kind("a size such as 512M, or -1", _kept(swap_bytes))
 CPUS: Final = Kind("a number of cores such as 0.5", _kept(nano_cpus))
+
+
+def on_partition(text: str) -> float:
+    """ "keep" or "stop-after=30s" as seconds, 0 for keep; raises ValueError for anything else."""
+    if text == "keep":
+        return 0.0
+    word, _, duration = text.partition("=")
+    if word != "stop-after" or duration_seconds(duration) <= 0:
+        raise ValueError(text)
+    return duration_seconds(duration)

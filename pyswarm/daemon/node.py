@@ -36,7 +36,7 @@ from pyswarm.crashpoints import reach
 from pyswarm.daemon import lock, machine
 from pyswarm.daemon.founding import availability_of, first_records
 from pyswarm.daemon.leader import learn
-from pyswarm.daemon.leaving import check_leave, say_goodbye
+from pyswarm.daemon.leaving import check_leave, put_down, say_goodbye
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
 from pyswarm.daemon.roles import JOIN_SECONDS, RoleFollower, join_raft
 from pyswarm.daemon.settings import Settings
@@ -488,7 +488,7 @@ class SwarmNode:
         else:
             others = self.manager_addresses()
         if self.agent is not None:
-            await self.agent.stop(goodbye=True)
+            await put_down(self.agent)
         assert self._pool is not None, "a node of a swarm has a pool"
         await say_goodbye(self._pool, others)
 

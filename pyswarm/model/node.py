@@ -40,11 +40,17 @@ class NodeDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
-    """What the managers know; `address` is the node's own, without a port."""
+    """What the managers know; `address` is the node's own, without a port.
+
+    A node that is down was last heard at `silent_since`, in seconds since the epoch; one that has
+    `left` had removed its containers before it went, and does not come back.
+    """
 
     state: NodeState = NodeState.UNKNOWN
     message: str = ""
     address: str = ""
+    silent_since: float = 0.0
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

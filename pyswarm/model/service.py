@@ -79,7 +79,8 @@ class UpdateConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
     """A service as the user wrote it. In a replicated job `replicas` are its completions, of which
-    `max_concurrent` run at once (0: all)."""
+    `max_concurrent` run at once (0: all). The tasks of a node that is lost are replaced
+    `reschedule_after_seconds` after it was."""
 
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +91,7 @@ class ServiceSpec:
     rollback: UpdateConfig = UpdateConfig()
     endpoint: EndpointSpec = EndpointSpec()
     max_concurrent: int = 0
+    reschedule_after_seconds: float = 0.0
 
 
 class UpdateState(IntEnum):

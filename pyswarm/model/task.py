@@ -164,7 +164,10 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """Everything that a task is made from; the tasks of one spec version share one object."""
+    """Everything that a task is made from; the tasks of one spec version share one object.
+
+    A node without contact to a manager for `stop_after_seconds` stops the task (0: it keeps it).
+    """
 
     container: ContainerSpec = ContainerSpec()
     resources: ResourceRequirements = ResourceRequirements()
@@ -174,6 +177,7 @@ class TaskSpec:
     log_driver: str = ""
     log_options: Mapping[str, str] = field(default_factory=dict)
     force_update: int = 0
+    stop_after_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from manager.allocator.plan import (
 from manager.control import edits
 from manager.control.updates import edits as updates
 from manager.orchestrator.plan import plan_service
+from manager.placement.lost import is_lost
 from manager.planning import revisions
 from manager.scheduler.nodeinfo import survey
 from manager.scheduler.plan import plan_view
@@ -106,7 +107,8 @@ class World:
         """Change what is known or wanted of a node; a node that is down is silent."""
         node = self.view.require(Node, name)
         if state is not None:
-            node = replace(node, status=replace(node.status, state=state))
+            since = self.now if state == NodeState.DOWN else 0.0
+            node = replace(node, status=replace(node.status, state=state, silent_since=since))
             (self.silent.add if state == NodeState.DOWN else self.silent.discard)(name)
         if availability is not None:
             node = replace(node, spec=replace(node.spec, availability=availability))
@@ -151,7 +153,9 @@ class World:
         found = [
             task
             for task in self.view.tasks_of_service(service_id)
-            if task.is_wanted and task.status.state == TaskState.RUNNING
+            if task.is_wanted
+            and task.status.state == TaskState.RUNNING
+            and not is_lost(self.view, task)
         ]
         return sorted(found, key=lambda task: (task.slot, task.node_id))
 
@@ -198,6 +202,7 @@ class World:
                 for task in self.view.tasks_of_service(service.id)
                 if task.is_wanted
                 and not is_terminal(task.status.state)
+                and not is_lost(self.view, task)
                 and task.desired_state >= TaskState.RUNNING
             )
             limit = 2 if service.spec.update.order else 1

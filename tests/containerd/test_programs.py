@@ -73,7 +73,11 @@ def test_input_output_and_exit_code(node):
 
 def test_a_terminal_has_a_size_and_hears_of_another(node):
     async def told(runtime, container_id):
-        script = "stty size; trap 'stty size; exit 0' WINCH; while :; do sleep 0.1; done"
+        # It listens before it speaks: its first word is answered by the new size.
+        script = (
+            "trap 'heard=1' WINCH; stty size;"
+            ' until [ "$heard" ] && stty size | grep -q "^44 91"; do sleep 0.1; done; stty size'
+        )
         request = ProgramRequest(argv=("sh", "-c", script), tty=True, rows=33, columns=90)
         program = await runtime.run(container_id, request)
         seen = b""

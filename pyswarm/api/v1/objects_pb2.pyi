@@ -648,19 +648,25 @@ class NodeStatus(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    SILENT_SINCE_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
     state: Global___NodeState.ValueType
     message: _builtins.str
     address: _builtins.str
+    silent_since: _builtins.float
+    left: _builtins.bool
     def __init__(
         self,
         *,
         state: Global___NodeState.ValueType = ...,
         message: _builtins.str = ...,
         address: _builtins.str = ...,
+        silent_since: _builtins.float = ...,
+        left: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "message", b"message", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "left", b"left", "message", b"message", "silent_since", b"silent_since", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1289,8 +1295,10 @@ class TaskSpec(_message.Message):
     LOG_DRIVER_FIELD_NUMBER: _builtins.int
     LOG_OPTIONS_FIELD_NUMBER: _builtins.int
     FORCE_UPDATE_FIELD_NUMBER: _builtins.int
+    STOP_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     log_driver: _builtins.str
     force_update: _builtins.int
+    stop_after_seconds: _builtins.float
     @_builtins.property
     def container(self) -> Global___ContainerSpec: ...
     @_builtins.property
@@ -1314,10 +1322,11 @@ class TaskSpec(_message.Message):
         log_driver: _builtins.str = ...,
         log_options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         force_update: _builtins.int = ...,
+        stop_after_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "placement", b"placement", "resources", b"resources", "restart", b"restart"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "force_update", b"force_update", "log_driver", b"log_driver", "log_options", b"log_options", "networks", b"networks", "placement", b"placement", "resources", b"resources", "restart", b"restart"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "force_update", b"force_update", "log_driver", b"log_driver", "log_options", b"log_options", "networks", b"networks", "placement", b"placement", "resources", b"resources", "restart", b"restart", "stop_after_seconds", b"stop_after_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1455,10 +1464,12 @@ class ServiceSpec(_message.Message):
     ROLLBACK_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENT_FIELD_NUMBER: _builtins.int
+    RESCHEDULE_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     mode: Global___ServiceMode.ValueType
     replicas: _builtins.int
     max_concurrent: _builtins.int
+    reschedule_after_seconds: _builtins.float
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1481,10 +1492,11 @@ class ServiceSpec(_message.Message):
         rollback: Global___UpdateConfig | None = ...,
         endpoint: Global___EndpointSpec | None = ...,
         max_concurrent: _builtins.int = ...,
+        reschedule_after_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "labels", b"labels", "max_concurrent", b"max_concurrent", "mode", b"mode", "name", b"name", "replicas", b"replicas", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "labels", b"labels", "max_concurrent", b"max_concurrent", "mode", b"mode", "name", b"name", "replicas", b"replicas", "reschedule_after_seconds", b"reschedule_after_seconds", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

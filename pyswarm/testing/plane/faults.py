@@ -29,6 +29,10 @@ class Faults:
     members: float = 45.0
     drift: float = 0.002
     skew_seconds: float = 1.0
+    partition_seconds: float = 15.0
+    """How long one lasts at most."""
+    lease_seconds: float = 0.0
+    """How long services let their tasks run on a node without a manager (0: for ever)."""
 
 
 USUAL = Faults()
@@ -82,5 +86,19 @@ QUIET = Faults(
     drift=0,
     skew_seconds=0,
 )
-PRESETS = {faults.name: faults for faults in (USUAL, STORM, BUSY, ELECTIONS, QUIET)}
+LEASES = Faults(
+    name="leases",
+    partition=5,
+    partition_seconds=60,
+    pause=0,
+    kill=0,
+    power_cut=0,
+    slow_disk=0,
+    full_disk=0,
+    clock=0,
+    members=0,
+    lease_seconds=10,
+)
+"""No slot ever has two tasks; what keeps that is a daemon that runs and a clock that goes."""
+PRESETS = {faults.name: faults for faults in (USUAL, STORM, BUSY, ELECTIONS, QUIET, LEASES)}
 """The words of the command line."""

@@ -286,6 +286,7 @@ class Memory:
         self._networks: dict[str, bytes] = {}
         self._managers: tuple[str, ...] = ()
         self._node: Node | None = None
+        self._contact: float | None = None
         self._recent: list[tuple[dict[str, Any], str, Any]] = []
 
     def power_cut(self, chance: random.Random) -> None:
@@ -345,6 +346,14 @@ class Memory:
     def save_node(self, node: Node) -> None:
         """Remember."""
         self._node = node
+
+    def contact(self, now: float) -> float:
+        """As last known."""
+        return now if self._contact is None else min(self._contact, now)
+
+    def save_contact(self, at: float) -> None:
+        """Remember."""
+        self._contact = at
 
     def wipe(self) -> None:
         """Forget everything."""

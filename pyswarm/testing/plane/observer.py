@@ -7,7 +7,8 @@ to it entry by entry, so what is found against the truth is found against all of
 managers no longer want it, or until its node counts as lost (down or removed). So a container may
 start beside another one of the same slot only where that other one, or it itself, has lost its
 lease since it was placed; where the service starts new tasks first; or where the other one was
-told to stop so long ago that an update no longer waits for it.
+told to stop so long ago that an update no longer waits for it. Where the service has its nodes stop
+what no manager speaks for (`stop_after_seconds`), a lost node excuses nothing.
 """
 
 from __future__ import annotations
@@ -252,7 +253,7 @@ class Observer:
         beside[task_id] = host
 
     def _may_run_beside(self, new: Placed, old: Placed) -> bool:
-        if self._lost_lease(old) or self._lost_lease(new):
+        if not self._is_bound(old) and (self._lost_lease(old) or self._lost_lease(new)):
             return True
         service = self.view.get(Service, new.task.service_id)
         if service is None or service.spec.update.order == UpdateOrder.START_FIRST:
@@ -264,6 +265,15 @@ class Observer:
         grace = old.task.spec.container.stop_grace_period_seconds + STOP_SECONDS
         return (
             bool(old.unwanted_at) and self.timeline.now - old.unwanted_at >= grace - CLOCK_SECONDS
+        )
+
+    def _is_bound(self, placed: Placed) -> bool:
+        """Whether its node must have stopped it before another one runs, lost or not."""
+        node = self.view.get(Node, placed.task.node_id)
+        return (
+            bool(placed.task.spec.stop_after_seconds and placed.task.slot)
+            and node is not None
+            and not node.status.left
         )
 
     def _lost_lease(self, placed: Placed) -> bool:

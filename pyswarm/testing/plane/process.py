@@ -453,6 +453,7 @@ def substituted(timeline: Timeline, chance: random.Random) -> Iterator[None]:
         (agent.driver, "TaskFiles", files_of),
         (agent.driver, "WorkerState", memory_of),
         (agent.link.driver, "random", chance),
+        (agent.driver, "time", clock),
         (agent.link.driver, "time", clock),
         (agent.runner.driver, "time", clock),
         (pyswarm.aio.backoff, "random", chance),

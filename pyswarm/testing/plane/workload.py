@@ -72,11 +72,13 @@ class Users:
         managers: Callable[[], list[str]],
         nodes: list[str],
         services: int,
+        lease_seconds: float = 0.0,
     ) -> None:
         self.loop = ProcessLoop(timeline)  # type: ignore[abstract]
         self._timeline, self._network = timeline, network
         self._observer, self._chance = observer, chance
         self._managers, self._nodes, self._services = managers, nodes, services
+        self._lease_seconds = lease_seconds
         self.wishes: dict[str, Wish] = {}
         self.node_wishes: dict[str, Wish] = {node: Wish() for node in nodes}
         self._drained: set[str] = set()
@@ -153,6 +155,7 @@ class Users:
                 max_attempts=chance.choice((0, 0, 0, 2)) if mode.is_job else 0,
             ),
             networks=(NetworkAttachmentConfig(target=chance.choice(NETWORKS)),),
+            stop_after_seconds=self._lease_seconds,
         )
         update = UpdateConfig(
             parallelism=chance.choice((0, 1, 2)),

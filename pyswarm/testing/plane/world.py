@@ -72,6 +72,7 @@ class World:
             self._addresses,
             nodes,
             faults.services,
+            faults.lease_seconds,
         )
 
     def _host(self, name: str, *, manager: bool) -> Host:
@@ -249,6 +250,10 @@ class World:
             host.loop.resume()
             host.slow = host.machine.slow = 1.0
             host.system.full = False
+            if not set(host.known_managers) & set(self._addresses()):
+                # All managers that it knew have left while it was cut off: somebody must tell it
+                # where the new ones are, as `swarm reconnect` does.
+                host.known_managers = self._addresses()
             self._boot(host)
 
     def _advance(self, seconds: float) -> None:
@@ -304,7 +309,10 @@ class World:
                 pairs |= {(b, a) for a, b in pairs}
         self.note(f"partition {kind}: {sorted(pairs)}")
         self.network.block(pairs)
-        self._end(self.chance.uniform(0.5, 15), lambda: self.network.unblock(pairs))
+        self._end(
+            self.chance.uniform(0.5, self.faults.partition_seconds),
+            lambda: self.network.unblock(pairs),
+        )
 
     def _end(self, seconds: float, do: Callable[[], None]) -> None:
         self.timeline.after(seconds, lambda: do() if self._storm else None)

@@ -19,6 +19,7 @@ import manager.state.apply
 import manager.state.driver
 import manager.state.store
 from agent.assignments import AssignmentChange, AssignmentNews, Assignments
+from agent.runner.driver import TaskRunner
 from manager.dispatcher.server import Dispatcher
 from manager.orchestrator.slots import Draft
 from manager.state.changes import Change, Put
@@ -29,7 +30,7 @@ from manager.state.tables import View
 from pyswarm.errors import NotLeader
 from pyswarm.model import Service, Task, TaskState, is_terminal
 from pyswarm.model.ids import ID_LENGTH, base36
-from pyswarm.testing.plane.faults import BUSY, ELECTIONS, STORM, Faults
+from pyswarm.testing.plane.faults import BUSY, ELECTIONS, LEASES, STORM, Faults
 from pyswarm.testing.plane.process import wall
 from pyswarm.testing.plane.world import run_seed
 from pyswarm.testing.planted_bugs import Bug, Seeds, patched
@@ -157,7 +158,7 @@ def _silence_heard_once() -> AbstractContextManager[None]:
         while True:
             down = self._sessions.tick(self._context.monotonic())
             if down:
-                await self._down({event.node_id: event.message for event in down})
+                await self._down(down)
             await asyncio.sleep(0.25)
 
     return patched((Dispatcher, "_watch_silence", watch))
@@ -175,6 +176,14 @@ def _a_stray_that_runs_on() -> AbstractContextManager[None]:
         return change and replace(change, removed=())
 
     return patched((Assignments, "apply", keep))
+
+
+def _a_lease_that_is_not_kept() -> AbstractContextManager[None]:
+    return patched((TaskRunner, "lease_over", lambda self, seconds: None))
+
+
+def _a_lease_that_is_not_waited_for() -> AbstractContextManager[None]:
+    return patched((Draft, "held_until", lambda self, key: 0.0))
 
 
 def _completions_of_older_iterations() -> AbstractContextManager[None]:
@@ -283,6 +292,18 @@ BUGS = [
             "An agent that was away goes on with the tasks that the managers have forgotten.",
             _a_stray_that_runs_on,
             STORM,
+        ),
+        (
+            "lease_not_kept",
+            "An agent that no manager answers goes on with a task whose lease is over.",
+            _a_lease_that_is_not_kept,
+            LEASES,
+        ),
+        (
+            "lease_not_waited_for",
+            "The replacement of a leased task starts while the lease goes on.",
+            _a_lease_that_is_not_waited_for,
+            LEASES,
         ),
         (
             "older_completions",

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from pyswarm.testing.plane.faults import BUSY, ELECTIONS, QUIET, STORM, USUAL, Faults
+from pyswarm.testing.plane.faults import BUSY, ELECTIONS, LEASES, QUIET, STORM, USUAL, Faults
 from pyswarm.testing.plane.world import run_seed
 
 SHORT = replace(STORM, seconds=40.0)
@@ -23,6 +23,11 @@ def test_in_a_storm(seed: int) -> None:
 @pytest.mark.parametrize("faults", [USUAL, BUSY, ELECTIONS], ids=lambda faults: faults.name)
 def test_with_other_faults(faults: Faults) -> None:
     run_seed(1, replace(faults, seconds=40.0))
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_with_leases_no_slot_has_two_tasks_on_either_side_of_a_partition(seed: int) -> None:
+    run_seed(seed, LEASES)
 
 
 def test_without_faults_every_change_is_made() -> None:

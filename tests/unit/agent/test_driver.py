@@ -408,6 +408,56 @@ def test_a_wipe_leaves_nothing_but_named_volumes(tmp_path):
     play(tmp_path, story)
 
 
+def leased(letter, seconds):
+    made = task(letter)
+    return replace(made, spec=replace(made.spec, stop_after_seconds=seconds))
+
+
+def test_a_leased_task_runs_while_a_manager_answers_and_stops_without(tmp_path):
+    async def story(stage):
+        async with stage.agent():
+            one = leased("a", 1.0)
+            stage.assign(one, B)
+            await stage.reaches(one.id, TaskState.RUNNING)
+            asked = len(stage.manager.reports)
+            await until(lambda: len(stage.manager.reports) > asked + 6)  # 1.5 s, a lease and a half
+            assert one.id in stage.containers.containers
+            await stage.manager.stop()
+            await until(lambda: one.id not in stage.containers.containers)
+            assert B.id in stage.containers.containers
+
+    play(tmp_path, story)
+
+
+def test_an_agent_that_starts_alone_counts_from_the_last_contact_of_the_one_before(tmp_path):
+    async def story(stage):
+        one = leased("a", 2.0)
+        async with stage.agent():
+            stage.assign(one)
+            await stage.reaches(one.id, TaskState.RUNNING)
+            await until(lambda: list(tmp_path.rglob("contact")))
+            [contact] = tmp_path.rglob("contact")
+        await stage.manager.stop()
+        contact.write_text(repr(float(contact.read_text()) - 2.0))
+        async with stage.agent():
+            await until(lambda: one.id not in stage.containers.containers, 1.5)
+
+    play(tmp_path, story)
+
+
+def test_a_node_that_leaves_is_empty_before_it_is_gone(tmp_path):
+    async def story(stage):
+        async with stage.agent() as agent:
+            stage.assign(A)
+            await stage.reaches(A.id, TaskState.RUNNING)
+            await agent.stop(goodbye=True)
+            await agent.clear()
+            assert stage.containers.containers == {}
+            await agent.wipe()
+
+    play(tmp_path, story)
+
+
 CLOSED = task("a", container=ContainerSpec(image="closed:5000/web"))
 LOGIN = RegistryCredential(id="c", server="closed:5000", user="ann", password="hunter2")
 

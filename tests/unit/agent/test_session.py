@@ -147,3 +147,17 @@ def test_a_stop_without_goodbye_says_that_the_node_comes_back():
     tell(machine, Tick(), 0.0)
     tell(machine, Opened("s", 1.0), 0.0)
     assert tell(machine, Stopped(), 1.0) == [SendBeat("s", restarting=True)]
+
+
+def test_with_leases_it_asks_at_once_and_then_each_so_often():
+    machine = machine_of("a:1")
+    machine.probe_every(2.5, 0.0)
+    tell(machine, Tick(), 0.0)
+    tell(machine, Opened("s", 1.0), 1.0)
+    assert SendProbe("s") in tell(machine, Tick(), 1.0)
+    tell(machine, Heard(), 1.1)
+    assert SendProbe("s") not in tell(machine, Tick(), 3.4)
+    assert SendProbe("s") in tell(machine, Tick(), 3.5)
+    machine.probe_every(NEVER, 4.0)
+    tell(machine, Heard(), 8.0)
+    assert SendProbe("s") not in tell(machine, Tick(), 9.0)

@@ -25,6 +25,7 @@ from agent.task_events import (
     Failed,
     Found,
     Kill,
+    LeaseOver,
     Prepare,
     Prepared,
     Remove,
@@ -409,3 +410,42 @@ def test_after_any_story_a_forgotten_task_is_removed_by_a_willing_executor(event
         pending = [c for a in [*answers, Tick()] for c in machine.handle(a, now)]
         machine.check()
     assert machine.phase is Phase.GONE
+
+
+# ---- leases ----
+
+ALONE = LeaseOver("task: no contact with a manager for 30 s")
+
+
+def test_a_task_whose_lease_is_over_is_stopped_at_once_and_has_failed():
+    story = Story(
+        replace(TASK, networks=(NetworkAttachment(network_id="n", address="10.0.0.2/24"),))
+    )
+    story.run_up()
+    assert story.tell(ALONE) == ["stop"], "nobody is there who would take it out of its addresses"
+    assert story.tell(Exited(0)) == ["FAILED", "clean"]
+    assert (story.status.error, story.status.message) == (ALONE.reason, "stopped")
+
+
+@pytest.mark.parametrize("events", [[], [Begin()], [Begin(), Prepared()]])
+def test_a_task_whose_lease_is_over_does_not_start(events):
+    story = Story(replace(TASK, desired_state=TaskState.READY))
+    for event in events or [Begin()]:
+        story.tell(event)
+    assert story.tell(ALONE)[-2:] == ["FAILED", "clean"]
+
+
+def test_a_start_that_was_under_way_when_the_lease_ended_is_followed_by_the_stop():
+    story = Story()
+    story.tell(Begin())
+    story.tell(Prepared())
+    assert story.tell(ALONE) == []
+    assert story.tell(Started("c", 7)) == ["RUNNING", "stop"]
+
+
+def test_a_task_that_stops_anyway_does_not_care_for_its_lease():
+    story = Story()
+    story.run_up()
+    story.tell(Updated(replace(TASK, desired_state=TaskState.SHUTDOWN)))
+    assert story.tell(ALONE) == []
+    assert story.tell(Exited(0)) == ["SHUTDOWN", "clean"]

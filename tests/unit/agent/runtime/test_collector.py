@@ -19,7 +19,8 @@ async def until(condition):
 
 async def lines(collector, container_id, **options):
     options = {"follow": False, "last": -1, "since": 0.0} | options
-    return [line.data async for line in logreader.read(collector, container_id, **options)]
+    found = logreader.read(collector, container_id, **options)
+    return [line.data async for line in found if line is not None]
 
 
 def started(tmp_path):

@@ -159,7 +159,7 @@ def test_a_job_has_no_update_config_and_runs_nothing_again_that_completed():
         ),
     ],
 )
-def test_swap_and_generic_resources(resources, words):
+def test_generic_resources(resources, words):
     assert words in refused(service(resources=resources))
 
 
@@ -170,3 +170,19 @@ def test_placement_that_can_never_be():
     )
     assert "spread=foo is not known" in refused(service(placement=Placement(spread=("foo",))))
     checks.service(service(placement=Placement(spread=("Node.Labels.zone", "engine.labels.x"))))
+
+
+def test_a_lease_must_outlast_a_change_of_the_leader():
+    spec = ServiceSpec(name="web", task=TaskSpec(container=ContainerSpec(image="web")))
+    short = replace(spec, task=replace(spec.task, stop_after_seconds=5.0))
+    with pytest.raises(InvalidArgument, match="at least 10s"):
+        checks.service(short)
+    checks.service(replace(spec, task=replace(spec.task, stop_after_seconds=10.0)))
+
+
+def test_a_global_service_has_no_other_place_to_be_rescheduled_to():
+    spec = ServiceSpec(name="web", task=TaskSpec(container=ContainerSpec(image="web")))
+    late = replace(spec, reschedule_after_seconds=60.0)
+    checks.service(late)
+    with pytest.raises(InvalidArgument, match="reschedule-after can only be used"):
+        checks.service(replace(late, mode=ServiceMode.GLOBAL))

@@ -134,3 +134,8 @@ def test_the_mtu_of_the_driver_option_is_carried():
 def test_a_node_knows_its_tasks_networks_and_ingress():
     assert networks_of_node([task()], [INGRESS]) == {"net", "ing"}
     assert networks_of_node([task(state=TaskState.SHUTDOWN)], [INGRESS]) == {"ing"}
+
+
+def test_a_task_of_a_node_that_is_down_gets_no_new_connections_though_it_is_wanted():
+    [made] = derive([NET], [task(node="n3")], [WEB], NODES, 5)["net"].tasks
+    assert (made.ready, made.state) == (False, EndpointState.DRAINING)

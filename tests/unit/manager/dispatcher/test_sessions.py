@@ -14,7 +14,7 @@ def test_a_node_is_down_after_three_missed_beats():
     assert sessions.beat("n1", "s1", now=1.0)
     assert sessions.deadline() == 4.0
     assert sessions.tick(now=3.9) == []
-    assert sessions.tick(now=4.0) == [NodeDown("n1", "no heartbeat for 3 s")]
+    assert sessions.tick(now=4.0) == [NodeDown("n1", "no heartbeat for 3 s", 3.0)]
     assert sessions.tick(now=5.0) == []
     assert sessions.deadline() == NEVER
 

@@ -234,7 +234,7 @@ def test_the_history_of_a_slot_is_limited():
     assert w.view.count(Cluster) == 1
 
 
-def test_a_removed_service_leaves_nothing_even_on_a_node_that_is_down():
+def test_a_removed_service_leaves_only_addresses_on_a_node_that_is_down_until_it_returns():
     w = World(3)
     s = w.create(spec(6))
     w.settle()
@@ -244,7 +244,11 @@ def test_a_removed_service_leaves_nothing_even_on_a_node_that_is_down():
     assert {t.node_id for t in w.view.tasks_of_service(s)} == {"node-1"}
     w.set_node("node-1", NodeState.DOWN)
     w.settle()
-    assert w.view.count(Task) == w.view.count(Service) == 0
+    assert w.view.count(Service) == 0
+    assert {t.desired_state for t in w.view.list(Task)} == {TaskState.REMOVE}
+    w.set_node("node-1", NodeState.READY)
+    w.settle()
+    assert w.view.count(Task) == 0
 
 
 _EVENTS = st.lists(

@@ -1,11 +1,12 @@
 import pytest
 
+from manager.state import snapshot
 from manager.state.changes import Chain, encode_set
 from manager.state.snapshot import decode_snapshot, encode_snapshot
 from manager.state.store import Transaction, commit
-from manager.state.tables import View
+from manager.state.tables import KINDS, View
 from pyswarm.errors import DataLoss
-from pyswarm.model import ContainerSpec, Service, ServiceSpec, Task, TaskSpec
+from pyswarm.model import ContainerSpec, Service, ServiceSpec, Task, TaskSpec, Volume
 
 SPEC = TaskSpec(container=ContainerSpec(image="nginx", env=("LONG=" + "x" * 4000,)))
 
@@ -37,3 +38,13 @@ def test_damage_is_told():
     for cut in (0, 10, 20, len(data) // 2, len(data) - 1):
         with pytest.raises(DataLoss):
             decode_snapshot(data[:cut])
+
+
+def test_a_version_that_knows_more_kinds_reads_what_an_older_one_wrote(monkeypatch):
+    older = {number: kind for number, kind in KINDS.items() if kind is not Volume}
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "KINDS", older)
+        data = encode_snapshot(state([1]))
+    view = decode_snapshot(data)
+    assert view.require(Task, "t1").slot == 1
+    assert view.list(Volume) == []

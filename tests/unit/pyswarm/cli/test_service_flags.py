@@ -235,3 +235,19 @@ def test_placement_and_generic_resources():
     )
     changed = update(changed, "--generic-resource-rm", "SSD")
     assert [each.kind for each in changed.task.resources.reservations.generic] == ["GPU"]
+
+
+def test_what_happens_when_a_node_is_lost_can_be_chosen():
+    spec = create("--reschedule-after", "2m", "--on-partition", "stop-after=30s")
+    assert (spec.reschedule_after_seconds, spec.task.stop_after_seconds) == (120.0, 30.0)
+    assert (create().reschedule_after_seconds, create().task.stop_after_seconds) == (0.0, 0.0)
+    kept = update(spec, "--on-partition", "keep", "--reschedule-after", "0s")
+    assert (kept.reschedule_after_seconds, kept.task.stop_after_seconds) == (0.0, 0.0)
+    assert update(spec) == spec
+
+
+@pytest.mark.parametrize("word", ["stop", "stop-after", "stop-after=0s", "stop-after=soon", "10s"])
+def test_a_wrong_word_for_a_partition_is_refused(word, capsys):
+    with pytest.raises(SystemExit):
+        create("--on-partition", word)
+    assert "keep|stop-after=DURATION" in capsys.readouterr().err

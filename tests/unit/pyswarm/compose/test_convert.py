@@ -484,3 +484,11 @@ def test_deploy_becomes_generic_resources():
     assert "ask for 1 or more" in refusal(
         f"deploy: {{resources: {{reservations: {{generic_resources: [{none}]}}}}}}"
     )
+
+
+def test_extensions_say_what_happens_when_a_node_is_lost():
+    text = "deploy:\n  x-reschedule-after: 2m\n  x-on-partition: stop-after=30s"
+    service = web(text)
+    assert (service.reschedule_after_seconds, service.task.stop_after_seconds) == (120.0, 30.0)
+    assert web("deploy: {x-on-partition: keep}").task.stop_after_seconds == 0
+    assert "keep or stop-after=DURATION" in refusal("deploy: {x-on-partition: stop}")
