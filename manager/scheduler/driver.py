@@ -13,7 +13,7 @@ from manager.scheduler.filters import passes
 from manager.scheduler.fleet import Fleet, strategy_of
 from manager.scheduler.masks import takes_tasks
 from manager.scheduler.plan import plan
-from manager.state import Changed, Transaction
+from manager.state import Changed, Transaction, View
 from manager.state.driver import Store
 from pyswarm.model import (
     Cluster,
@@ -121,7 +121,7 @@ class Scheduler:
         while waiting:
             part, waiting = waiting[:SET_MAX], waiting[SET_MAX:]
             nodes = {task_id: found.placed[task_id] for task_id in part}
-            assign = partial(self._assign, nodes=nodes, claimed=found.claimed)
+            assign = partial(self._assign, view=view, nodes=nodes, claimed=found.claimed)
             done = await self._store.update(assign)
             for task_id in part:
                 if task_id not in done:
@@ -135,25 +135,25 @@ class Scheduler:
     def _assign(
         self,
         tx: Transaction,
+        view: View,
         nodes: Mapping[str, str],
         claimed: Mapping[str, tuple[GenericResource, ...]],
     ) -> set[str]:
-        """Place tasks, unless either side has changed its mind; answers which were."""
-        node_of = tx.reader(Node)
-        takes = {
-            node_id
-            for node_id in set(nodes.values())
-            if (node := node_of(node_id)) is not None and takes_tasks(node)
-        }
-        plain = {
-            task_id: node_id
-            for task_id, node_id in nodes.items()
-            if node_id in takes and task_id not in claimed
-        }
+        """Place tasks, unless either side has changed its mind since `view`; answers which were."""
+        plain = nodes
+        if claimed or not tx.has_same(Node, view):
+            node_of = tx.reader(Node)
+            takes = {
+                node_id
+                for node_id in set(nodes.values())
+                if (node := node_of(node_id)) is not None and takes_tasks(node)
+            }
+            nodes = {key: node_id for key, node_id in nodes.items() if node_id in takes}
+            plain = {key: node_id for key, node_id in nodes.items() if key not in claimed}
         done = set(tx.assign(self._status, plain))
         for task_id in sorted(claimed.keys() & nodes.keys()):
             task = _waiting(tx, task_id)
-            if task is not None and nodes[task_id] in takes:
+            if task is not None:
                 done.add(task_id)
                 tx.put(_assigned(task, nodes[task_id], self._status, claimed[task_id]))
         return done

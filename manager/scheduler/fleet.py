@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from manager.scheduler.masks import Mask, Masks
@@ -14,6 +15,10 @@ def strategy_of(view: View) -> PlacementStrategy:
     """The cluster's strategy."""
     cluster = view.cluster
     return cluster.spec.placement_strategy if cluster else PlacementStrategy.SPREAD
+
+
+Touched = tuple[NodeInfo, int, int]
+"""A node, and what its order and the number of the service's tasks on it were before."""
 
 
 class Fleet:
@@ -140,6 +145,25 @@ class Fleet:
             if count > 1:
                 _take(counts, info.bit, count - 1)
             _give(counts, info.bit, count)
+
+    def follow(self, service_id: str, touched: Iterable[Touched]) -> None:
+        """Let the sets follow nodes that were given tasks of a service, which are wanted."""
+        counts = self.homes.setdefault(service_id, {})
+        moves: dict[tuple[int, int], Mask] = {}
+        shares: dict[tuple[int, int], Mask] = {}
+        for info, order, own in touched:
+            move, share = (order, info.order), (own, info.by_service[service_id])
+            moves[move] = moves.get(move, 0) | info.bit
+            shares[share] = shares.get(share, 0) | info.bit
+        for (before, after), bits in moves.items():
+            _take(self.orders, bits, before)
+            _give(self.orders, bits, after)
+        for (before, after), bits in shares.items():
+            if before:
+                _take(counts, bits, before)
+            _give(counts, bits, after)
+        if not counts:
+            del self.homes[service_id]
 
     def release(self, info: NodeInfo, task_id: str) -> bool:
         """Count a task on a node no longer; answers whether it was."""

@@ -31,10 +31,11 @@ def takes_tasks(node: Node) -> bool:
 
 def positions(mask: Mask) -> Iterator[int]:
     """The places of a set, in their order."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
+    digits = bin(mask)[:1:-1]  # the lowest first; to search a text beats to take bits off a number
+    place = digits.find("1")
+    while place >= 0:
+        yield place
+        place = digits.find("1", place + 1)
 
 
 def mask_of(nodes: Sequence[Node], holds: Callable[[Node], bool]) -> Mask:

@@ -149,6 +149,7 @@ def _place_group(turn: _Round, key: GroupKey) -> None:
         spreader.count(info, turn.with_claim(task, info) if wants_pieces else task)
         turn.placed[task.id] = info.node.id
         count += 1
+    spreader.close()
     turn.backlog.placed(key, tasks[:count])
     turn.work += max(count, spreader.visits // VISITS)
     if count == min(room, len(tasks)):

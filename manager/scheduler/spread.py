@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from manager.scheduler.filters import fitting
-from manager.scheduler.fleet import Fleet
+from manager.scheduler.fleet import Fleet, Touched
 from manager.scheduler.masks import Mask, positions
 from manager.scheduler.nodeinfo import NodeInfo
 from pyswarm.model import PlacementStrategy, Task
@@ -40,8 +40,8 @@ class _Branch:
 
 
 class Spreader:
-    """Places the tasks of one group one after the other. `visits` counts the nodes that were
-    looked at."""
+    """Places the tasks of one group one after the other; to be closed. `visits` counts the nodes
+    that were looked at."""
 
     def __init__(self, fleet: Fleet, example: Task, now: float) -> None:
         self._fleet = fleet
@@ -49,6 +49,7 @@ class Spreader:
         self._fits = fitting(example)
         self.visits = 0
         self._last = _Branch(0)
+        self._touched: dict[str, Touched] = {}
         masks, placement = fleet.masks, example.spec.placement
         self._spreads = fleet.strategy == PlacementStrategy.SPREAD
         self._counts = fleet.homes.get(example.service_id, {}) if self._spreads else {}
@@ -114,7 +115,8 @@ class Spreader:
 
     def next(self, task: Task) -> NodeInfo | None:
         """The node for the next task, to be followed by `count`; `None` where all are full."""
-        return self._best(self._root, task)
+        root = self._root
+        return self._best_of_leaf(root, task) if root.is_leaf else self._best(root, task)
 
     def _best(self, branch: _Branch, task: Task) -> NodeInfo | None:
         if branch.is_leaf:
@@ -155,5 +157,13 @@ class Spreader:
 
     def count(self, info: NodeInfo, task: Task) -> None:
         """The task is on the node that was found for it."""
-        self._fleet.hold(info, task)
+        node_id = info.node.id
+        if node_id not in self._touched:
+            own = info.by_service.get(self._key[0], 0)
+            self._touched[node_id] = (info, info.order, own)
+        info.hold(task)
         self._last.given.append(info)
+
+    def close(self) -> None:
+        """Let the fleet's sets follow, all nodes at once."""
+        self._fleet.follow(self._key[0], self._touched.values())

@@ -37,11 +37,12 @@ Read = Callable[[str], Task | None]
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Tasks that waited, now with a node each; each is there once. `body` is what they were read
-    from, so that they are what every manager will read."""
+    """Tasks that waited, now with a node each; each is there once, and so is what it was in `olds`.
+    `body` is what they were read from, so that they are what every manager will read."""
 
     body: bytes
     tasks: tuple[Task, ...]
+    olds: tuple[Task, ...]
 
 
 def assign(read: Read, now: float, status: TaskStatus, nodes: Mapping[str, str]) -> Assign:
@@ -73,7 +74,8 @@ def read_assign(body: bytes, read: Read) -> Assign:
     now, length = _HEAD.unpack_from(body)
     end = _HEAD.size + length
     status, words = status_of(body[_HEAD.size : end]), body[end:].decode().split()
-    made, meta, pending = [], _meta(UNCOMMITTED, -1.0, now), TaskState.PENDING
+    made, olds = [], []
+    meta, pending = _meta(UNCOMMITTED, -1.0, now), TaskState.PENDING
     for task_id, node_id in zip(words[::2], map(sys.intern, words[1::2]), strict=True):
         old = read(task_id)
         if old is None or old.status.state is not pending or old.node_id not in ("", node_id):
@@ -82,7 +84,8 @@ def read_assign(body: bytes, read: Read) -> Assign:
             # Tasks that were made together have one.
             meta = _meta(UNCOMMITTED, old.meta.created_at, now)
         made.append(_assigned(old, meta, node_id, status))
-    return Assign(body, tuple(made))
+        olds.append(old)
+    return Assign(body, tuple(made), tuple(olds))
 
 
 def put_all(table: Any, change: Assign) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

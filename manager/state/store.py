@@ -84,6 +84,10 @@ class Transaction:
         """`get` of one kind, for many records, until the next write."""
         return self._writing.reader(kind)
 
+    def has_same(self, kind: type[Record], view: View) -> bool:
+        """Whether the records of a kind are just those of `view`: a quick no may be wrong."""
+        return self._writing.base.tables[kind] is view.tables[kind]
+
     def assign(self, status: TaskStatus, nodes: Mapping[str, str]) -> list[str]:
         """Give tasks that wait their nodes, task id -> node id; answers the ids of those that did
         wait, for this node or for any."""
@@ -187,6 +191,11 @@ def _concluded(
     new.version = index
     new.epoch = chain.epoch
     new.sequence = chain.sequence
+    if len(changes) == 1 and isinstance(changes[0], Assign):
+        pairs = zip(changes[0].olds, changes[0].tasks, strict=True)
+        return new, Commit(
+            index, tuple([_changed(Task, task.id, old, task) for old, task in pairs])
+        )
     last: dict[tuple[type[Record], str], Any] = {}
     for change in changes:
         if isinstance(change, Put):

@@ -14,7 +14,7 @@ from immutables import Map
 
 from manager.state import apply
 from manager.state.apply import apply_change, persistent
-from manager.state.assign import Assign, ids_of, put_all
+from manager.state.assign import Assign, put_all
 from manager.state.changes import Change, Put
 from manager.state.tables import Ids, Record, View, waiting_key
 from pyswarm.model import Task, TaskState
@@ -70,10 +70,11 @@ class Writing:
         """Make one change over `old`; answers the state before it as far as it concerns this
         record. Raises what `apply_change` raises, and then nothing is changed."""
         if isinstance(change, Assign):
-            if self._run is None or not self._run.written.isdisjoint(ids_of(change)):
-                self._run = TaskRun(self.view)
-            self._run.assign(change)
-            return self.base
+            before = self.view
+            run = TaskRun(before)
+            run.assign(change)
+            self.base = run.finish()
+            return before
         if isinstance(change, Put) and isinstance(change.record, Task):
             task = change.record
             if is_plain(old, task):
@@ -122,7 +123,6 @@ class TaskRun:
     def assign(self, change: Assign) -> None:
         """Give tasks their nodes."""
         by_node, by_service = put_all(self._table, change)
-        self.written.update(ids_of(change))
         nodes = self._index("node_tasks")
         for node_id, ids in by_node.items():
             nodes.add(node_id, ids)
