@@ -21,12 +21,14 @@ group() { # group NAME [PYTEST ARGUMENTS]: everything that lies in tests/NAME
 }
 
 started=$SECONDS
-# Unit tests wait for each other's timers more than they compute, simulations only compute.
+# Unit tests wait for each other's timers more than they compute, simulations only compute. Each
+# module of the end-to-end tests has a lab of its own, and waits for it most of the time.
 group tidy
 group unit -n 4
 group fuzz -n 2
 group sim -n 2
-for name in netns containerd e2e; do group $name; done
+for name in netns containerd; do group $name; done
+group e2e -n 2 --dist loadfile
 
 echo "== skipped"
 grep -h '^SKIPPED' $build/*.log | sort -u || echo "nothing"
