@@ -16,7 +16,9 @@ from pyswarm.testing.fake_runtime import FakeRuntime
 
 
 class Runtime(FakeRuntime):
-    """The fake runtime, made and closed as the real one is."""
+    """The fake runtime, made and closed as the real one is; it keeps no images."""
+
+    inventory = None
 
     async def connect(self) -> None:
         """Nothing to connect to."""

@@ -49,8 +49,15 @@ class Host:
         argv = [sys.executable, str(Path(__file__).with_name("fake_daemon.py")), "daemon"]
         argv += ["--state-dir", str(own / "state"), "--run-dir", str(run)]
         argv += ["--hostname", self.name, "--advertise-addr", self.address]
-        with (own / "log").open("w") as log:
+        self.log = own / "log"
+        with self.log.open("w") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log)
+
+    def answers(self) -> bool:
+        """Whether it is there; fails with its last words where it has ended."""
+        words = self.log.read_text().strip().splitlines()[-1:]
+        assert self.process.poll() is None, f"the daemon of {self.name} has ended: {words}"
+        return self.socket.exists()
 
     def cpu_seconds(self) -> float:
         """What the process has used so far."""
@@ -80,7 +87,7 @@ async def swarm(directory: Path) -> AsyncIterator[tuple[list[Host], Connection]]
     """Five hosts in one swarm, and a client of the first; the daemons end afterwards."""
     hosts = [Host(number, directory) for number in range(1, HOSTS + 1)]
     try:
-        await until(lambda: all(host.socket.exists() for host in hosts), "the daemons answer")
+        await until(lambda: all(host.answers() for host in hosts), "the daemons answer")
         async with Connection(hosts[0].socket) as first:
             await first.call(
                 first.local.Init(local_pb2.InitRequest(spec=to_message(ClusterSpec())))
