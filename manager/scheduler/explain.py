@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from manager.placement.constraint import descriptor_value
+from manager.placement.volumes import Homes
 from manager.scheduler.backlog import waits
 from manager.scheduler.filters import refusing, summary
 from manager.scheduler.fleet import strategy_of
@@ -83,12 +84,15 @@ def explain(view: View, task: Task, now: float) -> Explanation:
     asked = [info for info in infos if placed or task.node_id in ("", info.node.id)]
     names = _names(infos)
     good, refusals = [], dict[str, list[str]]()
+    home = Homes(view).of(task)
     for info in asked:
         rule = refusing(task, info)
-        if rule is None:
-            good.append(info)
-        else:
+        if rule is not None:
             refusals.setdefault(rule.detail(task, info), []).append(names[info.node.id])
+        elif home is not None and home.node_id != info.node.id:
+            refusals.setdefault(home.reason, []).append(names[info.node.id])
+        else:
+            good.append(info)
     ranked = _ranked(good, task, now)
     groups = sorted(refusals.items(), key=lambda item: (-len(item[1]), item[0]))
     return Explanation(
@@ -100,7 +104,7 @@ def explain(view: View, task: Task, now: float) -> Explanation:
         ),
         len(ranked),
         tuple(
-            Refusal(reason, tuple(nodes[:NAMES_MAX]), len(nodes))
+            Refusal(reason, tuple(sorted(nodes)[:NAMES_MAX]), len(nodes))
             for reason, nodes in groups[:REASONS_MAX]
         ),
         len(groups),
