@@ -9,7 +9,7 @@ from manager.dispatcher.assignments import may_run
 from manager.placement.volumes import names, slot_name
 from manager.state import View
 from pyswarm.api.v1 import dispatcher_pb2
-from pyswarm.model import Task, TaskState, Volume, VolumeOnNode, VolumeSpec
+from pyswarm.model import Task, Volume, VolumeOnNode, VolumeSpec
 from pyswarm.wire import from_message
 
 
@@ -101,6 +101,6 @@ def _nodes(
 def _slot(view: View, task_id: str, node_id: str) -> str:
     """The slot of a task that has a say here: one that is wanted, and on this node."""
     task = view.get(Task, task_id)
-    if task is None or task.node_id != node_id or task.desired_state > TaskState.RUNNING:
+    if task is None or task.node_id != node_id or not task.is_wanted:
         return ""
     return slot_name(task)

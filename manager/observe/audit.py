@@ -54,7 +54,7 @@ def pick(tasks: Sequence[Task], reference: str) -> Task:
 
 def _worth(task: Task) -> tuple[bool, bool, float, str]:
     runs = task.status.state is TaskState.RUNNING
-    return runs, task.desired_state <= TaskState.RUNNING, task.meta.created_at, task.id
+    return runs, task.is_wanted, task.meta.created_at, task.id
 
 
 def _is_id(task: Task, wanted: str) -> bool:

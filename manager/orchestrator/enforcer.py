@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from manager.orchestrator.slots import Draft
-from manager.orchestrator.tasks import has_ended, is_unplaced, is_wanted, wish
+from manager.orchestrator.tasks import has_ended, is_unplaced, wish
 from manager.placement.fit import node_fits, size_fits
 from pyswarm.model import Availability, Node, TaskState
 
@@ -16,7 +16,7 @@ def enforce(draft: Draft) -> None:
     is left alone, and a drained one empties anyway.
     """
     for task in list(draft.tasks.values()):
-        if not is_wanted(task) or has_ended(task) or is_unplaced(task):
+        if not task.is_wanted or has_ended(task) or is_unplaced(task):
             continue
         node = draft.view.get(Node, task.node_id)
         if node is None or node.spec.availability != Availability.ACTIVE:

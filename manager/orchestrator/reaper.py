@@ -7,7 +7,6 @@ from manager.orchestrator.tasks import (
     ended_here,
     has_ended,
     is_unplaced,
-    is_wanted,
     wish,
 )
 from manager.placement.lost import is_lost, orphaned_at
@@ -21,7 +20,7 @@ def end_unreported(draft: Draft) -> None:
         if has_ended(task):
             continue
         if is_unplaced(task):
-            if not is_wanted(task):
+            if not task.is_wanted:
                 draft.put(ended_here(task, TaskState.SHUTDOWN, "never placed", draft.now))
         elif is_lost(draft.view, task):
             _orphan(draft, task)
@@ -88,6 +87,6 @@ def _history_limit(draft: Draft) -> int:
 
 
 def _trim(draft: Draft, slot: Slot, limit: int) -> None:
-    ended = [task for task in slot.history if has_ended(task) and not is_wanted(task)]
+    ended = [task for task in slot.history if has_ended(task) and not task.is_wanted]
     for task in ended[: max(len(ended) - limit, 0)]:
         draft.delete(task)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from manager.orchestrator.tasks import Ids, has_ended, is_wanted, new_task
+from manager.orchestrator.tasks import Ids, has_ended, new_task
 from manager.placement.lost import held_until, is_lost, must_leave
 from manager.state import View
 from pyswarm.core import NEVER
@@ -31,7 +31,7 @@ class Slot:
     @property
     def wanted(self) -> list[Task]:
         """The tasks that shall run, oldest first."""
-        return [task for task in self.history if is_wanted(task)]
+        return [task for task in self.history if task.is_wanted]
 
     @property
     def history(self) -> list[Task]:
@@ -45,7 +45,7 @@ class Slot:
     def is_running(self) -> bool:
         """Whether a wanted task runs."""
         return any(
-            is_wanted(t) and t.status.state == TaskState.RUNNING and t.id not in self.lost
+            t.is_wanted and t.status.state == TaskState.RUNNING and t.id not in self.lost
             for t in self.tasks.values()
         )
 

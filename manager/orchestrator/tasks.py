@@ -66,11 +66,6 @@ def is_current(service: Service, task: Task) -> bool:
     return task.spec is service.spec.task or task.spec == service.spec.task
 
 
-def is_wanted(task: Task) -> bool:
-    """Whether the task shall run, now or later."""
-    return task.is_wanted
-
-
 def has_ended(task: Task) -> bool:
     """Whether the task will not run again."""
     return is_terminal(task.status.state)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from manager.orchestrator.slots import Draft, Slot
-from manager.orchestrator.tasks import has_ended, host_ports, is_current, is_wanted, wish
+from manager.orchestrator.tasks import has_ended, host_ports, is_current, wish
 from manager.placement.fit import node_fits
 from manager.placement.lost import is_lost
 from manager.placement.volumes import writes_to_volume
@@ -141,11 +141,11 @@ def _with_progress(draft: Draft, running: int, began: bool) -> UpdateStatus:
 
 
 def _old(service: Service, slot: Slot) -> list[Task]:
-    return [t for t in slot.tasks.values() if is_wanted(t) and not is_current(service, t)]
+    return [t for t in slot.tasks.values() if t.is_wanted and not is_current(service, t)]
 
 
 def _new(service: Service, slot: Slot) -> list[Task]:
-    return [t for t in slot.tasks.values() if is_wanted(t) and is_current(service, t)]
+    return [t for t in slot.tasks.values() if t.is_wanted and is_current(service, t)]
 
 
 def _promote(draft: Draft, slot: Slot) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
-from manager.scheduler.nodeinfo import is_wanted
 from manager.state import View
 from pyswarm.core import NEVER
 from pyswarm.model import PortConfig, Task, TaskState
@@ -21,7 +20,7 @@ def group_key(task: Task) -> GroupKey:
 
 def waits(task: Task) -> bool:
     """Whether the scheduler is to give the task a node."""
-    return task.status.state == TaskState.PENDING and is_wanted(task)
+    return task.status.state == TaskState.PENDING and task.is_wanted
 
 
 class Backlog:
@@ -43,7 +42,7 @@ class Backlog:
         backlog = Backlog()
         groups, ready = backlog._groups, backlog._ready
         for task in view.waiting_in(TaskState.PENDING):
-            if task.node_id or task.start_after > now or not is_wanted(task):
+            if task.node_id or task.start_after > now or not task.is_wanted:
                 backlog.put(task, now)
                 continue
             key = (task.service_id, task.spec_version, task.ports)

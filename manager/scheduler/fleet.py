@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from manager.scheduler.masks import Mask, Masks
-from manager.scheduler.nodeinfo import NodeInfo, SpecKey, empty, has_failed, holds, is_wanted
+from manager.scheduler.nodeinfo import NodeInfo, SpecKey, empty, has_failed, holds
 from manager.state import View
 from pyswarm.model import Node, PlacementStrategy, Task
 
@@ -139,7 +139,7 @@ class Fleet:
         if info.order != before:
             _take(self.orders, info.bit, before)
             _give(self.orders, info.bit, info.order)
-        if is_wanted(task):
+        if task.is_wanted:
             counts = self.homes.setdefault(task.service_id, {})
             count = info.by_service[task.service_id]
             if count > 1:
@@ -176,7 +176,7 @@ class Fleet:
         if info.order != before:
             _take(self.orders, info.bit, before)
             _give(self.orders, info.bit, info.order)
-        if is_wanted(task):
+        if task.is_wanted:
             counts = self.homes[task.service_id]
             count = info.by_service.get(task.service_id, 0)
             _take(counts, info.bit, count + 1)
@@ -207,7 +207,7 @@ def _facts(node: Node) -> tuple[Any, ...]:
 def _weight(task: Task) -> tuple[Any, ...]:
     """What a task takes from its node, and whether it counts for the spread."""
     return (
-        is_wanted(task),
+        task.is_wanted,
         task.spec.resources.reservations,
         task.generic_resources,
         task.ports,

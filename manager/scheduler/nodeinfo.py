@@ -65,7 +65,7 @@ class NodeInfo:
         self.held[task.id] = task
         alive, counted = self.alive_by_service, self.by_service
         alive[service_id] = alive.get(service_id, 0) + 1
-        if task.desired_state <= TaskState.COMPLETE:
+        if task.is_wanted:
             self.tasks += 1
             counted[service_id] = counted.get(service_id, 0) + 1
         self._reorder()
@@ -82,7 +82,7 @@ class NodeInfo:
         for port in host_ports(task):
             _drop(self.ports, port)
         _drop(self.alive_by_service, task.service_id)
-        if is_wanted(task):
+        if task.is_wanted:
             self.tasks -= 1
             _drop(self.by_service, task.service_id)
         self._reorder()
@@ -127,11 +127,6 @@ def _drop(counts: dict[Key, int], key: Key) -> None:
         counts[key] = left
     else:
         del counts[key]
-
-
-def is_wanted(task: Task) -> bool:
-    """Whether the task shall run, now or later; a job's task shall complete."""
-    return task.desired_state <= TaskState.COMPLETE
 
 
 def holds(task: Task) -> bool:

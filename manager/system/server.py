@@ -37,15 +37,13 @@ class SystemServer(system_pb2_grpc.SystemServicer):
     ) -> AsyncIterator[system_pb2.NodeUsage]:
         """One message for each node, as the answers come."""
         question = dispatcher_pb2.NodeAsk(disk_usage=request)
-        names = {node.id: node.hostname for node in self._store.view.list(Node)}
-        answers = self._calls().ask_all(sorted(names), question, USAGE_SECONDS)
-        async for node_id, answer in answers:
+        async for node, answer in self._ask_all(question, USAGE_SECONDS):
             usage = system_pb2.NodeUsage()
             if isinstance(answer, SwarmError):
                 usage.problem = answer.message
             else:
                 usage.CopyFrom(answer.disk_usage)
-            usage.node_id, usage.hostname = node_id, names[node_id]
+            usage.node_id, usage.hostname = node.id, node.hostname
             yield usage
 
     async def Prune(
@@ -54,16 +52,21 @@ class SystemServer(system_pb2_grpc.SystemServicer):
         """First what belongs to no node, then one message for each node."""
         yield system_pb2.Pruned(networks=await self._prune_networks(request.until))
         question = dispatcher_pb2.NodeAsk(prune=request)
-        names = {node.id: node.hostname for node in self._store.view.list(Node)}
-        answers = self._calls().ask_all(sorted(names), question, PRUNE_SECONDS)
-        async for node_id, answer in answers:
+        async for node, answer in self._ask_all(question, PRUNE_SECONDS):
             pruned = system_pb2.Pruned()
             if isinstance(answer, SwarmError):
                 pruned.problem = answer.message
             else:
                 pruned.CopyFrom(answer.prune)
-            pruned.node_id, pruned.hostname = node_id, names[node_id]
+            pruned.node_id, pruned.hostname = node.id, node.hostname
             yield pruned
+
+    async def _ask_all(
+        self, question: dispatcher_pb2.NodeAsk, timeout_seconds: float
+    ) -> AsyncIterator[tuple[Node, dispatcher_pb2.NodeAnswer | SwarmError]]:
+        nodes = {node.id: node for node in self._store.view.list(Node)}
+        async for node_id, answer in self._calls().ask_all(nodes, question, timeout_seconds):
+            yield nodes[node_id], answer
 
     async def _prune_networks(self, until: float) -> list[str]:
         """The names of the networks that nothing used; they are gone."""

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.e2e
 
 LAB = LabSettings(managers=1, workers=2)
 HERE = Path(__file__).parent
+LATE = 100
+"""Requests that are still watched after everything has come to rest."""
 
 
 def _build(directory: Path, output: Path) -> None:
@@ -74,7 +76,8 @@ def under_load(lab: LabDriver, requests: int) -> Iterator[None]:
     load.start()
     try:
         yield
-        time.sleep(0.5)  # a late loss is one too
+        enough = load.answered + LATE
+        lab.wait_until(lambda: load.answered >= enough, what="a late loss would have been seen")
     finally:
         load.stop()
     after, failures = called(lab)
@@ -120,7 +123,7 @@ def test_a_host_that_is_slow_to_hear_loses_no_request(web: LabDriver) -> None:
         signalled(signal.SIGSTOP)
         try:
             ok(web, "service", "scale", "--detach", "web=1")
-            time.sleep(1.5)
+            time.sleep(1.5)  # how long the fault lasts: well below what a stop waits for
         finally:
             signalled(signal.SIGCONT)
         wait_running(web, "web", 1)

@@ -51,6 +51,12 @@ def test_what_a_task_made_becomes_a_record_with_its_slot():
     assert volume.nodes == (VolumeOnNode(node_id="a", slots=("db.1",), created_at=7.0),)
 
 
+def test_a_job_that_shall_complete_has_its_home_where_it_wrote():
+    job = task("t", "a", desired_state=TaskState.COMPLETE)
+    (volume,) = report(view_of(job), "a", ReportedVolume(spec=DATA, tasks=("t",)))
+    assert volume.nodes == (VolumeOnNode(node_id="a", slots=("db.1",)),)
+
+
 def test_the_same_report_again_changes_nothing():
     nodes = (VolumeOnNode(node_id="a", slots=("db.1",)),)
     view = view_of(task("t", "a"), Volume(id="v", spec=DATA, nodes=nodes))
