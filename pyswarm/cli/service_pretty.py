@@ -11,7 +11,6 @@ from pyswarm.model import (
     EndpointSpec,
     PortConfig,
     Service,
-    ServiceSpec,
     TaskSpec,
     UpdateConfig,
     UpdateState,
@@ -26,7 +25,7 @@ def service_text(service: Service, network_names: Mapping[str, str] | None = Non
     if spec.labels:
         lines += ["Labels:", *(f" {key}={spec.labels[key]}" for key in sorted(spec.labels))]
     lines += [
-        *_mode(spec),
+        *_mode(service),
         *_status(service.update_status, service.revision),
         *_placement(spec.task),
         *_policy("Update", spec.update),
@@ -46,11 +45,19 @@ def _visible(line: str) -> str:
     return "\t".join(clean(part) for part in line.split("\t"))
 
 
-def _mode(spec: ServiceSpec) -> Iterator[str]:
+def _mode(service: Service) -> Iterator[str]:
+    spec = service.spec
     words = " ".join(word.capitalize() for word in spec.mode.word.split("-"))
     yield f"Service Mode:\t{words}"
     if not spec.mode.is_global:
-        yield f" Replicas:\t{spec.replicas}"
+        word = "Total Completions" if spec.mode.is_job else "Replicas"
+        yield f" {word}:\t{spec.replicas}"
+    if spec.max_concurrent:
+        yield f" Max Concurrent:\t{spec.max_concurrent}"
+    if spec.mode.is_job:
+        job = service.job_status
+        why = f" ({job.message})" if job.message else ""
+        yield f" Job State:\t{job.state.name.lower()}{why}"
 
 
 def _status(status: UpdateStatus, revision: int) -> Iterator[str]:

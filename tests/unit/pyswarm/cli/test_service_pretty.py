@@ -8,6 +8,8 @@ from pyswarm.model import (
     ContainerSpec,
     EndpointSpec,
     FailureAction,
+    JobState,
+    JobStatus,
     PortConfig,
     Service,
     ServiceMode,
@@ -93,3 +95,16 @@ def test_a_service_says_how_it_is_updated_and_how_that_stands():
 def test_a_global_service_has_no_replicas():
     text = service_text(Service(id="g", spec=ServiceSpec(name="g", mode=ServiceMode.GLOBAL)))
     assert "Service Mode:\tGlobal\nPlacement:\n" in text
+
+
+def test_a_job_says_how_much_it_shall_do_and_how_it_stands():
+    service = Service(
+        spec=ServiceSpec(name="sum", mode=ServiceMode.REPLICATED_JOB, replicas=5, max_concurrent=2),
+        job_status=JobStatus(state=JobState.FAILED, message="task 3 failed"),
+    )
+    assert (
+        "Service Mode:\tReplicated Job\n"
+        " Total Completions:\t5\n"
+        " Max Concurrent:\t2\n"
+        " Job State:\tfailed (task 3 failed)\n"
+    ) in service_text(service)
