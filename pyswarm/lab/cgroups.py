@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +74,26 @@ def _copy_cpuset(directory: Path) -> None:
 def create(lab: str, member: str) -> None:
     """Make the member's cgroup in every hierarchy; what is there stays."""
     for hierarchy in hierarchies():
-        directory = hierarchy.mountpoint
-        for part in (TREE, lab, member):
+        while not _create(hierarchy, (TREE, lab, member)):
+            pass  # the end of another lab took the tree away in between
+
+
+def _create(hierarchy: Hierarchy, parts: tuple[str, ...]) -> bool:
+    directory = hierarchy.mountpoint
+    try:
+        for part in parts:
             if hierarchy.only:
                 _delegate(directory)
             directory = directory / part
             directory.mkdir(exist_ok=True)
             _copy_cpuset(directory)
-        if hierarchy.only:
-            (directory / LEAF).mkdir(exist_ok=True)
+    except FileNotFoundError:
+        if not hierarchy.mountpoint.is_dir():
+            raise
+        return False
+    if hierarchy.only:
+        (directory / LEAF).mkdir(exist_ok=True)
+    return True
 
 
 def enter(lab: str, member: str) -> None:
@@ -148,7 +160,6 @@ def remove(lab: str, member: str = "", deadline_seconds: float = 10.0) -> list[P
             return _directories(lab, member)
         time.sleep(0.02)
     for hierarchy in hierarchies():
-        tree = hierarchy.mountpoint / TREE
-        if tree.is_dir() and not any(child.is_dir() for child in tree.iterdir()):
-            tree.rmdir()
+        with suppress(OSError):  # it is the tree of other labs too, which come and go meanwhile
+            (hierarchy.mountpoint / TREE).rmdir()
     return []

@@ -227,6 +227,7 @@ class World:
                 raise Violation(f"no rest {CONVERGE_SECONDS:g} s after the last fault: {problem}")
             self._advance(1)
             self._see_off_the_removed()
+            self._reconnect_the_lost()
             problem = unrest(self.observer, self.hosts, self.leader())
         self.users.check()
         for host in self.managers:
@@ -241,6 +242,13 @@ class World:
                 host.loop.start(self._leave(host), "leave")
                 host.leaving = True
 
+    def _reconnect_the_lost(self) -> None:
+        """All managers that a host knew have left while it was cut off: somebody must tell it where
+        the new ones are, as `swarm reconnect` does."""
+        for host in self.hosts.values():
+            if not set(host.known_managers) & set(self._addresses()):
+                host.known_managers = self._addresses()
+
     def heal(self) -> None:
         """End every fault."""
         self.note("heal")
@@ -250,10 +258,6 @@ class World:
             host.loop.resume()
             host.slow = host.machine.slow = 1.0
             host.system.full = False
-            if not set(host.known_managers) & set(self._addresses()):
-                # All managers that it knew have left while it was cut off: somebody must tell it
-                # where the new ones are, as `swarm reconnect` does.
-                host.known_managers = self._addresses()
             self._boot(host)
 
     def _advance(self, seconds: float) -> None:
