@@ -124,6 +124,7 @@ def test_a_volume_with_a_device_is_mounted_while_it_is_used(lab: LabDriver, imag
     assert table.endswith("1000")
     (shown,) = json.loads(ok(lab, "volume", "inspect", "ram"))
     assert (shown["Labels"], shown["Options"]["type"]) == ({"a": "b"}, "tmpfs")
+    assert json.loads(ok(lab, "inspect", "--type", "volume", shown["ID"][:9])) == [shown]
     ok(lab, "service", "rm", "ram")
     for host in lab.hosts:
         lab.wait_until(
