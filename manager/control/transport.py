@@ -197,23 +197,30 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
 
     def _stream(self, path: str, here: Callable[..., AsyncIterator[Any]], response: Any) -> Any:
         async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+            channel = None
             if not self._is_leader():
-                try:
+                with suppress(_NowHere):
                     channel = await self._there(context)
-                except _NowHere:
-                    channel = None
-                if channel is not None:
-                    call = channel.unary_stream(
-                        path,
-                        request_serializer=type(request).SerializeToString,
-                        response_deserializer=response.FromString,
-                    )
-                    with swarm_errors():
-                        async for message in call(request, metadata=((FORWARDED, "1"),)):
-                            yield message
-                    return
-            async for message in here(request, context):
-                yield message
+            if channel is None:
+                async with aclosing(here(request, context)) as answers:  # type: ignore[type-var]
+                    async for message in _while(self._is_leader, answers):
+                        yield message
+                return
+
+            def leads() -> bool:
+                return not self._is_leader() and self._leader() in (None, channel)
+
+            call = channel.unary_stream(
+                path,
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=response.FromString,
+            )(request, metadata=((FORWARDED, "1"),))
+            try:
+                with swarm_errors():
+                    async for message in _while(leads, call):
+                        yield message
+            finally:
+                call.cancel()
 
         return answer
 
@@ -244,6 +251,28 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                 call.cancel()
 
         return answer
+
+
+async def _while(leads: Callable[[], bool], answers: Any) -> AsyncIterator[Any]:
+    """The answers of a leader; raises NotLeader where it leads no more and is silent. Who follows
+    logs, events or a watch asks the new one then, since this one may say nothing for ever."""
+    answers = aiter(answers)
+    while True:
+        pending = asyncio.ensure_future(anext(answers))
+        try:
+            while not pending.done():
+                await asyncio.wait({pending}, timeout=SILENCE_SECONDS)
+                if not pending.done() and not leads():
+                    raise NotLeader("another manager leads now")
+        finally:
+            if not pending.done():
+                pending.cancel()
+                await asyncio.wait({pending})
+        try:
+            message = pending.result()
+        except StopAsyncIteration:
+            return
+        yield message
 
 
 async def _awaited(call: Any) -> Any:

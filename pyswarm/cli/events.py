@@ -93,5 +93,6 @@ async def show_events(args: Namespace, connection: Connection) -> int:
             failures += 1
             if failures > REOPEN_TRIES:
                 raise
-            request.since = request.since or begun
+            if not request.after_version:
+                request.since = request.since or begun
             await asyncio.sleep(REOPEN_SECONDS)
