@@ -217,7 +217,7 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
             )(request, metadata=((FORWARDED, "1"),))
             try:
                 with swarm_errors():
-                    async for message in _while(leads, call):
+                    async for message in _while(leads, aiter(call)):
                         yield message
             finally:
                 call.cancel()
@@ -253,26 +253,35 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
         return answer
 
 
-async def _while(leads: Callable[[], bool], answers: Any) -> AsyncIterator[Any]:
+async def _while(leads: Callable[[], bool], answers: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """The answers of a leader; raises NotLeader where it leads no more and is silent. Who follows
     logs, events or a watch asks the new one then, since this one may say nothing for ever."""
-    answers = aiter(answers)
-    while True:
-        pending = asyncio.ensure_future(anext(answers))
-        try:
-            while not pending.done():
-                await asyncio.wait({pending}, timeout=SILENCE_SECONDS)
-                if not pending.done() and not leads():
-                    raise NotLeader("another manager leads now")
-        finally:
-            if not pending.done():
-                pending.cancel()
-                await asyncio.wait({pending})
-        try:
-            message = pending.result()
-        except StopAsyncIteration:
-            return
-        yield message
+    loop = asyncio.get_running_loop()
+    waits: asyncio.Task[Any] | None = asyncio.current_task()
+    timer: asyncio.TimerHandle | None = None
+    is_over = False
+
+    def look() -> None:
+        nonlocal timer, is_over
+        if waits is not None and not leads():
+            is_over = True
+            waits.cancel()
+        else:
+            timer = loop.call_later(SILENCE_SECONDS, look)
+
+    look()
+    try:
+        async for message in answers:
+            waits = None
+            yield message
+            waits = asyncio.current_task()
+    except asyncio.CancelledError:
+        if not is_over or waits is None or waits.uncancel():
+            raise
+        raise NotLeader("another manager leads now") from None
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 async def _awaited(call: Any) -> Any:

@@ -13,15 +13,13 @@ from typing import Final
 
 from manager.logs.subscription import Positions
 from pyswarm.api.v1 import control_pb2
-from pyswarm.cli.connection import Connection
+from pyswarm.cli.connection import REOPEN_SECONDS, REOPEN_TRIES, Connection
 from pyswarm.cli.moments import moment, nano_text
 from pyswarm.cli.render import short_id
 from pyswarm.cli.tasks import list_tasks, node_names
 from pyswarm.errors import InvalidArgument, NotFound, Unavailable
 from pyswarm.model import Task
 
-REOPEN_TRIES: Final = 30
-REOPEN_SECONDS: Final = 0.5
 GAP_SECONDS: Final = 5.0
 """A line may be so much older than those that were shown before it: it was on its way."""
 
