@@ -11,6 +11,7 @@ from pyswarm.api.v1 import control_pb2
 from pyswarm.cli.commands import Parsers, command
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import inspect_each
+from pyswarm.cli.formats import add_format, shown_as
 from pyswarm.cli.volume import volume_details
 from pyswarm.errors import NotFound
 from pyswarm.model import Config, Network, Node, Secret, Service, Task
@@ -37,6 +38,7 @@ def register(parsers: Parsers) -> None:
     text = "Return low-level information on objects of the cluster"
     inspect = command(parsers, "inspect", text, _inspect)
     inspect.add_argument("--type", choices=KINDS, help="Return JSON for the specified type")
+    add_format(inspect)
     inspect.add_argument("refs", metavar="NAME|ID", nargs="+")
 
 
@@ -51,4 +53,4 @@ async def _inspect(args: Namespace, connection: Connection) -> int:
                 continue
         raise NotFound(ref)
 
-    return await inspect_each(args.refs, one)
+    return await inspect_each(args.refs, one, shown_as(args.format))

@@ -12,6 +12,7 @@ from pyswarm.api.v1 import control_pb2, registry_pb2
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.dockerlogin import login_for
+from pyswarm.cli.options import add_form
 from pyswarm.cli.render import Listing, Row, ago
 from pyswarm.errors import InvalidArgument, NotFound
 from pyswarm.model import RegistryCredential
@@ -34,7 +35,7 @@ def register(parsers: Parsers) -> None:
     logout.add_argument("server", metavar="SERVER", nargs="?", default="", help="(docker.io)")
     listing = command(registry, "ls", "List the swarm's logins", _list, aliases=["list"])
     listing.add_argument("-q", "--quiet", action="store_true", help="Only display servers")
-    listing.add_argument("--format", choices=("table", "json"), default="table")
+    add_form(listing)
 
 
 def _read_login(args: Namespace) -> tuple[str, str]:

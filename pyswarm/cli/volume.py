@@ -13,6 +13,7 @@ from pyswarm.api.v1 import control_pb2, volumes_pb2
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
+from pyswarm.cli.formats import add_format, shown_as
 from pyswarm.cli.jsonview import timestamp
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.pairs import key_values
@@ -42,6 +43,7 @@ def register(parsers: Parsers) -> None:
     listing = command(volume, "ls", "List volumes", _list, aliases=["list"])
     add_list_options(listing, truncates=False)
     inspect = command(volume, "inspect", "Display detailed information on volumes", _inspect)
+    add_format(inspect)
     inspect.add_argument("refs", metavar="VOLUME", nargs="+")
     remove = command(volume, "rm", "Remove volumes on all their nodes", _remove, aliases=["remove"])
     remove.add_argument("-f", "--force", action="store_true", help="No error where there is none")
@@ -137,7 +139,7 @@ async def _inspect(args: Namespace, connection: Connection) -> int:
         except NotFound as error:
             raise SwarmError(f"get {ref}: no such volume") from error
 
-    return await inspect_each(args.refs, one)
+    return await inspect_each(args.refs, one, shown_as(args.format))
 
 
 async def _remove(args: Namespace, connection: Connection) -> int:

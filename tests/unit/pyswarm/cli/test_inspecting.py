@@ -43,7 +43,7 @@ class Swarm:
 
 
 def inspect(capsys, *refs, kind=None):
-    args = Namespace(refs=refs, type=kind)
+    args = Namespace(refs=refs, type=kind, format="json")
     code = asyncio.run(inspecting._inspect(args, Swarm()))
     said = capsys.readouterr()
     return code, json.loads(said.out), said.err
