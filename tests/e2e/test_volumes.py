@@ -125,7 +125,8 @@ def test_a_volume_with_a_device_is_mounted_while_it_is_used(lab: LabDriver, imag
     (shown,) = json.loads(ok(lab, "volume", "inspect", "ram"))
     assert (shown["Labels"], shown["Options"]["type"]) == ({"a": "b"}, "tmpfs")
     assert json.loads(ok(lab, "inspect", "--type", "volume", shown["ID"][:9])) == [shown]
-    assert ok(lab, "inspect", "-f", '{{.Name}} {{index .Labels "a"}}', "ram") == "ram b\n"
+    of_volumes = ("--type", "volume", "-f", '{{.Name}} {{index .Labels "a"}}')
+    assert ok(lab, "inspect", *of_volumes, "ram") == "ram b\n"
     assert ok(lab, "volume", "ls", "--format", "{{.Name}}") == "ram\n"
     ok(lab, "service", "rm", "ram")
     for host in lab.hosts:
