@@ -34,6 +34,7 @@ from pyswarm.cli import (
     volume,
 )
 from pyswarm.cli.connection import Connection, socket_path
+from pyswarm.cli.flags.declared import BOOLEANS
 from pyswarm.daemon import settings
 from pyswarm.errors import SwarmError
 from pyswarm.lab import commands as lab
@@ -52,7 +53,13 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """A flag that wants a value takes the next word, also where that begins with a dash."""
         words = sys.argv[1:] if args is None else args
-        return super().parse_known_args(self._joined(list(words)), namespace)
+        found, unknown = super().parse_known_args(self._joined(list(words)), namespace)
+        if unknown:
+            flags = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            self.error(
+                f"unknown flag: {flags[0]}" if flags else f"accepts no argument '{unknown[0]}'"
+            )
+        return found, unknown
 
     def _joined(self, words: list[str]) -> list[str]:
         """`--args -v` as `--args=-v`; what belongs to a container's command is left alone."""
@@ -63,6 +70,10 @@ class _Parser(argparse.ArgumentParser):
         while words:
             word = words.pop(0)
             action = self._option_string_actions.get(word)
+            if action is None and self._is_switched(word):
+                name, _, value = word.partition("=")
+                joined += [name] if self._boolean(name, value) else []
+                continue
             if word == "--" or (ends and not word.startswith("-")):
                 return [*joined, word, *words]
             if action is not None and action.nargs is None and words:
@@ -72,6 +83,17 @@ class _Parser(argparse.ArgumentParser):
             else:
                 joined.append(word)
         return joined
+
+    def _is_switched(self, word: str) -> bool:
+        """Whether this is `--detach=false`: a switch with a value, as scripts for Docker have it."""
+        name, equals, _ = word.partition("=")
+        action = self._option_string_actions.get(name)
+        return bool(equals) and action is not None and action.const is True
+
+    def _boolean(self, name: str, value: str) -> bool:
+        if value not in BOOLEANS:
+            self.error(f'invalid argument "{value}" for "{name}" flag: use true or false')
+        return BOOLEANS[value]
 
     def error(self, message: str) -> NoReturn:
         # Our readers name the flag themselves, in Docker's words.

@@ -100,14 +100,15 @@ def measure(service: Service, tasks: Iterable[Task], node_names: dict[str, str])
     `node_names` are the nodes that are up: a task on any other does not count as running.
     """
     by_slot: dict[int | str, list[Task]] = {}
-    outdated, current = 0, _Current(service)
+    outdated: list[int] = []
+    current = _Current(service)
     for task in sorted(tasks, key=lambda t: (t.meta.created_at, t.id)):
         if task.service_id != service.id or task.desired_state == TaskState.REMOVE:
             continue
         if current.has(task):
             by_slot.setdefault(task.slot or task.node_id, []).append(task)
         elif task.is_wanted:
-            outdated += 1
+            outdated.append(task.slot)
     ordered: list[tuple[int | str, str]]
     if service.spec.mode.is_global:
         counted = [key for key in by_slot if key in node_names and _is_wanted(by_slot[key])]
@@ -115,10 +116,11 @@ def measure(service: Service, tasks: Iterable[Task], node_names: dict[str, str])
         ordered.sort(key=lambda item: natural_key(item[1]))
     else:
         wanted = service.spec.replicas
-        ordered = [(slot, f"{slot}/{wanted}") for slot in _slots(by_slot, wanted)]
+        numbered = enumerate(_slots(by_slot, outdated, wanted), start=1)
+        ordered = [(slot, f"{number}/{wanted}") for number, slot in numbered]
     slots = tuple(_slot(service, label, by_slot.get(key, []), node_names) for key, label in ordered)
     running = sum(slot.state == TaskState.RUNNING for slot in slots)
-    return Progress(running, len(slots), slots, outdated)
+    return Progress(running, len(slots), slots, len(outdated))
 
 
 class _Current:
@@ -147,16 +149,17 @@ def _is_wanted(tasks: Sequence[Task]) -> bool:
     return failed or any(task.is_wanted for task in tasks)
 
 
-def _slots(by_slot: dict[int | str, list[Task]], wanted: int) -> list[int]:
-    """The slots that are there, filled up with the smallest free numbers."""
+def _slots(by_slot: dict[int | str, list[Task]], outdated: Iterable[int], wanted: int) -> list[int]:
+    """The slots that are there, first those with a current task, filled up with the smallest free
+    numbers. They need not be 1 to `wanted`: a scale-down removes where there is most."""
     alive = [
         key
         for key, tasks in by_slot.items()
         if isinstance(key, int) and any(t.is_wanted or _ended_well(t) for t in tasks)
     ]
-    taken = set(sorted(alive)[:wanted])
-    free = (number for number in range(1, 2 * wanted + 1) if number not in taken)
-    return sorted([*taken, *islice(free, wanted - len(taken))])
+    others = (slot for slot in sorted(outdated) if slot not in alive)
+    free = range(1, 2 * wanted + 1)
+    return sorted(islice(dict.fromkeys((*sorted(alive), *others, *free)), wanted))
 
 
 def _ended_well(task: Task) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -194,7 +195,8 @@ async def _inspect(args: Namespace, connection: Connection) -> int:
     names = {network.id: network.spec.name for network in answer.networks}
 
     def pretty(services: list[Any]) -> str:
-        return "\n".join(service_text(service, names) for service in services)
+        now = time.time()
+        return "\n".join(service_text(service, names, now=now) for service in services)
 
     return await inspect_each(args.refs, lambda ref: get_service(connection, ref), pretty)
 

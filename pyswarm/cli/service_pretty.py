@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pyswarm.cli.container_pretty import container_text, health_text
-from pyswarm.cli.jsonview import timestamp
-from pyswarm.cli.render import clean, go_duration
+from pyswarm.cli.render import ago, clean, go_duration
 from pyswarm.model import (
     EndpointSpec,
     PortConfig,
@@ -18,15 +17,20 @@ from pyswarm.model import (
 )
 
 
-def service_text(service: Service, network_names: Mapping[str, str] | None = None) -> str:
-    """One service, a fact in each line; a network that `network_names` lacks is shown as its id."""
+def service_text(
+    service: Service, network_names: Mapping[str, str] | None = None, *, now: float = 0.0
+) -> str:
+    """One service, a fact in each line; a network that `network_names` lacks is shown as its id.
+
+    `now` are seconds since the epoch: an update is told with its age.
+    """
     spec = service.spec
     lines = [f"ID:\t\t{service.id}", f"Name:\t\t{spec.name}"]
     if spec.labels:
         lines += ["Labels:", *(f" {key}={spec.labels[key]}" for key in sorted(spec.labels))]
     lines += [
         *_mode(service),
-        *_status(service.update_status, service.revision),
+        *_status(service.update_status, service.revision, now),
         *_placement(spec.task),
         *_policy("Update", spec.update),
         *_policy("Rollback", spec.rollback),
@@ -60,13 +64,13 @@ def _mode(service: Service) -> Iterator[str]:
         yield f" Job State:\t{job.state.name.lower()}{why}"
 
 
-def _status(status: UpdateStatus, revision: int) -> Iterator[str]:
+def _status(status: UpdateStatus, revision: int, now: float) -> Iterator[str]:
     if status.state != UpdateState.NONE:
         yield "UpdateStatus:"
         yield f" State:\t\t{status.state.name.lower()}"
-        yield f" Started:\t{timestamp(status.started_at)}"
+        yield f" Started:\t{ago(status.started_at, now)}"
         if status.completed_at:
-            yield f" Completed:\t{timestamp(status.completed_at)}"
+            yield f" Completed:\t{ago(status.completed_at, now)}"
         yield f" Message:\t{status.message}"
     if revision:
         yield f"Revision:\t{revision}"

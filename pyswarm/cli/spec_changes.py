@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any, Final
 
+from pyswarm.cli.render import go_duration
 from pyswarm.model import ServiceSpec
 
 VALUE_LENGTH_MAX: Final = 60
@@ -31,6 +32,8 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
     if dataclasses.is_dataclass(new) and type(old) is type(new):
         for field in dataclasses.fields(new):
             before, after = getattr(old, field.name), getattr(new, field.name)
+            if field.name.endswith("_seconds"):
+                before, after = _duration(before), _duration(after)
             yield from _differences(_joined(path, field.name), before, after)
     elif path == "force_update":
         yield "forced"
@@ -48,6 +51,10 @@ def _joined(path: str, name: str) -> str:
     if name == "force_update":
         return name
     return f"{path} {name.removesuffix('_seconds').replace('_', ' ')}".strip()
+
+
+def _duration(seconds: float | None) -> str | None:
+    return None if seconds is None else go_duration(seconds)
 
 
 def _items(these: Any, without: Any) -> list[str]:

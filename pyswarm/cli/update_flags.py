@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from pyswarm.cli.flags.declared import checked
 from pyswarm.compose.values import duration_seconds
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import FailureAction, UpdateConfig, UpdateOrder
@@ -16,19 +17,26 @@ def _duration(text: str) -> float:
     try:
         return duration_seconds(text)
     except ValueError:
-        raise ArgumentTypeError(f'invalid duration "{text}", use one such as 90s or 10m') from None
+        raise InvalidArgument("use a duration such as 90s or 10m") from None
 
 
 def _deadline(text: str) -> float:
     seconds = _duration(text)
     if seconds < 1:
-        raise ArgumentTypeError(f'invalid deadline "{text}": use at least 1s')
+        raise InvalidArgument("use at least 1s")
     return seconds
+
+
+def _ratio(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidArgument("use a number from 0 to 1") from None
 
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise ArgumentTypeError(f'invalid count "{text}": use a whole number, 0 for all')
+        raise InvalidArgument("use a whole number, 0 for all")
     return int(text)
 
 
@@ -36,7 +44,7 @@ _FLAGS: Final[tuple[tuple[str, str, Callable[[str], Any] | None, str], ...]] = (
     ("parallelism", "parallelism", _count, "Maximum number of tasks {} simultaneously (0: all, 1)"),
     ("delay", "delay_seconds", _duration, "Delay between task {}s (0s)"),
     ("monitor", "monitor_seconds", _duration, "Time to watch each task {} for failure (5s)"),
-    ("max-failure-ratio", "max_failure_ratio", float, "Failure rate to tolerate during {} (0)"),
+    ("max-failure-ratio", "max_failure_ratio", _ratio, "Failure rate to tolerate during {} (0)"),
     ("failure-action", "failure_action", None, "Action on {} failure ({actions}; pause)"),
     ("order", "order", None, "{} order (start-first or stop-first; stop-first)"),
     (
@@ -58,7 +66,9 @@ def add_policy_flags(parser: ArgumentParser) -> None:
     for policy, actions in _ACTIONS.items():
         words = ", ".join(action.name.lower() for action in actions)
         for name, _, read, text in _FLAGS:
-            options: dict[str, Any] = {} if read is None else {"type": read}
+            options: dict[str, Any] = {}
+            if read is not None:
+                options["type"] = checked(f"{policy}-{name}", read)
             shown = text.format(policy, actions=words)
             parser.add_argument(f"--{policy}-{name}", help=shown, **options)
 

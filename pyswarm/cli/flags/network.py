@@ -52,16 +52,20 @@ def edit_endpoint(args: Namespace, old: EndpointSpec) -> EndpointSpec:
 
 
 def _ports(args: Namespace, old: Iterable[PortConfig]) -> tuple[PortConfig, ...]:
-    """A port is removed by its target; a published port leads to one target, the last one named."""
+    """A port is removed by its target; a published port that is named again gets a new target."""
     removed = {
         (port.target_port, port.protocol)
         for text in getattr(args, "publish_rm", ())
         for port in ports(text)
     }
-    kept = [port for port in old if (port.target_port, port.protocol) not in removed]
     texts = [*getattr(args, "publish_add", ()), *(getattr(args, "publish", None) or ())]
-    found: dict[tuple[object, ...], PortConfig] = {}
-    for port in (*kept, *(port for text in texts for port in ports(text))):
-        place = port.published_port or f"any for {port.target_port}"
-        found[(place, port.protocol, port.publish_mode)] = port
-    return tuple(found.values())
+    # Two of them for one published port are left to the manager, which refuses them.
+    given = tuple(dict.fromkeys(port for text in texts for port in ports(text)))
+    replaced = {_place(port) for port in given}
+    kept = (port for port in old if (port.target_port, port.protocol) not in removed)
+    return (*(port for port in kept if _place(port) not in replaced), *given)
+
+
+def _place(port: PortConfig) -> tuple[object, ...]:
+    where = port.published_port or f"any for {port.target_port}"
+    return where, port.protocol, port.publish_mode

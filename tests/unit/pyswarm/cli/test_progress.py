@@ -79,7 +79,16 @@ def test_scaling_down_counts_the_slots_that_stay():
     web = replace(WEB, spec=replace(WEB.spec, replicas=1))
     tasks = [task(1, desired=TaskState.SHUTDOWN), task(2)]
     progress = measure(web, tasks, NODES)
-    assert progress.slots == (SlotProgress("2/1", TaskState.RUNNING),)
+    assert progress.slots == (SlotProgress("1/1", TaskState.RUNNING),)
+
+
+def test_slots_that_are_not_the_first_ones_keep_their_places_through_an_update():
+    web = replace(WEB, spec=replace(WEB.spec, replicas=2))
+    old = {"spec_version": 4, "spec": TaskSpec(force_update=1)}
+    begun = measure(web, [task(2, **old), task(3, **old)], NODES)
+    assert begun.slots == (SlotProgress("1/2"), SlotProgress("2/2"))
+    half = measure(web, [task(2, **old), task(3)], NODES)
+    assert half.slots == (SlotProgress("1/2"), SlotProgress("2/2", TaskState.RUNNING))
 
 
 def test_a_global_service_counts_the_nodes_that_have_a_task():

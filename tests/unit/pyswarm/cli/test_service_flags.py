@@ -81,12 +81,17 @@ def test_an_update_touches_only_what_is_named():
     assert new.task.restart == old.task.restart
 
 
+def test_a_published_port_with_two_targets_is_left_to_the_manager_to_refuse():
+    found = create("-p", "8080:80", "-p", "8080:81", "-p", "8080:80").endpoint.ports
+    assert [(p.published_port, p.target_port) for p in found] == [(8080, 80), (8080, 81)]
+
+
 def test_a_target_may_be_published_twice_and_is_removed_once():
     old = create("-p", "8080:80")
     new = update(old, "--publish-add", "9090:80", "--publish-add", "8080:81")
     assert [(p.published_port, p.target_port) for p in new.endpoint.ports] == [
-        (8080, 81),
         (9090, 80),
+        (8080, 81),
     ]
     assert update(new, "--publish-rm", "80").endpoint.ports == new.endpoint.ports[:1]
     assert update(new, "--publish-rm", "9999").endpoint == new.endpoint

@@ -48,7 +48,7 @@ def test_a_service_says_how_it_is_updated_and_how_that_stands():
         ),
         revision=4,
     )
-    assert service_text(service) == (
+    assert service_text(service, now=302.0) == (
         "ID:\t\tabc\n"
         "Name:\t\tweb\n"
         "Labels:\n"
@@ -58,8 +58,8 @@ def test_a_service_says_how_it_is_updated_and_how_that_stands():
         " Replicas:\t3\n"
         "UpdateStatus:\n"
         " State:\t\trollback_completed\n"
-        " Started:\t1970-01-01T00:00:01.000Z\n"
-        " Completed:\t1970-01-01T00:00:02.000Z\n"
+        " Started:\t5 minutes ago\n"
+        " Completed:\t5 minutes ago\n"
         " Message:\trollback completed\n"
         "Revision:\t4\n"
         "Placement:\n"

@@ -42,7 +42,7 @@ def with_task(**fields):
         (with_container(env=("A=2", "B=1")), ["env: +A=2 -A=1"]),
         (with_container(env=("B=1", "A=1")), ["env: order"]),
         (with_container(user="www"), ["user: none -> www"]),
-        (with_container(stop_grace_period_seconds=3.0), ["stop grace period: 10 -> 3"]),
+        (with_container(stop_grace_period_seconds=3.0), ["stop grace period: 10s -> 3s"]),
         (with_task(force_update=1), ["forced"]),
         (
             with_task(placement=Placement(constraints=("node.role==worker",))),

@@ -46,10 +46,25 @@ def test_what_is_not_given_stays():
     ("flag", "value", "words"),
     [
         ("--update-parallelism", "-1", "expected one argument|use a whole number"),
-        ("--update-parallelism", "many", 'invalid count "many": use a whole number, 0 for all'),
-        ("--update-delay", "soon", 'invalid duration "soon", use one such as 90s or 10m'),
-        ("--rollback-progress-deadline", "0s", 'invalid deadline "0s": use at least 1s'),
-        ("--update-max-failure-ratio", "half", "invalid float value: 'half'"),
+        (
+            "--update-parallelism",
+            "many",
+            'for "--update-parallelism" flag: use a whole number, 0 for all',
+        ),
+        (
+            *("--update-delay", "soon"),
+            'invalid argument "soon" for "--update-delay" flag: use a duration such as 90s or 10m',
+        ),
+        (
+            "--rollback-progress-deadline",
+            "0s",
+            'for "--rollback-progress-deadline" flag: use at least 1s',
+        ),
+        (
+            "--update-max-failure-ratio",
+            "half",
+            'invalid argument "half" for "--update-max-failure-ratio" flag: use a number',
+        ),
     ],
 )
 def test_a_wrong_value_is_a_wrong_command_line(flag, value, words, capsys):
