@@ -37,7 +37,7 @@ async def inspect_each(
             records.append(await get(ref))
         except SwarmError as error:
             text = error.message
-            if isinstance(error, NotFound):
+            if isinstance(error, NotFound) and not text.startswith("no such "):
                 text = f"no such object: {text}"
             print(f"Error: {text}", file=sys.stderr)
             code = 1

@@ -85,7 +85,7 @@ class _Parser(argparse.ArgumentParser):
         return joined
 
     def _is_switched(self, word: str) -> bool:
-        """Whether this is a switch with a value, as scripts for Docker have it: `--detach=false`."""
+        """Whether this is a switch with a value, as Docker's scripts have it: `--detach=false`."""
         name, equals, _ = word.partition("=")
         action = self._option_string_actions.get(name)
         return bool(equals) and action is not None and action.const is True

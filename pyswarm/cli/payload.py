@@ -14,9 +14,10 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, Run, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
-from pyswarm.cli.formats import add_format, shown_as
+from pyswarm.cli.formats import add_format, refuse_both, shown_as
 from pyswarm.cli.options import add_form, add_list_options, filters
 from pyswarm.cli.pairs import key_values
+from pyswarm.cli.payload_pretty import payloads_text
 from pyswarm.cli.service import get_service
 from pyswarm.cli.volume_listings import Version, versions
 from pyswarm.cli.waiting import wait_for_services
@@ -54,6 +55,7 @@ def register(parsers: Parsers) -> None:
         ):
             parser = command(payload, name, text, run)
             if name == "inspect":
+                parser.add_argument("--pretty", action="store_true", help="Print it for people")
                 add_format(parser)
             parser.add_argument("refs", metavar=word.upper(), nargs="+")
 
@@ -186,13 +188,15 @@ def _list(kind: type[Secret] | type[Config]) -> Run:
 
 def _inspect(kind: type[Secret] | type[Config]) -> Run:
     async def run(args: Namespace, connection: Connection) -> int:
+        refuse_both(args)
         get = getattr(connection.control, f"Get{kind.__name__}")
 
         async def one(ref: str) -> Any:
             message = await connection.call(get(control_pb2.Reference(ref=ref)))
             return from_message(kind, message)
 
-        return await inspect_each(args.refs, one, shown_as(args.format))
+        show = payloads_text if args.pretty else shown_as(args.format)
+        return await inspect_each(args.refs, one, show)
 
     return run
 
