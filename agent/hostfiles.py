@@ -20,6 +20,8 @@ _LOCAL: Final = (
     ("ff02::2", "ip6-allrouters"),
 )
 
+_SELF: Final = "127.0.1.1"
+
 
 def _one_line(text: str, where: str) -> str:
     if any(c in text for c in "\n\r\0"):
@@ -33,10 +35,14 @@ def hostname(container: ContainerSpec, task: Task) -> str:
 
 
 def etc_hosts(name: str, addresses: Iterable[str], extra: Iterable[str]) -> str:
-    """`addresses` are the container's own, bare; `extra` lines are "address name [name...]"."""
+    """`addresses` are the container's own, bare; `extra` lines are "address name [name...]".
+
+    Without a network of the swarm the name leads to the container itself, as in Debian: programs
+    look up their own host name.
+    """
     lines = [f"{address}\t{names}" for address, names in _LOCAL]
     lines += [_one_line(line, "an extra host").replace(" ", "\t", 1) for line in extra]
-    lines += [f"{address}\t{name}" for address in addresses]
+    lines += [f"{address}\t{name}" for address in (tuple(addresses) or (_SELF,))]
     return "\n".join(lines) + "\n"
 
 

@@ -18,6 +18,10 @@ def test_hosts_holds_localhost_extra_hosts_and_the_containers_own_addresses():
     assert text.endswith("10.0.1.5\tdb\n")
 
 
+def test_a_container_without_a_network_finds_its_own_name():
+    assert etc_hosts("db", [], []).endswith("127.0.1.1\tdb\n")
+
+
 def test_the_only_name_server_is_ours():
     text = resolv_conf(ContainerSpec(dns_nameservers=("9.9.9.9",), dns_search=("lan", "org")))
     assert text == "nameserver 127.0.0.11\nsearch lan org\noptions ndots:0\n"
