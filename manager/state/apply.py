@@ -15,6 +15,7 @@ from immutables import Map
 
 from manager.state.changes import Delete, Put
 from manager.state.query import name_of, word
+from manager.state.tasks import Tasks
 from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, WAITING, Ids, Record, View, waiting_key
 from pyswarm.errors import AlreadyExists, NotFound
 from pyswarm.model import (
@@ -47,7 +48,6 @@ def apply_change(view: View, change: Put | Delete) -> View:
 def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
     """The view of these records, by id, as if each had been put: for a whole state at once."""
     view = View()
-    view.tables = {kind: Map(records) for kind, records in tables.items()}
     view.names = Map(
         {
             (KIND_NUMBERS[kind], name_of(record).lower()): record_id
@@ -55,13 +55,13 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
             for record_id, record in sorted(tables[kind].items(), key=lambda item: _age(item[1]))
         }
     )
-    by_service: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    by_service: defaultdict[str, dict[str, Task]] = defaultdict(dict)
     by_node: defaultdict[str, dict[str, None]] = defaultdict(dict)
     waiting: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     held: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for task_id, task in tables[Task].items():
         # There may be 100,000 of them while a manager starts: hence no calls for most.
-        by_service[task.service_id][task_id] = None
+        by_service[task.service_id][task_id] = task
         if task.node_id:
             by_node[task.node_id][task_id] = None
         state = task.status.state
@@ -74,7 +74,11 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
     for service_id, service in tables[Service].items():
         for network_id, address in _service_addresses(service):
             held[network_id][number_of(address)] = service_id
-    view.service_tasks, view.node_tasks = Map(by_service), Map(by_node)
+    view.tables = {
+        kind: Tasks.of(by_service) if kind is Task else Map(records)
+        for kind, records in tables.items()
+    }
+    view.node_tasks = Map(by_node)
     view.waiting = Map(waiting)
     view.addresses = Map({key: Map(inner) for key, inner in held.items()})
     view.ports = Map({key: s.id for s in tables[Service].values() for key in _ports(s)})
@@ -155,8 +159,6 @@ _NO_ADDRESSES: Map[int, str] = Map()
 
 def _index_task(view: View, old: Task | None, new: Task | None) -> None:
     record_id = new.id if new is not None else old.id if old is not None else ""
-    service = (old.service_id if old else None, new.service_id if new else None)
-    view.service_tasks = _move(view.service_tasks, record_id, *service)
     node = (old.node_id if old else None, new.node_id if new else None)
     view.node_tasks = _move(view.node_tasks, record_id, *node)
     was = waiting_key(old) if old else None

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
+from manager.state.tasks import Changing
 from pyswarm.model import Meta, Task, TaskState, TaskStatus
 from pyswarm.wire.codec import decode, encode
 from pyswarm.wire.remake import maker, remaker
@@ -88,15 +89,19 @@ def read_assign(body: bytes, read: Read) -> Assign:
     return Assign(body, tuple(made), tuple(olds))
 
 
-def put_all(table: Any, change: Assign) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+def put_all(table: Changing, change: Assign) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Write the tasks into an open table; answers their ids by node and by service."""
     by_node: dict[str, list[str]] = {}
     by_service: dict[str, list[str]] = {}
+    service_id, own, ids = "", {}, []
     for task in change.tasks:
+        if task.service_id is not service_id:
+            service_id = task.service_id
+            own, ids = table.own(service_id), by_service.setdefault(service_id, [])
         task_id = task.id
-        table[task_id] = task
+        own[task_id] = task
+        ids.append(task_id)
         by_node.setdefault(task.node_id, []).append(task_id)
-        by_service.setdefault(task.service_id, []).append(task_id)
     return by_node, by_service
 
 

@@ -17,6 +17,7 @@ from manager.state.apply import apply_change, persistent
 from manager.state.assign import Assign, put_all
 from manager.state.changes import Change, Put
 from manager.state.tables import Ids, Record, View, waiting_key
+from manager.state.tasks import Changing
 from pyswarm.model import Task, TaskState
 
 R = TypeVar("R", bound=Record)
@@ -92,27 +93,23 @@ class TaskRun:
 
     def __init__(self, base: View) -> None:
         self._base = base
-        self._table: Any = base.tables[Task].mutate()
+        self._table: Changing = base.tables[Task].mutate()
         self._indexes: dict[str, _Index] = {}
         self.written: set[str] = set()
 
     def get(self, task_id: str) -> Task | None:
         """The task as it is now."""
-        found: Task | None = self._table.get(task_id)
-        return found
+        return self._table.get(task_id)
 
     def put(self, task: Task, old: Task | None) -> None:
         """Create a task, or replace `old`."""
         task_id = task.id
         self.written.add(task_id)
-        self._table[task_id] = task
+        self._table.put(task, old)
         if old is None:
-            self._move("service_tasks", task_id, None, task.service_id)
             self._move("node_tasks", task_id, None, task.node_id)
             self._move("waiting", task_id, None, waiting_key(task))
             return
-        if old.service_id != task.service_id:
-            self._move("service_tasks", task_id, old.service_id, task.service_id)
         if old.node_id != task.node_id:
             self._move("node_tasks", task_id, old.node_id, task.node_id)
         if old.status is not task.status:
