@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from immutables import Map
 
 from manager.state.changes import Delete, Put
+from manager.state.ids import Ids, exchanged
 from manager.state.query import name_of, word
 from manager.state.tasks import Tasks
-from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, WAITING, Ids, Record, View, waiting_key
+from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, WAITING, Record, View, waiting_key
 from pyswarm.errors import AlreadyExists, NotFound
 from pyswarm.model import (
     Config,
@@ -56,17 +57,17 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
         }
     )
     by_service: defaultdict[str, dict[str, Task]] = defaultdict(dict)
-    by_node: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    waiting: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    by_node: defaultdict[str, list[str]] = defaultdict(list)
+    waiting: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     held: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for task_id, task in tables[Task].items():
         # There may be 100,000 of them while a manager starts: hence no calls for most.
         by_service[task.service_id][task_id] = task
         if task.node_id:
-            by_node[task.node_id][task_id] = None
+            by_node[task.node_id].append(task_id)
         state = task.status.state
         if state in WAITING:
-            waiting[state.name, task.service_id][task_id] = None
+            waiting[state.name, task.service_id].append(task_id)
         if state <= TaskState.RUNNING:
             for attachment in task.networks:
                 if attachment.address:
@@ -78,8 +79,8 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
         kind: Tasks.of(by_service) if kind is Task else Map(records)
         for kind, records in tables.items()
     }
-    view.node_tasks = Map(by_node)
-    view.waiting = Map(waiting)
+    view.node_tasks = Map({key: tuple(ids) for key, ids in by_node.items()})
+    view.waiting = Map({key: tuple(ids) for key, ids in waiting.items()})
     view.addresses = Map({key: Map(inner) for key, inner in held.items()})
     view.ports = Map({key: s.id for s in tables[Service].values() for key in _ports(s)})
     return view
@@ -141,19 +142,13 @@ def _move(index: Map[Key, Ids], record_id: str, old: Key | None, new: Key | None
     if old == new:
         return index
     if old:
-        rest = persistent(index[old]).delete(record_id)
+        rest = exchanged(index[old], (record_id,), ())
         index = index.set(old, rest) if rest else index.delete(old)
     if new:
-        index = index.set(new, persistent(index.get(new, _NOBODY)).set(record_id, None))
+        index = index.set(new, exchanged(index.get(new, ()), (), (record_id,)))
     return index
 
 
-def persistent(ids: Ids) -> Map[str, None]:
-    """What was built at once is plain until its first change: most is not changed for long."""
-    return ids if isinstance(ids, Map) else Map(ids)
-
-
-_NOBODY: Map[str, None] = Map()
 _NO_ADDRESSES: Map[int, str] = Map()
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from manager.state.tasks import Changing
 from pyswarm.model import Meta, Task, TaskState, TaskStatus
 from pyswarm.wire.codec import decode, encode
 from pyswarm.wire.remake import maker, remaker
@@ -87,22 +86,6 @@ def read_assign(body: bytes, read: Read) -> Assign:
         made.append(_assigned(old, meta, node_id, status))
         olds.append(old)
     return Assign(body, tuple(made), tuple(olds))
-
-
-def put_all(table: Changing, change: Assign) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Write the tasks into an open table; answers their ids by node and by service."""
-    by_node: dict[str, list[str]] = {}
-    by_service: dict[str, list[str]] = {}
-    service_id, own, ids = "", {}, []
-    for task in change.tasks:
-        if task.service_id is not service_id:
-            service_id = task.service_id
-            own, ids = table.own(service_id), by_service.setdefault(service_id, [])
-        task_id = task.id
-        own[task_id] = task
-        ids.append(task_id)
-        by_node.setdefault(task.node_id, []).append(task_id)
-    return by_node, by_service
 
 
 def ids_of(change: Assign) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from immutables import Map
 
 from manager.state import query
+from manager.state.ids import Ids
 from manager.state.tasks import Own, Tasks
 from pyswarm.errors import NotFound
 from pyswarm.model import (
@@ -69,9 +70,6 @@ config, to the newest."""
 
 WAITING: Final = frozenset({TaskState.NEW, TaskState.PENDING})
 """States in which a task waits for a manager's planner; tasks in them have an index."""
-
-Ids = Mapping[str, None]
-"""A set of ids that never changes, in no order."""
 
 
 def waiting_key(task: Task) -> tuple[str, str] | None:
