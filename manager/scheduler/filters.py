@@ -71,7 +71,7 @@ def has_free_ports(task: Task, info: NodeInfo) -> bool:
 def has_room_for_replica(task: Task, info: NodeInfo) -> bool:
     """The service has fewer tasks there than it may have."""
     most = task.spec.placement.max_replicas
-    return not most or info.alive_by_service.get(task.service_id, 0) < most
+    return not most or info.alive(task.service_id) < most
 
 
 FILTERS: Final = (

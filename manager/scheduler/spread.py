@@ -155,13 +155,14 @@ class Spreader:
                 self._last = leaf
                 return info
 
-    def count(self, info: NodeInfo, task: Task) -> None:
-        """The task is on the node that was found for it."""
+    def count(self, info: NodeInfo, task_id: str, task: Task) -> None:
+        """The task is on the node that was found for it; `task` may be another that takes the
+        same."""
         node_id = info.node.id
         if node_id not in self._touched:
             own = info.by_service.get(self._key[0], 0)
             self._touched[node_id] = (info, info.order, own)
-        info.hold(task)
+        info.hold(task_id, task)
         self._last.given.append(info)
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 """The tables as one immutable value: a snapshot is a reference, and nobody needs a lock.
 
 A `View` holds a persistent map (a hash array mapped trie, `immutables.Map`) for each kind of
-record (of tasks two, see `tasks`), and secondary indexes beside them that `apply` keeps. Iterating a persistent map follows
-hashes, which differ from process to process, so everything that leaves a view is sorted.
+record (of tasks two, see `tasks`), and secondary indexes beside them that `apply` keeps. Iterating
+a persistent map follows hashes, which differ from process to process, so everything that leaves a
+view is sorted.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class View:
     def reader(self, kind: type[R]) -> Callable[[str], R | None]:
         """`get` of one kind, for many records."""
         table = self.tables[kind]
-        return table.reader() if kind is Task else table.get
+        return table.reader() if kind is Task else table.get  # type: ignore[no-any-return]
 
     def require(self, kind: type[R], record_id: str) -> R:
         """The record of that id; raises NotFound."""

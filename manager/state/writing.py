@@ -121,6 +121,8 @@ class TaskRun:
         """Give tasks their nodes."""
         nodes, waiting = self._index("node_tasks").come, self._index("waiting").gone
         service_id: str | None = None
+        own: Any = {}
+        ids: set[str] = set()
         for old, task in zip(change.olds, change.tasks, strict=True):
             if task.service_id is not service_id:
                 service_id = task.service_id
