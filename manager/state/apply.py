@@ -16,8 +16,8 @@ from immutables import Map
 from manager.state.changes import Delete, Put
 from manager.state.ids import Ids, exchanged
 from manager.state.query import name_of, word
-from manager.state.tasks import Tasks
 from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, WAITING, Record, View, waiting_key
+from manager.state.tasks import Tasks
 from pyswarm.errors import AlreadyExists, NotFound
 from pyswarm.model import (
     Config,

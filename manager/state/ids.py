@@ -23,8 +23,7 @@ def exchanged(ids: Ids, gone: Collection[str], come: Collection[str]) -> Ids:
     if len(gone) == len(ids):
         return tuple(come)
     if len(ids) + len(come) <= FEW:
-        kept = [each for each in ids if each not in gone] if gone else ids
-        return (*kept, *come)
+        return (*ids, *come) if not gone else (*(x for x in ids if x not in gone), *come)
     rest = (ids if isinstance(ids, Map) else Map(dict.fromkeys(ids))).mutate()
     for each in gone:
         del rest[each]

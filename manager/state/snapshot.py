@@ -60,7 +60,7 @@ def encode_again(view: View, known: Rows) -> tuple[bytes, Rows]:
     tables = []
     for kind in KINDS.values():
         write = writers.of(kind)
-        records = dict(view.tables[kind].items())
+        records = view.tables[kind]
         for ids in _chunks(_sorted(records)):
             if kind is Task:
                 tables.append(_task_chunk([records[each] for each in ids], known, kept, specs))

@@ -148,8 +148,8 @@ class View:
 
     def list(self, kind: type[R]) -> Rows[R]:
         """All records of a kind, sorted by id."""
-        records = dict(self.tables[kind].items())
-        return [records[key] for key in sorted(records)]
+        table = self.tables[kind]
+        return [table[key] for key in sorted(table)]
 
     def count(self, kind: type[Record]) -> int:
         """How many records of a kind there are."""

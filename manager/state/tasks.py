@@ -8,7 +8,7 @@ step and its writes nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from immutables import Map
@@ -55,10 +55,6 @@ class Tasks(Mapping[str, Task]):
     def __len__(self) -> int:
         return len(self._services)
 
-    def items(self) -> ItemsView[str, Task]:
-        """The ids with their tasks, in no order: for one who takes all."""
-        return plain(self).items()
-
     def reader(self) -> Callable[[str], Task | None]:
         """`get` for many: mostly the next one is of the same service."""
         services, by_service = self._services, self.by_service
@@ -91,14 +87,6 @@ class Tasks(Mapping[str, Task]):
     def mutate(self) -> Changing:
         """To change many."""
         return Changing(self._services, self.by_service)
-
-
-def plain(tasks: Tasks) -> dict[str, Task]:
-    """The same in a dict of its own."""
-    found: dict[str, Task] = {}
-    for own in tasks.by_service.values():
-        found.update(own)
-    return found
 
 
 def _persistent(own: Own) -> Map[str, Task]:

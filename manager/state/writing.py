@@ -24,6 +24,8 @@ from pyswarm.model import Task, TaskState
 
 R = TypeVar("R", bound=Record)
 
+_NOBODY: frozenset[str] = frozenset()
+
 
 def is_plain(old: Task | None, new: Task) -> bool:
     """Whether writing `new` over `old` leaves all addresses with their owners."""
@@ -166,10 +168,13 @@ class _Index:
     def finish(self) -> Map[Any, Ids]:
         """The index with all changes."""
         index = self._base.mutate()
-        for key in self.come.keys() | self.gone.keys():
-            ids = exchanged(index.get(key, ()), self.gone.get(key, frozenset()), self.come.get(key, ()))
-            if ids:
-                index[key] = ids
+        come, gone = self.come, self.gone
+        for key, ids in come.items():
+            index[key] = exchanged(index.get(key, ()), gone.pop(key, _NOBODY), ids)
+        for key, left in gone.items():
+            rest = exchanged(index[key], left, ())
+            if rest:
+                index[key] = rest
             else:
                 del index[key]
         return index.finish()
