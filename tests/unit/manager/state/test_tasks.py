@@ -38,18 +38,21 @@ def test_any_history_is_that_of_a_dict_also_for_a_task_that_changes_its_service(
                 model[task.id] = task
                 assert changing.get(task.id) is task
             tasks = changing.finish()
-        assert dict(tasks) == model and len(tasks) == len(model)
+        assert dict(tasks) == model
+        assert len(tasks) == len(model)
         assert {key: dict(own) for key, own in tasks.by_service.items()} == _by_service(model)
         assert dict(before) == was, "the one before stays as it was"
     built = Tasks.of(_by_service(model))
     assert dict(built) == model
     for key in model:  # and what was built at once changes like any other
         changed = built.set(key, replace(model[key], slot=7))
-        assert changed[key].slot == 7 and dict(built) == model
+        assert changed[key].slot == 7
+        assert dict(built) == model
 
 
 def test_a_reader_finds_tasks_of_all_services_and_no_others():
     made = [Task(id=f"t{number}", service_id="ab"[number % 2]) for number in range(6)]
     read = Tasks.of(_by_service({task.id: task for task in made})).reader()
     assert [read(task.id) for task in made] == made
-    assert read("t9") is None and read("t0") is made[0]
+    assert read("t9") is None
+    assert read("t0") is made[0]
