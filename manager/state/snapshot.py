@@ -4,23 +4,25 @@
     parts    = {version, epoch, sequence, layout, counts}, specs, then chunks of each table
     counts   = {number of a kind: its records}; a later version knows more kinds
     specs    = {digest: row} of the task specs, sorted
-    chunk    = up to 500 rows, sorted by id
+    chunk    = about 500 rows, sorted by id
 
 Rows and their layout are those of `pyswarm.wire.rows`. A task spec is written once, and
 read back as one object, however many services and tasks have it; in its place they have its digest.
-So a task's row depends on nothing but the task, and is kept for the next snapshot. A snapshot is
-made in small pieces, so that the event loop goes on beside the thread that makes it; only the
-pieces' join is one longer call.
+So a task's row depends on nothing but the task, and is kept for the next snapshot (`TaskRows`).
+A snapshot is made in small pieces, so that the event loop goes on beside the thread that makes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
+from io import BytesIO
 from itertools import islice
 from typing import Any, Final
 
 import msgpack
+from immutables import Map
 
 from manager.state.apply import build
 from manager.state.tables import KINDS, Record, View
@@ -31,6 +33,7 @@ from pyswarm.wire import rows
 MAGIC: Final = b"pyswarm state 3\n"
 
 _CHUNK_ROWS: Final = 500
+_PREFIX: Final = 2
 _DIGEST_BYTES: Final = 16
 _SPECS: Final = ((Task, "spec"), (ServiceSpec, "task"))
 """Where task specs lie: there rows have the spec's digest."""
@@ -41,30 +44,71 @@ _BAD: Final = (
 )
 """What reading raises for bytes that are no snapshot."""
 
-Rows = dict[str, tuple[Task, bytes]]
-"""Of each task the record and its row."""
+
+class TaskRows:
+    """The packed rows of all tasks, kept from one snapshot to the next: a later one then costs
+    what has changed, and not what is there.
+
+    In groups by the first characters of the ids, so that no call is long.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: Map[str, Task] = Map()
+        self._groups: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
+
+    def update(self, tasks: Map[str, Task], row: Callable[[Task], bytes]) -> None:
+        """Be the rows of these tasks; a task that is the object of last time has the row of last
+        time. May be repeated where it failed."""
+        before, groups, grown = self._tasks.get, self._groups, set()
+        for task_id, task in tasks.items():
+            if before(task_id) is not task:
+                group = groups[task_id[:_PREFIX]]
+                if task_id not in group:
+                    grown.add(task_id[:_PREFIX])
+                group[task_id] = row(task)
+        if sum(map(len, groups.values())) > len(tasks):
+            for start, group in groups.items():
+                groups[start] = {each: group[each] for each in group if each in tasks}
+        for start in grown:
+            groups[start] = dict(sorted(groups[start].items()))
+        self._tasks = tasks
+
+    def chunks(self) -> Iterator[bytes]:
+        """All rows in the order of the ids."""
+        rows: list[bytes] = []
+        for start in sorted(self._groups):
+            rows += self._groups[start].values()
+            if len(rows) >= _CHUNK_ROWS:
+                yield _array(rows)
+                rows = []
+        if rows:
+            yield _array(rows)
+
+
+def _array(packed: list[bytes]) -> bytes:
+    return b"".join([msgpack.Packer().pack_array_header(len(packed)), *packed])
 
 
 def encode_snapshot(view: View) -> bytes:
     """The state as bytes; pure on an immutable value, so any thread may do it."""
-    return encode_again(view, {})[0]
+    return encode_again(view, TaskRows())
 
 
-def encode_again(view: View, known: Rows) -> tuple[bytes, Rows]:
-    """The same bytes, made faster: with the rows that an earlier call has made, and those for the
-    next one."""
+def encode_again(view: View, rows_of_tasks: TaskRows) -> bytes:
+    """The same bytes, made faster with the rows of an earlier call; they become those of `view`."""
     pack = msgpack.Packer(autoreset=True).pack
     specs = _Specs(pack)
     writers = rows.Writers(dict.fromkeys(_SPECS, specs.digest))
-    kept: Rows = {}
-    tables = []
+    tables: list[bytes] = []
     for kind in KINDS.values():
-        write = writers.of(kind)
-        records = view.tables[kind]
-        for ids in _chunks(_sorted(records)):
-            if kind is Task:
-                tables.append(_task_chunk([records[each] for each in ids], known, kept, specs))
-            else:
+        records, write = view.tables[kind], writers.of(kind)
+        if kind is Task:
+            for spec in {id(task.spec): task.spec for task in records.values()}.values():
+                specs.digest(spec)
+            rows_of_tasks.update(records, lambda task, write=write: pack(write(task)))
+            tables += rows_of_tasks.chunks()
+        else:
+            for ids in _chunks(iter(sorted(records))):
                 tables.append(pack([write(records[each]) for each in ids]))
     head = {
         "version": view.version,
@@ -73,22 +117,15 @@ def encode_again(view: View, known: Rows) -> tuple[bytes, Rows]:
         "layout": rows.layout_of(KINDS.values()),
         "counts": {number: len(view.tables[kind]) for number, kind in KINDS.items()},
     }
-    return b"".join([MAGIC, pack(head), pack(dict(sorted(specs.rows.items()))), *tables]), kept
+    return _joined([MAGIC, pack(head), pack(dict(sorted(specs.rows.items()))), *tables])
 
 
-def _task_chunk(tasks: list[Task], known: Rows, kept: Rows, specs: _Specs) -> bytes:
-    """One chunk. A task that is the object of last time has the row of last time."""
-    write, pack = specs.write_task, specs.pack
-    packed = []
-    for task in tasks:
-        entry = known.get(task.id)
-        if entry is None or entry[0] is not task:
-            entry = (task, pack(write(task)))
-        else:
-            specs.digest(task.spec)
-        kept[task.id] = entry
-        packed.append(entry[1])
-    return b"".join([msgpack.Packer().pack_array_header(len(tasks)), *packed])
+def _joined(parts: Iterable[bytes]) -> bytes:
+    """`b"".join` in pieces: as one call it would hold the event loop."""
+    whole = BytesIO()
+    for part in parts:
+        whole.write(part)
+    return whole.getvalue()  # copies nothing
 
 
 class _Specs:
@@ -96,8 +133,7 @@ class _Specs:
 
     def __init__(self, pack: Callable[[Any], bytes]) -> None:
         self.rows: dict[bytes, rows.Row] = {}
-        self.pack = pack
-        self.write_task = rows.Writers(dict.fromkeys(_SPECS, self.digest)).of(Task)
+        self._pack = pack
         self._by_identity: dict[int, bytes] = {}
         self._write = rows.Writers().of(TaskSpec)
 
@@ -107,7 +143,7 @@ class _Specs:
         digest = self._by_identity.get(id(spec))
         if digest is None:
             row = self._write(spec)
-            digest = blake2b(self.pack(row), digest_size=_DIGEST_BYTES).digest()
+            digest = blake2b(self._pack(row), digest_size=_DIGEST_BYTES).digest()
             self._by_identity[id(spec)] = digest
             self.rows[digest] = row
         return digest
@@ -116,15 +152,6 @@ class _Specs:
 def _chunks(ids: Iterator[str]) -> Iterator[list[str]]:
     while chunk := list(islice(ids, _CHUNK_ROWS)):
         yield chunk
-
-
-def _sorted(ids: Any) -> Iterator[str]:
-    """All ids in order, without one long call: by their first characters, then each group."""
-    groups: dict[str, list[str]] = {}
-    for each in ids:
-        groups.setdefault(each[:2], []).append(each)
-    for start in sorted(groups):
-        yield from sorted(groups[start])
 
 
 def decode_snapshot(data: bytes) -> View:
@@ -143,8 +170,9 @@ def _decode(data: bytes) -> View:
     unpacker.feed(memoryview(data)[len(MAGIC) :])
     head = unpacker.unpack()
     layout = head["layout"]
-    read_spec = rows.Readers(layout).of(TaskSpec)
-    specs = {digest: read_spec(row) for digest, row in unpacker.unpack().items()}
+    read_specs = rows.Readers(layout).of(TaskSpec)
+    packed = unpacker.unpack()
+    specs = dict(zip(packed, read_specs(list(packed.values())), strict=True))
     readers = rows.Readers(layout, dict.fromkeys(_SPECS, specs.__getitem__))
     tables: dict[type[Record], dict[str, Any]] = {kind: {} for kind in KINDS.values()}
     for number, count in head["counts"].items():
@@ -152,7 +180,7 @@ def _decode(data: bytes) -> View:
         read = readers.of(kind)
         table = tables[kind]
         while len(table) < count:
-            table |= {record.id: record for record in map(read, unpacker.unpack())}
+            table |= {record.id: record for record in read(unpacker.unpack())}
     view = build(tables)
     view.version, view.epoch, view.sequence = head["version"], head["epoch"], head["sequence"]
     return view
