@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from immutables import Map
 
@@ -32,6 +32,7 @@ from pyswarm.model import (
 Outer = TypeVar("Outer")
 Key = TypeVar("Key")
 Ports = tuple[tuple[Protocol, int], ...]
+_LAST_WAITING: Final = max(WAITING)
 
 
 def apply_change(view: View, change: Put | Delete) -> View:
@@ -55,18 +56,18 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
             for record_id, record in sorted(tables[kind].items(), key=lambda item: _age(item[1]))
         }
     )
-    by_service: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    by_node: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    waiting: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    by_service: defaultdict[str, list[str]] = defaultdict(list)
+    by_node: defaultdict[str, list[str]] = defaultdict(list)
+    waiting: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     held: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for task_id, task in tables[Task].items():
         # There may be 100,000 of them while a manager starts: hence no calls for most.
-        by_service[task.service_id][task_id] = None
+        by_service[task.service_id].append(task_id)
         if task.node_id:
-            by_node[task.node_id][task_id] = None
+            by_node[task.node_id].append(task_id)
         state = task.status.state
-        if state in WAITING:
-            waiting[state.name, task.service_id][task_id] = None
+        if state <= _LAST_WAITING and state in WAITING:
+            waiting[state.name, task.service_id].append(task_id)
         if state <= TaskState.RUNNING:
             for attachment in task.networks:
                 if attachment.address:
@@ -146,7 +147,7 @@ def _move(index: Map[Key, Ids], record_id: str, old: Key | None, new: Key | None
 
 def persistent(ids: Ids) -> Map[str, None]:
     """What was built at once is plain until its first change: most is not changed for long."""
-    return ids if isinstance(ids, Map) else Map(ids)
+    return ids if isinstance(ids, Map) else Map(dict.fromkeys(ids))
 
 
 _NOBODY: Map[str, None] = Map()
@@ -230,4 +231,8 @@ def _index_addresses(view: View, owner: str, before: Addresses, after: Addresses
 def number_of(address: str) -> int:
     """ "10.0.1.2/24" as a number, without its prefix."""
     a, b, c, d = address.partition("/")[0].split(".")
-    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
+    return _OCTETS[a] << 24 | _OCTETS[b] << 16 | _OCTETS[c] << 8 | _OCTETS[d]
+
+
+_OCTETS = {str(number): number for number in range(256)}
+"""By the only way in which it is written: quicker than reading it."""

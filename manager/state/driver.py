@@ -143,9 +143,12 @@ class Store:
 
         def encode() -> bytes:
             if not self._encoding.acquire(blocking=False):
-                return encode_snapshot(view)  # two at once: this one does it all alone
+                return encode_snapshot(view)  # two at once: this one does without
             try:
-                return encode_again(view, self._rows)
+                known, self._rows = self._rows, TaskRows()
+                data = encode_again(view, known)
+                self._rows = known
+                return data
             finally:
                 self._encoding.release()
 

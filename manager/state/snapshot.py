@@ -4,7 +4,7 @@
     parts    = {version, epoch, sequence, layout, counts}, specs, then chunks of each table
     counts   = {number of a kind: its records}; a later version knows more kinds
     specs    = {digest: row} of the task specs, sorted
-    chunk    = about 500 rows, sorted by id
+    chunk    = up to 500 rows, sorted by id; of tasks, all whose ids begin alike
 
 Rows and their layout are those of `pyswarm.wire.rows`. A task spec is written once, and
 read back as one object, however many services and tasks have it; in its place they have its digest.
@@ -56,37 +56,35 @@ class TaskRows:
         self._tasks: Map[str, Task] = Map()
         self._groups: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
 
-    def update(self, tasks: Map[str, Task], row: Callable[[Task], bytes]) -> None:
+    def update(
+        self,
+        tasks: Map[str, Task],
+        write: Callable[[Task], rows.Row],
+        pack: Callable[[rows.Row], bytes],
+    ) -> None:
         """Be the rows of these tasks; a task that is the object of last time has the row of last
-        time. May be repeated where it failed."""
+        time. Of no use any more where it failed."""
         before, groups, grown = self._tasks.get, self._groups, set()
         for task_id, task in tasks.items():
             if before(task_id) is not task:
                 group = groups[task_id[:_PREFIX]]
                 if task_id not in group:
                     grown.add(task_id[:_PREFIX])
-                group[task_id] = row(task)
+                group[task_id] = pack(write(task))
         if sum(map(len, groups.values())) > len(tasks):
-            for start, group in groups.items():
+            for start, group in list(groups.items()):
                 groups[start] = {each: group[each] for each in group if each in tasks}
+                if not groups[start]:
+                    del groups[start]
         for start in grown:
             groups[start] = dict(sorted(groups[start].items()))
         self._tasks = tasks
 
     def chunks(self) -> Iterator[bytes]:
-        """All rows in the order of the ids."""
-        rows: list[bytes] = []
+        """All rows in the order of the ids, a chunk for each group."""
         for start in sorted(self._groups):
-            rows += self._groups[start].values()
-            if len(rows) >= _CHUNK_ROWS:
-                yield _array(rows)
-                rows = []
-        if rows:
-            yield _array(rows)
-
-
-def _array(packed: list[bytes]) -> bytes:
-    return b"".join([msgpack.Packer().pack_array_header(len(packed)), *packed])
+            rows = self._groups[start].values()
+            yield b"".join([msgpack.Packer().pack_array_header(len(rows)), *rows])
 
 
 def encode_snapshot(view: View) -> bytes:
@@ -103,13 +101,11 @@ def encode_again(view: View, rows_of_tasks: TaskRows) -> bytes:
     for kind in KINDS.values():
         records, write = view.tables[kind], writers.of(kind)
         if kind is Task:
-            for spec in {id(task.spec): task.spec for task in records.values()}.values():
-                specs.digest(spec)
-            rows_of_tasks.update(records, lambda task, write=write: pack(write(task)))
+            specs.gather(records.values())
+            rows_of_tasks.update(records, write, pack)
             tables += rows_of_tasks.chunks()
         else:
-            for ids in _chunks(iter(sorted(records))):
-                tables.append(pack([write(records[each]) for each in ids]))
+            tables += [pack([write(records[each]) for each in ids]) for ids in _chunks(records)]
     head = {
         "version": view.version,
         "epoch": view.epoch,
@@ -137,6 +133,11 @@ class _Specs:
         self._by_identity: dict[int, bytes] = {}
         self._write = rows.Writers().of(TaskSpec)
 
+    def gather(self, tasks: Iterable[Task]) -> None:
+        """Take in the specs of tasks of which not all are written anew."""
+        for spec in {id(task.spec): task.spec for task in tasks}.values():
+            self.digest(spec)
+
     def digest(self, spec: TaskSpec) -> bytes:
         """The digest of a spec, which is put into `rows` if it is new."""
         # The view keeps every spec alive meanwhile, so an identity means one object.
@@ -149,8 +150,9 @@ class _Specs:
         return digest
 
 
-def _chunks(ids: Iterator[str]) -> Iterator[list[str]]:
-    while chunk := list(islice(ids, _CHUNK_ROWS)):
+def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    waiting = iter(sorted(ids))
+    while chunk := list(islice(waiting, _CHUNK_ROWS)):
         yield chunk
 
 
@@ -170,9 +172,8 @@ def _decode(data: bytes) -> View:
     unpacker.feed(memoryview(data)[len(MAGIC) :])
     head = unpacker.unpack()
     layout = head["layout"]
-    read_specs = rows.Readers(layout).of(TaskSpec)
-    packed = unpacker.unpack()
-    specs = dict(zip(packed, read_specs(list(packed.values())), strict=True))
+    read_spec = rows.Readers(layout).of(TaskSpec)
+    specs = {digest: read_spec(row) for digest, row in unpacker.unpack().items()}
     readers = rows.Readers(layout, dict.fromkeys(_SPECS, specs.__getitem__))
     tables: dict[type[Record], dict[str, Any]] = {kind: {} for kind in KINDS.values()}
     for number, count in head["counts"].items():
@@ -180,7 +181,7 @@ def _decode(data: bytes) -> View:
         read = readers.of(kind)
         table = tables[kind]
         while len(table) < count:
-            table |= {record.id: record for record in read(unpacker.unpack())}
+            table |= {record.id: record for record in map(read, unpacker.unpack())}
     view = build(tables)
     view.version, view.epoch, view.sequence = head["version"], head["epoch"], head["sequence"]
     return view

@@ -7,7 +7,7 @@ hashes, which differ from process to process, so everything that leaves a view i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
 from immutables import Map
@@ -69,8 +69,8 @@ config, to the newest."""
 WAITING: Final = frozenset({TaskState.NEW, TaskState.PENDING})
 """States in which a task waits for a manager's planner; tasks in them have an index."""
 
-Ids = Mapping[str, None]
-"""A set of ids that never changes, in no order."""
+Ids = Collection[str]
+"""A set of ids that never changes, in no order: a persistent map, or a list until it changes."""
 
 
 def waiting_key(task: Task) -> tuple[str, str] | None:

@@ -5,8 +5,7 @@ has no names and no tags: packing 100,000 of them takes a third of the time of m
 travel once, as a *layout* beside the rows, so a reader of another version finds each field by its
 name, leaves out what it does not know, and takes the default for what was not written.
 
-A writer is compiled for each record type, as `dataclasses` compiles its constructors. Reading goes
-by columns, each field of many rows at once, so that most of it happens in C.
+A converter is compiled for each record type, as `dataclasses` compiles its constructors.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
-from functools import cache, partial
-from itertools import chain, islice, repeat
+from functools import cache
 from typing import Any
 
 from pyswarm.errors import DataLoss
-from pyswarm.wire.remake import maker
 
 Row = tuple[Any, ...]
 Instead = Mapping[tuple[type, str], Callable[[Any], Any]]
@@ -116,123 +113,106 @@ def _plain(value: str, hint: Any) -> str:
     return f"not not {value}" if hint is bool else value
 
 
-Columns = Sequence[tuple[Any, ...]]
-Cell = Callable[[Columns, int], Iterable[Any]]
-"""The columns of n rows, n -> the n values of one field."""
-
-
 class Readers:
-    """rows -> their records, for each record type, for rows of one layout.
+    """row -> its record, for each record type, for rows of one layout.
 
     `instead` as for `Writers`, the other way. What these answer raises ValueError, KeyError,
-    IndexError or TypeError for what are no such rows; `of` raises DataLoss where a layout is
-    missing.
+    IndexError or TypeError for what is no such row; `of` raises DataLoss where a layout is missing.
     """
 
     def __init__(self, layout: Layout, instead: Instead | None = None) -> None:
         self._layout = layout
         self._instead = instead or {}
-        self._made: dict[type, Callable[[Sequence[Row]], list[Any]]] = {}
+        self._made: dict[type, Callable[[Row], Any]] = {}
         self._maps = _Maps()
 
-    def of(self, kind: type) -> Callable[[Sequence[Row]], list[Any]]:
+    def of(self, kind: type) -> Callable[[Row], Any]:
         """The reader of a record type."""
         if kind not in self._made:
             self._made[kind] = self._compile(kind)
         return self._made[kind]
 
-    def _compile(self, kind: type) -> Callable[[Sequence[Row]], list[Any]]:
+    def _compile(self, kind: type) -> Callable[[Row], Any]:
         written = self._layout.get(kind.__name__)
         if written is None:
             raise DataLoss(f"no layout of {kind.__name__} was written")
-        make = maker(kind)
-        cells = [
-            self._cell(kind, field.name, written.index(field.name))
-            if field.name in written
-            else _default(field)
-            for field in dataclasses.fields(kind)
-        ]
+        names: dict[str, Any] = {"share": sys.intern, "maps": self._maps}
+        cells = {}
+        for name, hint in _hints(kind).items():
+            if name in written:
+                value = f"r[{written.index(name)}]"
+                cells[name] = self._cell(kind, name, hint, value, names)
+            else:
+                cells[name] = _default(kind, name, names)
+        return _maker(kind, cells, names)
 
-        def read(rows: Sequence[Row]) -> list[Any]:
-            n, columns = len(rows), list(zip(*rows, strict=True))
-            return list(map(make, *[cell(columns, n) for cell in cells])) if n else []
-
-        return read
-
-    def _cell(self, kind: type, name: str, at: int) -> Cell:
-        shape, inner = _parts(_hints(kind)[name])
-        convert: Callable[[Any], Any] | None = None
+    def _cell(self, kind: type, name: str, hint: Any, value: str, names: dict[str, Any]) -> str:
+        shape, inner = _parts(hint)
         if (kind, name) in self._instead:
-            convert = self._instead[kind, name]
-        elif dataclasses.is_dataclass(inner):
-            read = self.of(typing.cast("type", inner))
-            return partial(_read_many if shape == "many" else _read_one, read, at)
-        elif shape == "map":
-            convert = self._maps.__getitem__
-        elif isinstance(inner, type) and issubclass(inner, IntEnum):
-            members = {int(member): member for member in inner}
-            convert = members.__getitem__
+            names[f"r_{name}"] = self._instead[kind, name]
+            return f"r_{name}({value})"
+        if dataclasses.is_dataclass(inner):
+            names[f"r_{name}"] = self.of(typing.cast("type", inner))
             if shape == "many":
-                return lambda columns, _: [tuple([members[v] for v in vs]) for vs in columns[at]]
-        elif shape == "one" and name in REPEATED:
-            convert = sys.intern
-        return partial(_read_plain, convert, at)
+                return f"{value} and tuple([r_{name}(v) for v in {value}])"
+            return f"None if {value} is None else r_{name}({value})"
+        if shape == "map":
+            return f"maps[{value}]"
+        if isinstance(inner, type) and issubclass(inner, IntEnum):
+            names[f"e_{name}"] = {int(member): member for member in inner}
+            many = f"tuple([e_{name}[v] for v in {value}])"
+            return many if shape == "many" else f"e_{name}[{value}]"
+        return f"share({value})" if shape == "one" and name in REPEATED else value
 
 
 class _Maps(dict[tuple[tuple[str, Any], ...], Mapping[str, Any]]):
-    """Sorted pairs -> their mapping: equal ones are one object."""
+    """Sorted pairs -> their mapping: equal mappings are one object."""
 
     def __missing__(self, pairs: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
         found = self[pairs] = dict(pairs)
         return found
 
 
-def _default(field: dataclasses.Field[Any]) -> Cell:
-    factory = field.default_factory
-    value = field.default if factory is dataclasses.MISSING else factory()
-    return lambda _, n: repeat(value, n)
+def _default(kind: type, name: str, names: dict[str, Any]) -> str:
+    [found] = [f for f in dataclasses.fields(kind) if f.name == name]
+    if found.default_factory is not dataclasses.MISSING:
+        names[f"d_{name}"] = found.default_factory
+        return f"d_{name}()"
+    names[f"d_{name}"] = found.default
+    return f"d_{name}"
 
 
-def _read_plain(
-    convert: Callable[[Any], Any] | None, at: int, columns: Columns, n: int
-) -> Iterable[Any]:
-    return columns[at] if convert is None else map(convert, columns[at])
+def _maker(kind: type, cells: Mapping[str, str], names: dict[str, Any]) -> Callable[[Row], Any]:
+    """row -> a record with these values.
 
-
-def _read_one(
-    read: Callable[[Sequence[Row]], list[Any]], at: int, columns: Columns, n: int
-) -> Iterable[Any]:
-    column = columns[at]
-    found = read([row for row in column if row is not None])
-    if len(found) == n:
-        return found
-    rest = iter(found)
-    return [None if row is None else next(rest) for row in column]
-
-
-def _read_many(
-    read: Callable[[Sequence[Row]], list[Any]], at: int, columns: Columns, n: int
-) -> Iterable[Any]:
-    column = columns[at]
-    found = read(list(chain.from_iterable(column)))
-    if not found:
-        return column  # empty tuples
-    counts = list(map(len, column))
-    if max(counts) == 1 and len(found) == n:
-        return zip(found, strict=True)
-    rest = iter(found)
-    return [tuple(islice(rest, count)) for count in counts]
-
-
-def _compiled(source: str, names: dict[str, Any]) -> Callable[[Any], Any]:
-    made: Callable[[Any], Any] = eval(_code(source), {"__builtins__": _BUILTINS, **names})
+    The constructor of a frozen record sets each field by a call, which is most of the time that
+    reading takes. So it is filled as an object of a class with the same slots that is not frozen,
+    and becomes the record at the end.
+    """
+    draft = _draft(kind)
+    lines = [f"    o.{name} = {value}" for name, value in cells.items()]
+    source = "\n".join(["def read(r):", "    o = draft()", *lines, "    o.__class__ = kind"])
+    scope = {"__builtins__": _BUILTINS, "draft": draft, "kind": kind, **names}
+    exec(_code(f"{source}\n    return o", "exec"), scope)
+    made: Callable[[Row], Any] = scope["read"]
     return made
 
 
 @cache
-def _code(source: str) -> types.CodeType:
+def _draft(kind: type) -> type:
+    slots = {"__slots__": kind.__slots__}  # type: ignore[attr-defined]
+    return type(f"{kind.__name__}Draft", (), slots)
+
+
+def _compiled(source: str, names: dict[str, Any]) -> Callable[[Any], Any]:
+    made: Callable[[Any], Any] = eval(_code(source, "eval"), {"__builtins__": _BUILTINS, **names})
+    return made
+
+
+@cache
+def _code(source: str, mode: str) -> types.CodeType:
     # The source holds names of our own classes' fields and nothing that was read.
-    return compile(source, "rows", "eval")
+    return compile(source, "rows", mode)
 
 
 _BUILTINS = {"tuple": tuple, "sorted": sorted}

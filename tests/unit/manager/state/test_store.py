@@ -249,6 +249,8 @@ def _check_indexes(view):
 
 
 def _plain(value):
+    if isinstance(value, list):
+        return dict.fromkeys(value)
     return {k: _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 

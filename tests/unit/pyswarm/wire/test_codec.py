@@ -76,15 +76,9 @@ def values(hint):
 def test_what_is_written_is_read_back_equal(record):
     kind = type(record)
     assert decode(kind, encode(record)) == record
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(STORED).flatmap(lambda kind: st.lists(records(kind), max_size=4)))
-def test_rows_are_read_back_equal(many):
-    for kind in {type(record) for record in many}:
-        packed = msgpack.packb([rows.Writers().of(kind)(record) for record in many])
-        read = rows.Readers(rows.layout_of([kind])).of(kind)
-        assert read(msgpack.unpackb(packed, use_list=False)) == many
+    row = msgpack.packb(rows.Writers().of(kind)(record))
+    read = rows.Readers(rows.layout_of([kind])).of(kind)
+    assert read(msgpack.unpackb(row, use_list=False)) == record
 
 
 def test_defaults_that_are_not_zero_survive():
