@@ -17,8 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
-from io import BytesIO
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import msgpack
@@ -33,6 +32,7 @@ from pyswarm.wire import rows
 MAGIC: Final = b"pyswarm state 3\n"
 
 _CHUNK_ROWS: Final = 500
+_JOINED_ROWS: Final = 4096
 _PREFIX: Final = 2
 _DIGEST_BYTES: Final = 16
 _SPECS: Final = ((Task, "spec"), (ServiceSpec, "task"))
@@ -65,26 +65,37 @@ class TaskRows:
         """Be the rows of these tasks; a task that is the object of last time has the row of last
         time. Of no use any more where it failed."""
         before, groups, grown = self._tasks.get, self._groups, set()
+        former: list[Task | None] = []
         for task_id, task in tasks.items():
-            if before(task_id) is not task:
+            old = before(task_id)
+            if old is not task:
+                former.append(old)
                 group = groups[task_id[:_PREFIX]]
                 if task_id not in group:
                     grown.add(task_id[:_PREFIX])
                 group[task_id] = pack(write(task))
         if sum(map(len, groups.values())) > len(tasks):
             for start, group in list(groups.items()):
+                former += [before(each) for each in group if each not in tasks]
                 groups[start] = {each: group[each] for each in group if each in tasks}
                 if not groups[start]:
                     del groups[start]
         for start in grown:
             groups[start] = dict(sorted(groups[start].items()))
         self._tasks = tasks
+        while former:
+            former.pop()  # one by one: to free ten thousand tasks at once would be a long call
 
     def chunks(self) -> Iterator[bytes]:
-        """All rows in the order of the ids, a chunk for each group."""
+        """All rows in the order of the ids: a chunk for each group, many joined."""
+        packer, parts = msgpack.Packer(), list[bytes]()
         for start in sorted(self._groups):
-            rows = self._groups[start].values()
-            yield b"".join([msgpack.Packer().pack_array_header(len(rows)), *rows])
+            group = self._groups[start]
+            parts += [packer.pack_array_header(len(group)), *group.values()]
+            if len(parts) >= _JOINED_ROWS:
+                yield b"".join(parts)
+                parts = []
+        yield b"".join(parts)
 
 
 def encode_snapshot(view: View) -> bytes:
@@ -97,15 +108,15 @@ def encode_again(view: View, rows_of_tasks: TaskRows) -> bytes:
     pack = msgpack.Packer(autoreset=True).pack
     specs = _Specs(pack)
     writers = rows.Writers(dict.fromkeys(_SPECS, specs.digest))
-    tables: list[bytes] = []
+    tables: dict[type[Record], Iterable[bytes]] = {}
     for kind in KINDS.values():
         records, write = view.tables[kind], writers.of(kind)
         if kind is Task:
             specs.gather(records.values())
             rows_of_tasks.update(records, write, pack)
-            tables += rows_of_tasks.chunks()
+            tables[kind] = rows_of_tasks.chunks()
         else:
-            tables += [pack([write(records[each]) for each in ids]) for ids in _chunks(records)]
+            tables[kind] = [pack([write(records[e]) for e in ids]) for ids in _chunks(records)]
     head = {
         "version": view.version,
         "epoch": view.epoch,
@@ -113,15 +124,9 @@ def encode_again(view: View, rows_of_tasks: TaskRows) -> bytes:
         "layout": rows.layout_of(KINDS.values()),
         "counts": {number: len(view.tables[kind]) for number, kind in KINDS.items()},
     }
-    return _joined([MAGIC, pack(head), pack(dict(sorted(specs.rows.items()))), *tables])
-
-
-def _joined(parts: Iterable[bytes]) -> bytes:
-    """`b"".join` in pieces: as one call it would hold the event loop."""
-    whole = BytesIO()
-    for part in parts:
-        whole.write(part)
-    return whole.getvalue()  # copies nothing
+    packed = [MAGIC, pack(head), pack(dict(sorted(specs.rows.items())))]
+    # A long call; but from 1 MiB on it lets the other threads go on while it copies.
+    return b"".join(chain(packed, *tables.values()))
 
 
 class _Specs:
