@@ -9,7 +9,7 @@
 Rows and their layout are those of `pyswarm.wire.rows`. A task spec is written once, and
 read back as one object, however many services and tasks have it; in its place they have its digest.
 So a task's row depends on nothing but the task, and is kept for the next snapshot (`TaskRows`).
-A snapshot is made in small pieces, so that the event loop goes on beside the thread that makes it.
+No call of a snapshot is long, so that the event loop goes on beside the thread that makes it.
 """
 
 from __future__ import annotations
