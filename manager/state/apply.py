@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from immutables import Map
 
@@ -34,6 +34,7 @@ from pyswarm.model import (
 Outer = TypeVar("Outer")
 Key = TypeVar("Key")
 Ports = tuple[tuple[Protocol, int], ...]
+_LAST_WAITING: Final = max(WAITING)
 
 
 def apply_change(view: View, change: Put | Delete) -> View:
@@ -66,7 +67,7 @@ def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
         if task.node_id:
             by_node[task.node_id].append(task_id)
         state = task.status.state
-        if state in WAITING:
+        if state <= _LAST_WAITING and state in WAITING:
             waiting[state.name, task.service_id].append(task_id)
         if state <= TaskState.RUNNING:
             for attachment in task.networks:
@@ -227,4 +228,8 @@ def _index_addresses(view: View, owner: str, before: Addresses, after: Addresses
 def number_of(address: str) -> int:
     """ "10.0.1.2/24" as a number, without its prefix."""
     a, b, c, d = address.partition("/")[0].split(".")
-    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
+    return _OCTETS[a] << 24 | _OCTETS[b] << 16 | _OCTETS[c] << 8 | _OCTETS[d]
+
+
+_OCTETS = {str(number): number for number in range(256)}
+"""By the only way in which it is written: quicker than reading it."""
