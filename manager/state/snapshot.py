@@ -24,7 +24,7 @@ import msgpack
 
 from manager.state.apply import build
 from manager.state.tables import KINDS, Record, View
-from manager.state.tasks import Tasks
+from manager.state.tasks import Own, Tasks
 from pyswarm.errors import DataLoss
 from pyswarm.model import ServiceSpec, Task, TaskSpec
 from pyswarm.wire import rows
@@ -65,7 +65,7 @@ class TaskRows:
         """Be the rows of these tasks; a task that is the object of last time has the row of last
         time. Of no use any more where it failed."""
         before, groups, grown = self._tasks, self._groups, set()
-        former: list[Task | None] = []
+        former: list[Task | Own | None] = [*before.by_service.values()]
         for service_id, own in tasks.by_service.items():
             known = before.by_service.get(service_id, {})
             for task_id, task in own.items() if own is not known else ():
@@ -84,9 +84,9 @@ class TaskRows:
                     del groups[start]
         for start in grown:
             groups[start] = dict(sorted(groups[start].items()))
-        self._tasks = tasks
+        self._tasks = before = tasks
         while former:
-            former.pop()  # one by one: to free ten thousand tasks at once would be a long call
+            former.pop()  # one by one: to free what ten thousand tasks were would be a long call
 
     def chunks(self) -> Iterator[bytes]:
         """All rows in the order of the ids: a chunk for each group, many joined."""
