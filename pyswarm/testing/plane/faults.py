@@ -88,7 +88,7 @@ QUIET = Faults(
 )
 LEASES = Faults(
     name="leases",
-    partition=5,
+    partition=20,
     partition_seconds=60,
     pause=0,
     kill=0,
@@ -99,6 +99,7 @@ LEASES = Faults(
     members=0,
     lease_seconds=10,
 )
-"""No slot ever has two tasks; what keeps that is a daemon that runs and a clock that goes."""
+"""No slot ever has two tasks; what keeps that is a daemon that runs and a clock that goes. Few long
+partitions: with many at once no managers are left to start another task."""
 PRESETS = {faults.name: faults for faults in (USUAL, STORM, BUSY, ELECTIONS, QUIET, LEASES)}
 """The words of the command line."""
