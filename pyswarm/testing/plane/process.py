@@ -216,6 +216,8 @@ class Host:
                 )
                 self.manager = Manager(config, lambda: None, pool, first)  # type: ignore[arg-type,return-value]
                 await self.manager.start()
+            if self.leaving:
+                return
             self.agent = Agent(
                 self.node_id,
                 runtime=self.machine,

@@ -16,6 +16,7 @@ from zlib import crc32
 
 from manager.state import Transaction
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc
+from pyswarm.daemon.leaving import put_down
 from pyswarm.errors import DataLoss, FailedPrecondition, SwarmError
 from pyswarm.model import (
     Cluster,
@@ -429,24 +430,35 @@ class World:
 
     async def _leave(self, host: Host) -> None:
         host.leaving = True
+        if host.agent is not None:
+            await put_down(host.agent)
         targets = [a for a in self._addresses() if a != host.address]
         while True:
             channel: Any = Channel(self.network, host, host.identity, self.chance.choice(targets))
             try:
+                if host.manager is not None:
+                    await host.manager.roles.hand_over()
                 with swarm_errors():
                     stub = control_pb2_grpc.MembershipStub(channel)
                     await stub.Leave(control_pb2.RemoveSelfRequest(), timeout=10)
                 break
             except SwarmError as error:
-                # The leader itself does not leave, nor one without whom there is no quorum.
+                # One without whom there is no quorum does not leave.
                 if isinstance(error, FailedPrecondition) and host.problem is None:
                     host.leaving = False
+                    self.timeline.after(0.0, self._restart, host)
                     return
                 await asyncio.sleep(0.2)
         self.note(f"{host.name} has left")
         host.left = True
         self.timeline.after(0.0, host.power_cut)
         self._damaged.discard(host.name)
+
+    def _restart(self, host: Host) -> None:
+        """What it takes to go on where a daemon had begun to leave."""
+        if host.up:
+            host.kill()
+        self._boot(host)
 
 
 def _fast(host: Host) -> None:
