@@ -129,18 +129,41 @@ def zero(kind: type[Record]) -> Record:
     return from_message(kind, message_type(kind)())
 
 
+@cache
+def _reader(kind: type) -> Callable[[Any], Any]:
+    empty = message_type(kind)()
+    numbers = empty.DESCRIPTOR.fields_by_name
+    reads: dict[int, tuple[str, Convert]] = {}
+    absent: dict[str, Any] = {}
+    maps = []
+    for f in _fields(kind):
+        reads[numbers[f.name].number] = f.name, f.read
+        if f.record is not None:
+            absent[f.name] = None if f.optional else zero(f.record)
+        elif f.read is dict:
+            maps.append(f.name)
+        else:
+            absent[f.name] = f.read(getattr(empty, f.name))
+
+    def read(message: Any) -> Any:
+        values = absent.copy()
+        for name in maps:
+            values[name] = {}
+        for field, value in message.ListFields():  # those that are not empty: few
+            name, convert = reads[field.number]
+            values[name] = convert(value)
+        return kind(**values)
+
+    return read
+
+
 def from_message(kind: type[Record], message: Message) -> Record:
     """The record of type `kind`; raises InvalidArgument where an enum's number is unknown."""
-    values: dict[str, Any] = {}
     try:
-        for f in _fields(cast("type", kind)):
-            if f.record is not None and not message.HasField(f.name):
-                values[f.name] = None if f.optional else zero(f.record)
-            else:
-                values[f.name] = f.read(getattr(message, f.name))
+        record: Record = _reader(kind)(message)
     except ValueError as error:
         raise InvalidArgument(f"{kind.__name__}: {error}") from error
-    return kind(**values)
+    return record
 
 
 def encode(record: Any) -> bytes:
