@@ -446,19 +446,14 @@ class World:
                 # One without whom there is no quorum does not leave.
                 if isinstance(error, FailedPrecondition) and host.problem is None:
                     host.leaving = False
-                    self.timeline.after(0.0, self._restart, host)
+                    self.timeline.after(0.0, host.kill)
+                    self.timeline.after(0.0, self._boot, host)
                     return
                 await asyncio.sleep(0.2)
         self.note(f"{host.name} has left")
         host.left = True
         self.timeline.after(0.0, host.power_cut)
         self._damaged.discard(host.name)
-
-    def _restart(self, host: Host) -> None:
-        """What it takes to go on where a daemon had begun to leave."""
-        if host.up:
-            host.kill()
-        self._boot(host)
 
 
 def _fast(host: Host) -> None:
