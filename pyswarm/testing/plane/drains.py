@@ -39,9 +39,8 @@ class Drains:
             task: Task | None = change.new
             if task is None or task.status.state > TaskState.RUNNING:
                 self.open.pop(change.id, None)
-            elif not task.is_wanted and task.status.state == TaskState.RUNNING:
-                if change.id not in self.open:
-                    self.open[change.id] = now, self._uses(task, view)
+            elif task.status.state == TaskState.RUNNING and not task.is_wanted:
+                self.open.setdefault(change.id, (now, self._uses(task, view)))
         if self.open and (tasks or any(change.kind is Node for change in changes)):
             for task_id, (_, uses) in self.open.items():
                 self._forget_the_away(uses, view)

@@ -101,11 +101,7 @@ class World:
 
     def leader(self) -> Host | None:
         """The manager that leads, as it believes."""
-        leading = [
-            host
-            for host in self.managers
-            if host.loop.state is State.RUNS and host.manager and host.manager.is_leading()
-        ]
+        leading = [h for h in self.managers if _runs(h) and h.manager and h.manager.is_leading()]
         return max(leading, key=lambda host: host.manager.raft.term) if leading else None  # type: ignore[union-attr]
 
     def digest(self) -> int:
@@ -289,7 +285,7 @@ class World:
     # ---- faults ----
 
     def _some_host(self) -> Host | None:
-        up = [host for host in self.hosts.values() if host.loop.state is State.RUNS]
+        up = [host for host in self.hosts.values() if _runs(host)]
         # Managers are few, and the interesting ones.
         pool = [host for host in up if host.is_manager] if self.chance.random() < 0.6 else up
         return self.chance.choice(pool) if pool else None
@@ -340,7 +336,7 @@ class World:
     def _power_cut(self) -> None:
         hosts = [self._some_host()]
         if self.chance.random() < 0.2:
-            hosts = [host for host in self.managers if host.loop.state is State.RUNS]
+            hosts = [host for host in self.managers if _runs(host)]
         for host in hosts:
             if host is None:
                 continue
@@ -350,7 +346,7 @@ class World:
                 self._darken(host)
 
     def _darken(self, host: Host) -> None:
-        if not self._storm or host.loop.state is not State.RUNS:
+        if not self._storm or not _runs(host):
             return
         # One at a time, since nobody could bring back two of three.
         corrupt = host.is_manager and not self._damaged and self.chance.random() < 0.5
@@ -416,7 +412,7 @@ class World:
                 self._newcomer()
             return
         leader = self.leader()
-        others = [h for h in managers if h is not leader and h.loop.state is State.RUNS]
+        others = [h for h in managers if h is not leader and not h.leaving and _runs(h)]
         if others:
             host = self.chance.choice(others)
             self.note(f"{host.name} leaves")
@@ -432,8 +428,8 @@ class World:
         host.leaving = True
         if host.agent is not None:
             await put_down(host.agent)
-        targets = [a for a in self._addresses() if a != host.address]
         while True:
+            targets = [a for a in self._addresses() if a != host.address]
             channel: Any = Channel(self.network, host, host.identity, self.chance.choice(targets))
             try:
                 if host.manager is not None:
@@ -454,6 +450,10 @@ class World:
         host.left = True
         self.timeline.after(0.0, host.power_cut)
         self._damaged.discard(host.name)
+
+
+def _runs(host: Host) -> bool:
+    return host.loop.state is State.RUNS
 
 
 def _fast(host: Host) -> None:
