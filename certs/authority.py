@@ -33,11 +33,16 @@ def new_authority(
 
     `ids.ID_BYTES` random bytes for each token, `x509.SERIAL_BYTES` for the serial number.
     """
-    certificate = x509.new_root(key_pem, cluster_id, serial, now)
-    digest = root_digest(x509.to_der(certificate))
+    return authority(x509.new_root(key_pem, cluster_id, serial, now), key_pem, secrets)
+
+
+def authority(certificate_pem: bytes, key_pem: bytes, secrets: tuple[bytes, bytes]) -> RootCA:
+    """A root with tokens of its digest from the random bytes for worker, manager; the key is empty
+    where an external CA has it."""
+    digest = digest_of(certificate_pem)
     worker, manager = (new_token(digest, secret) for secret in secrets)
     return RootCA(
-        certificate_pem=certificate,
+        certificate_pem=certificate_pem,
         key_pem=key_pem,
         digest=digest,
         worker_token=worker,
@@ -90,14 +95,7 @@ def finish_rotation(root: RootCA, secrets: tuple[bytes, bytes]) -> RootCA:
     new = root.rotation
     if new is None:
         raise InvalidArgument("the root is not being rotated")
-    worker, manager = (new_token(new.digest, secret) for secret in secrets)
-    return RootCA(
-        certificate_pem=new.certificate_pem,
-        key_pem=new.key_pem,
-        digest=new.digest,
-        worker_token=worker,
-        manager_token=manager,
-    )
+    return authority(new.certificate_pem, new.key_pem, secrets)
 
 
 def rotate_token(root: RootCA, role: NodeRole, random_bytes: bytes) -> RootCA:

@@ -2,13 +2,15 @@
 
 libnftables is what the nft command is made of (Debian: nftables brings it). Called in place it
 needs no process: 1 ms where the command takes 17. Each text is one transaction. The library has
-global state, so only the worker thread may call it.
+global state, so only the worker thread may call it. It waits with select(2), which ends the process
+where its socket's number is 1024 or more: on a host with hundreds of tasks the command is run.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -20,6 +22,9 @@ from overlay.vip import TABLE
 from pyswarm.errors import FailedPrecondition, Unavailable
 
 _JSON: Final = 1 << 4
+
+_LAST_FILE: Final = 1024 - 128
+"""Of the numbers that select(2) takes, some are left for what other threads open meanwhile."""
 
 
 @cache
@@ -44,6 +49,21 @@ def _library() -> ctypes.CDLL:
 
 def _run(text: str, flags: int = 0) -> tuple[bool, str]:
     """Whether it worked, and the output or the error."""
+    number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.close(number)
+    return _in_place(text, flags) if number < _LAST_FILE else _by_command(text, flags)
+
+
+def _by_command(text: str, flags: int) -> tuple[bool, str]:
+    # With --json it takes a file for JSON, too, and then lists nothing.
+    command = ["nft", "--json", text] if flags & _JSON else ["nft", "--file", "-"]
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, check=False, timeout=60
+    )
+    return done.returncode == 0, done.stderr if done.returncode else done.stdout
+
+
+def _in_place(text: str, flags: int) -> tuple[bool, str]:
     library = _library()
     context = library.nft_ctx_new(0)
     if not context:

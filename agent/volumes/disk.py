@@ -25,12 +25,13 @@ from typing import Any, Final
 
 from agent.volumes.options import BIND, MountPlan, mount_plan
 from agent.volumes.report import NodeVolume
-from pyswarm.errors import InvalidArgument, Unavailable
+from pyswarm.errors import InvalidArgument, SwarmError, Unavailable
 from pyswarm.model import VolumeSpec
 
 log = logging.getLogger(__name__)
 
 VOLUME_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
+_OCTAL: Final = re.compile(rb"\\(\d{3})")
 _MNT_DETACH: Final = 0x2
 _MS_REMOUNT: Final = 0x20
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -42,7 +43,7 @@ class VolumeDirectory:
     def __init__(self, state: Path, run: Path) -> None:
         self._state = state
         self._run = run
-        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
         self._going: frozenset[str] = frozenset()
         for path in (state, run):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -55,32 +56,47 @@ class VolumeDirectory:
 
     def use(self, task_id: str, spec: VolumeSpec) -> Path:
         """The directory of a volume for a task, made and mounted where it is not yet. A volume
-        that is here already stays as it was made. Raises InvalidArgument and Unavailable."""
+        that is here already stays as it was made; one that cannot be mounted is not made, so that
+        it binds no task to this node. Raises InvalidArgument and Unavailable."""
         name = spec.name
         if not VOLUME_NAME.fullmatch(name):
             raise InvalidArgument(
                 f'"{name}" cannot name a volume: letters, digits, "_", "." and "-", '
                 "and the first a letter or digit"
             )
-        with self._lock:
+        folder, marks = self._state / name, self._run / name
+        with self._lock(name):
             if name in self._going:
                 raise Unavailable(f"volume {name} is being removed")
-            folder = self._state / name
+            is_new = not folder.exists()
             _make(folder / "_data")
             if not (folder / "opts.json").exists():
                 _write_options(folder / "opts.json", spec)
-            marks = self._run / name
             marks.mkdir(exist_ok=True, mode=0o700)
             (marks / task_id).touch()
             plan = mount_plan(self._read(name).spec.driver_options)
-            if plan is not None and not os.path.ismount(folder / "_data"):
-                _mount(name, plan, folder / "_data")
+            try:
+                if plan is not None and not _is_mounted(folder / "_data"):
+                    _mount(name, plan, folder / "_data")
+            except SwarmError:
+                if is_new:
+                    (marks / task_id).unlink()
+                    marks.rmdir()
+                    # Nothing but empty folders: never what is mounted there.
+                    (folder / "opts.json").unlink()
+                    (folder / "_data").rmdir()
+                    folder.rmdir()
+                raise
         return folder / "_data"
+
+    def _lock(self, name: str) -> threading.Lock:
+        # One for each volume: a mount of network storage may wait for minutes.
+        return self._locks.setdefault(name, threading.Lock())
 
     def leave(self, task_id: str) -> None:
         """The task uses no volume any more; a device that nobody uses is unmounted."""
-        with self._lock:
-            for mark in self._run.glob(f"*/{task_id}"):
+        for mark in sorted(self._run.glob(f"*/{task_id}")):
+            with self._lock(mark.parent.name):
                 mark.unlink(missing_ok=True)
                 if not any(mark.parent.iterdir()):
                     mark.parent.rmdir()
@@ -118,13 +134,13 @@ class VolumeDirectory:
         """Remove a volume; answers the bytes that this freed, and None while a task uses it."""
         assert VOLUME_NAME.fullmatch(name), f"{name!r} names no volume"
         folder, going = self._state / name, self._state / f".{name}.removing"
-        with self._lock:
+        with self._lock(name):
             if (self._run / name).exists():
                 return None
             if not folder.exists():
                 return 0
             _unmount(folder / "_data")
-            if os.path.ismount(folder / "_data"):
+            if _is_mounted(folder / "_data"):
                 raise Unavailable(f"volume {name} is still mounted")
             folder.rename(going)
         freed = _size_bytes(going)
@@ -170,7 +186,11 @@ def _mount(name: str, plan: MountPlan, target: Path) -> None:
     _call_mount(name, plan, target, plan.flags)
     if plan.flags & BIND and plan.flags & ~BIND & 0xFFF:
         # A bind takes its other flags only when it is mounted once more.
-        _call_mount(name, plan, target, plan.flags | _MS_REMOUNT)
+        try:
+            _call_mount(name, plan, target, plan.flags | _MS_REMOUNT)
+        except SwarmError:
+            _unmount(target)  # else the next task would find it, without those flags
+            raise
 
 
 def _address(name: str, host: str) -> str:
@@ -190,12 +210,24 @@ def _call_mount(name: str, plan: MountPlan, target: Path, flags: int) -> None:
     )
     if result != 0:
         code = ctypes.get_errno()
-        what = f"volume {name}: failed to mount local volume: {plan.device}: {os.strerror(code)}"
+        why = os.strerror(code)
+        if code == errno.ENODEV:
+            why = f"this node's kernel knows no file system {plan.kind!r}"
+        what = f"volume {name}: failed to mount local volume: {plan.device}: {why}"
         if code in (errno.EINVAL, errno.ENODEV, errno.ENOTDIR, errno.ENOENT, errno.ENOTBLK):
             raise InvalidArgument(what)
         raise Unavailable(what)
 
 
+def _is_mounted(target: Path) -> bool:
+    """Whether something is mounted here, also a directory of the same file system, which
+    `os.path.ismount` does not see."""
+    path = os.fsencode(target.resolve())
+    with open("/proc/self/mountinfo", "rb") as table:
+        points = (line.split(b" ")[4] for line in table)
+        return any(_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), point) == path for point in points)
+
+
 def _unmount(target: Path) -> None:
-    if os.path.ismount(target) and _libc.umount2(os.fsencode(target), _MNT_DETACH) != 0:
+    if _is_mounted(target) and _libc.umount2(os.fsencode(target), _MNT_DETACH) != 0:
         log.warning("cannot unmount %s: %s", target, os.strerror(ctypes.get_errno()))

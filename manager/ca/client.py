@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from manager.ca.cfssl import read_answer
-from pyswarm.errors import SwarmError, Unavailable
+from certs import x509
+from manager.ca.cfssl import node_request, read_answer
+from manager.ca.policy import Grant
+from pyswarm.errors import PermissionDenied, SwarmError, Unavailable
 from pyswarm.model.cluster import ExternalCA
-from pyswarm.rpc import Credentials, Provider
+from pyswarm.rpc import Credentials, Provider, read_identity
 
 log = logging.getLogger(__name__)
 
@@ -33,24 +35,50 @@ class Signer(Protocol):
 
 
 class ExternalSigner:
-    """Asks one external CA after the other; implements `Signer`."""
+    """Asks one external CA after the other; implements `Signer`. Without `credentials` it shows no
+    certificate: the first manager of a swarm has none yet."""
 
-    def __init__(self, credentials: Provider) -> None:
+    def __init__(self, credentials: Provider | None) -> None:
         self._credentials = credentials
 
     async def sign(self, cas: Sequence[ExternalCA], body: bytes) -> bytes:
         """See `Signer`; raises the last one's `Unavailable` or `PermissionDenied`."""
         last: SwarmError = Unavailable("no external CA is known")
+        shown = self._credentials() if self._credentials is not None else None
         for external in cas:
             try:
-                return await asyncio.to_thread(_post, external, self._credentials(), body)
+                return await asyncio.to_thread(_post, external, shown, body)
             except SwarmError as error:
                 log.warning("%s", error.message)
                 last = error
         raise last
 
 
-def _post(external: ExternalCA, credentials: Credentials, body: bytes) -> bytes:
+async def certificate_of(
+    signer: Signer,
+    cas: Sequence[ExternalCA],
+    root_pem: bytes,
+    cluster_id: str,
+    grant: Grant,
+    request_pem: bytes,
+) -> bytes:
+    """The certificate that external CAs of this root make for a node, PEM.
+
+    `PermissionDenied` where it is not exactly what was asked for.
+    """
+    x509.request_key(request_pem)
+    body = node_request(request_pem, grant.node_id, grant.role, cluster_id)
+    made = x509.check_issued(await signer.sign(cas, body), request_pem, grant.node_id, grant.role)
+    x509.check_issued_by(made, root_pem)
+    got = read_identity(made)
+    if (got.node_id, got.role, got.cluster_id) != (grant.node_id, grant.role, cluster_id):
+        raise PermissionDenied(
+            "the external CA did not put the node's id, role and swarm into the certificate"
+        )
+    return made
+
+
+def _post(external: ExternalCA, credentials: Credentials | None, body: bytes) -> bytes:
     parts = urlsplit(external.url)
     path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
     connection: http.client.HTTPSConnection | None = None
@@ -74,12 +102,13 @@ def _post(external: ExternalCA, credentials: Credentials, body: bytes) -> bytes:
     return read_answer(external.url, response.status, answer)
 
 
-def _context(trusted_pem: bytes, credentials: Credentials) -> ssl.SSLContext:
+def _context(trusted_pem: bytes, credentials: Credentials | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=trusted_pem.decode())
-    with _in_memory(credentials.key_pem + credentials.certificate_pem) as path:
-        context.load_cert_chain(path)
+    if credentials is not None:
+        with _in_memory(credentials.key_pem + credentials.certificate_pem) as path:
+            context.load_cert_chain(path)
     return context
 
 

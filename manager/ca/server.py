@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -13,8 +13,7 @@ import grpc
 
 from certs import x509
 from certs.authority import Issuer, issuer_of, node_id_of
-from manager.ca.cfssl import node_request
-from manager.ca.client import Signer
+from manager.ca.client import Signer, certificate_of
 from manager.ca.policy import Grant, decide_join, decide_recovery, decide_renewal
 from manager.ca.rotation import signing_for
 from pyswarm.api.v1 import ca_pb2, ca_pb2_grpc
@@ -118,7 +117,14 @@ class Authority:
         issuer = issuer_of(root)
         external = signing_for(self.state.external_cas, issuer.digest)
         if external:
-            certificate = await self._sign_elsewhere(issuer, external, grant, request_pem)
+            certificate = await certificate_of(
+                self._signer,
+                external,
+                issuer.certificate_pem,
+                self.state.cluster_id,
+                grant,
+                request_pem,
+            )
         elif issuer.key_pem:
             life = self.state.certificate_life_seconds
             certificate = self._sign(issuer, grant, request_pem, self._clock(), life)
@@ -175,23 +181,6 @@ class Authority:
         return ca_pb2.IssuedCertificate(
             certificate=certificate + issuer.intermediate_pem, root_certificate=root.trusted_pem
         )
-
-    async def _sign_elsewhere(
-        self, issuer: Issuer, external: Sequence[ExternalCA], grant: Grant, request_pem: bytes
-    ) -> bytes:
-        cluster_id = self.state.cluster_id
-        x509.request_key(request_pem)
-        body = node_request(request_pem, grant.node_id, grant.role, cluster_id)
-        made = x509.check_issued(
-            await self._signer.sign(external, body), request_pem, grant.node_id, grant.role
-        )
-        x509.check_issued_by(made, issuer.certificate_pem)
-        got = read_identity(made)
-        if (got.node_id, got.role, got.cluster_id) != (grant.node_id, grant.role, cluster_id):
-            raise PermissionDenied(
-                "the external CA did not put the node's id, role and swarm into the certificate"
-            )
-        return made
 
 
 class BootstrapServer(ca_pb2_grpc.BootstrapServicer):

@@ -84,4 +84,6 @@ def volume_mount(mount: Mount) -> None:
     """A mount of a volume: its name, which may have placeholders, and how it is made."""
     if mount.source and not _VOLUME.fullmatch(mount.source):
         raise InvalidArgument(f"volume name '{mount.source}' is not valid")
+    if mount.driver_options and not mount.source:
+        raise InvalidArgument("a volume with driver options needs a name: use source=NAME")
     volume_options(mount.driver, mount.driver_options)

@@ -197,23 +197,30 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
 
     def _stream(self, path: str, here: Callable[..., AsyncIterator[Any]], response: Any) -> Any:
         async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+            channel = None
             if not self._is_leader():
-                try:
+                with suppress(_NowHere):
                     channel = await self._there(context)
-                except _NowHere:
-                    channel = None
-                if channel is not None:
-                    call = channel.unary_stream(
-                        path,
-                        request_serializer=type(request).SerializeToString,
-                        response_deserializer=response.FromString,
-                    )
-                    with swarm_errors():
-                        async for message in call(request, metadata=((FORWARDED, "1"),)):
-                            yield message
-                    return
-            async for message in here(request, context):
-                yield message
+            if channel is None:
+                async with aclosing(here(request, context)) as answers:  # type: ignore[type-var]
+                    async for message in _while(self._is_leader, answers):
+                        yield message
+                return
+
+            def leads() -> bool:
+                return not self._is_leader() and self._leader() in (None, channel)
+
+            call = channel.unary_stream(
+                path,
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=response.FromString,
+            )(request, metadata=((FORWARDED, "1"),))
+            try:
+                with swarm_errors():
+                    async for message in _while(leads, aiter(call)):
+                        yield message
+            finally:
+                call.cancel()
 
         return answer
 
@@ -244,6 +251,37 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                 call.cancel()
 
         return answer
+
+
+async def _while(leads: Callable[[], bool], answers: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The answers of a leader; raises NotLeader where it leads no more and is silent. Who follows
+    logs, events or a watch asks the new one then, since this one may say nothing for ever."""
+    loop = asyncio.get_running_loop()
+    waits: asyncio.Task[Any] | None = asyncio.current_task()
+    timer: asyncio.TimerHandle | None = None
+    is_over = False
+
+    def look() -> None:
+        nonlocal timer, is_over
+        if waits is not None and not leads():
+            is_over = True
+            waits.cancel()
+        else:
+            timer = loop.call_later(SILENCE_SECONDS, look)
+
+    look()
+    try:
+        async for message in answers:
+            waits = None
+            yield message
+            waits = asyncio.current_task()
+    except asyncio.CancelledError:
+        if not is_over or waits is None or waits.uncancel():
+            raise
+        raise NotLeader("another manager leads now") from None
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 async def _awaited(call: Any) -> Any:

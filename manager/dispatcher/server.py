@@ -112,6 +112,7 @@ class Dispatcher(Replies):
         self._topology.refresh(view, None)
         self._draining = Draining()
         self._consider(view.list(Task))
+        self.logs.open()
         self._supervisor = Supervisor("dispatcher")
         self._supervisor.start(self._follow_store(), "store")
         self._supervisor.start(self._watch_silence(), "silence")
@@ -127,6 +128,7 @@ class Dispatcher(Replies):
             session.over = True
             session.wake.set()
         self._streams = {}
+        self.logs.close()
         self.conversations.close()
 
     def forget(self, node_id: str) -> None:

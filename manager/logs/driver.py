@@ -16,7 +16,7 @@ from typing import Final
 from manager.logs.subscription import AskNode, LogRequest
 from pyswarm.aio import Closed, OrderedMerge, Source
 from pyswarm.api.v1 import control_pb2, dispatcher_pb2
-from pyswarm.errors import ResourceExhausted
+from pyswarm.errors import NotLeader, ResourceExhausted
 from pyswarm.model import Task
 
 LINES_WAITING_MAX: Final = 400
@@ -28,6 +28,9 @@ FOLLOW_SECONDS: Final = 1.0
 HOLD_SECONDS: Final = 0.3
 """A new line waits so long for older ones of other nodes."""
 SILENT_SECONDS: Final = 10.0
+SETTLE_SECONDS: Final = 3.0
+"""So long after this manager began to lead, nodes that have no session yet are waited for."""
+LOOK_SECONDS: Final = 0.1
 
 Send = Callable[[str, dispatcher_pb2.LogSubscription], bool]
 Line = control_pb2.LogLine
@@ -43,6 +46,7 @@ class _Open:
     hostname: Callable[[str], str]
     request: LogRequest
     merge: OrderedMerge[Line]
+    is_cut: bool = False
     sources: dict[Source[Line], str] = field(default_factory=dict)
     waiting: dict[str, list[Source[Line]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -76,6 +80,26 @@ class LogBroker:
         self._connected = connected
         self._new_id = new_id
         self._open: dict[str, _Open] = {}
+        self._settled_at = 0.0
+
+    def open(self) -> None:
+        """This manager leads: the nodes are on their way to it."""
+        self._settled_at = asyncio.get_running_loop().time() + SETTLE_SECONDS
+
+    def close(self) -> None:
+        """This manager leads no more: every request ends, to be made again where nodes answer."""
+        for opened in self._open.values():
+            opened.is_cut = True
+            for source in list(opened.sources):
+                opened.end(source)
+
+    async def _settle(self, tasks: Callable[[], Iterable[Task]]) -> None:
+        loop = asyncio.get_running_loop()
+        while loop.time() < self._settled_at:
+            there = self._connected()
+            if all(not task.node_id or task.node_id in there for task in tasks()):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def read(
         self,
@@ -83,7 +107,10 @@ class LogBroker:
         hostname: Callable[[str], str],
         message: control_pb2.LogsRequest,
     ) -> AsyncIterator[control_pb2.LogChunk]:
-        """The logs of the tasks that `tasks` names, now and, when following, later."""
+        """The logs of the tasks that `tasks` names, now and, when following, later.
+
+        Raises NotLeader as soon as this manager does not lead any more.
+        """
         if len(self._open) >= REQUESTS_MAX:
             raise ResourceExhausted("too many requests for logs at once, try again later")
         opened = _Open(
@@ -95,7 +122,10 @@ class LogBroker:
         )
         self._open[opened.id] = opened
         try:
+            await self._settle(tasks)
             while True:
+                if opened.is_cut:
+                    raise NotLeader("another manager leads now")
                 is_past = bool(message.until) and time.time() > message.until
                 if not (message.follow and is_past):
                     self._ask(opened, tasks())
@@ -108,6 +138,8 @@ class LogBroker:
                 if opened.merge.is_over:  # nobody is asked: look for new tasks in a moment
                     await asyncio.sleep(FOLLOW_SECONDS)
                 lines = await opened.merge.take(LINES_MAX, FOLLOW_SECONDS)
+                if opened.is_cut:
+                    continue
                 for chunk in _chunks(opened.request, lines):
                     yield chunk
         finally:

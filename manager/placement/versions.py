@@ -25,8 +25,9 @@ def references(
     return container.secrets if kind is Secret else container.configs
 
 
-def superseded(view: View, kind: type[Payload]) -> list[Payload]:
-    """Old versions that nothing can refer to any more, beyond those that are kept."""
+def superseded(view: View, kind: type[Payload]) -> tuple[list[Payload], bool]:
+    """Old versions that nothing can refer to any more, beyond those that are kept; and whether
+    there are others that something still refers to."""
     by_name: dict[str, list[Payload]] = {}
     for record in view.list(kind):
         by_name.setdefault(record.spec.name.lower(), []).append(record)
@@ -36,10 +37,9 @@ def superseded(view: View, kind: type[Payload]) -> list[Payload]:
         if len(versions) > VERSIONS_KEPT
         for record in sorted(versions, key=lambda each: -each.version)[VERSIONS_KEPT:]
     ]
-    if not old:
-        return []
-    used = _used(view, kind)
-    return [record for record in old if record.id not in used]
+    used = _used(view, kind) if old else set()
+    unused = [record for record in old if record.id not in used]
+    return unused, len(unused) < len(old)
 
 
 def _used(view: View, kind: type[Secret] | type[Config]) -> set[str]:

@@ -41,6 +41,8 @@ WRITE_BYTES = 4 << 20
 APPLY_BYTES = 1 << 20
 DISCONNECTED_TICKS = 5
 """Those who lost the connection to the leader ask within as many ticks, but not all at once."""
+DISCONNECTED_TRIES = 6
+"""So often they ask soon; two that ask at once need a second election, and one seldom a third."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Raft:
         self.leader_id = 0
         self.elapsed = 0
         self.election_timeout = 0
+        self.hurries = 0  # elections that are asked for soon, since the leader is known to be gone
         self.electable = True  # the owner forbids candidacies while its disk is full
         self._messages: list[Message] = []
         self._promises: list[Message] = []
@@ -177,8 +180,8 @@ class Raft:
         to be true: those who still hear the leader refuse, and its next message ends this."""
         if isinstance(self.role, Follower) and peer == self.leader_id:
             self.leader_id = 0
-            wait = 2 + self._draw(DISCONNECTED_TICKS)
-            self.elapsed = max(self.elapsed, self.election_timeout - wait)
+            self.hurries = DISCONNECTED_TRIES
+            self._hurry()
 
     def step(self, message: Message) -> None:
         """A message arrives; anything may arrive late, twice, or never."""
@@ -272,6 +275,14 @@ class Raft:
             self._promises.clear()  # nobody waits for promises of an older term
         self.elapsed = 0
         self._reset_timeout()
+        if self.hurries:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """Ask for an election soon, unless a leader is heard: its message sets the time back."""
+        self.hurries -= 1
+        wait = 2 + self._draw(DISCONNECTED_TICKS)
+        self.elapsed = max(self.elapsed, self.election_timeout - wait)
 
     def _reset_timeout(self) -> None:
         # One tick above the lease, so that the others' lease is over when the first one asks.
@@ -281,6 +292,8 @@ class Raft:
 
     def become_follower(self, term: int, leader_id: int) -> None:
         """Follow `leader_id`, or nobody yet."""
+        if leader_id:
+            self.hurries = 0
         self._enter(term)
         self.leader_id = leader_id
         self.role = Follower(self)
@@ -319,6 +332,7 @@ class Raft:
 
     def become_leader(self) -> None:
         """A majority voted for this member."""
+        self.hurries = 0
         self._enter(self.term)
         self.leader_id = self.id
         self.role = Leader(self)

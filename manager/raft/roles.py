@@ -47,7 +47,7 @@ class Follower:
         """A message of the current term."""
         raft = self._raft
         if isinstance(message, FROM_LEADER):
-            raft.elapsed = 0
+            raft.elapsed = raft.hurries = 0
             raft.leader_id = message.sender
             if isinstance(message, Append):
                 self._append(message)

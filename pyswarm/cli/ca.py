@@ -15,6 +15,8 @@ from typing import Final
 from pyswarm.api.v1 import control_pb2
 from pyswarm.cli.commands import Parsers, command
 from pyswarm.cli.connection import Connection
+from pyswarm.cli.flags.declared import checked
+from pyswarm.cli.pairs import parts
 from pyswarm.cli.service_flags import DURATION
 from pyswarm.cli.waiting import Painter
 from pyswarm.errors import InvalidArgument, Unavailable
@@ -49,6 +51,7 @@ def add_external_ca(parser: ArgumentParser) -> None:
         "--external-ca",
         action="append",
         default=[],
+        type=checked("external-ca", external_ca),
         metavar="protocol=cfssl,url=URL[,cacert=PEM-FILE]",
         help="Who signs certificates instead of the managers",
     )
@@ -57,7 +60,7 @@ def add_external_ca(parser: ArgumentParser) -> None:
 def external_ca(text: str) -> ExternalCA:
     """The one of `protocol=cfssl,url=URL[,cacert=FILE]`; InvalidArgument in Docker's words."""
     fields = {}
-    for field in text.split(","):
+    for field in parts(text, "external CA"):
         key, equals, value = field.partition("=")
         if not equals:
             raise InvalidArgument(f"invalid field '{field}' must be a key=value pair")
@@ -104,7 +107,7 @@ def request_of(args: Namespace) -> control_pb2.RotateRootRequest:
     key = _read(args.ca_key) if args.ca_key else b""
     cas = [
         each if each.certificate_pem else ExternalCA(url=each.url, certificate_pem=certificate)
-        for each in map(external_ca, args.external_ca)
+        for each in args.external_ca
     ]
     return control_pb2.RotateRootRequest(
         certificate=certificate,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import grpc.aio
 
@@ -28,6 +29,8 @@ Answer = TypeVar("Answer")
 
 HOST_VARIABLE = "PYSWARM_HOST"
 DEFAULT_HOST = "unix:///run/pyswarm/pyswarm.sock"
+REOPEN_TRIES: Final = 60
+REOPEN_SECONDS: Final = 0.5
 
 
 def socket_path(host: str | None) -> Path:
@@ -74,6 +77,22 @@ class Connection:
                 yield message
         except grpc.aio.AioRpcError as error:
             raise self._explain(error) from None
+
+    async def follow(self, ask: Callable[[], Any]) -> AsyncIterator[Any]:
+        """The messages of the stream that `ask` opens, opened again where it is cut off: when the
+        leader changes, or the daemon does. Raises Unavailable where that lasts."""
+        failures = 0
+        while True:
+            try:
+                async for message in self.stream(ask()):
+                    failures = 0
+                    yield message
+                return
+            except Unavailable:
+                failures += 1
+                if failures > REOPEN_TRIES:
+                    raise
+            await asyncio.sleep(REOPEN_SECONDS)
 
     def _explain(self, error: grpc.aio.AioRpcError) -> Exception:
         refused = "failed to connect" in (error.details() or "").lower()

@@ -62,14 +62,19 @@ def _ask(helper: Helper) -> Login | None:
     return helper_login(done.stdout, helper)
 
 
-def docker_login(image: str) -> control_pb2.RegistryLogin | None:
-    """The login that Docker has for the image's registry; None where it has none.
+def login_for(server: str) -> Login | None:
+    """The login that Docker has for a registry; None where it has none.
 
     Raises InvalidArgument where what it has cannot be used.
     """
-    server = parse(image).domain
     found = stored_login(_config(), server)
-    login = _ask(found) if isinstance(found, Helper) else found
+    return _ask(found) if isinstance(found, Helper) else found
+
+
+def docker_login(image: str) -> control_pb2.RegistryLogin | None:
+    """The login that Docker has for the image's registry, as `login_for` answers it."""
+    server = parse(image).domain
+    login = login_for(server)
     if login is None:
         return None
     return control_pb2.RegistryLogin(server=server, user=login.user, password=login.password)

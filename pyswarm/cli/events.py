@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from argparse import ArgumentParser, Namespace
@@ -13,10 +12,8 @@ from pyswarm.cli.commands import Parsers, command
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.moments import local_text, moment
 from pyswarm.cli.render import clean
-from pyswarm.errors import InvalidArgument, Unavailable
+from pyswarm.errors import InvalidArgument
 
-REOPEN_TRIES: Final = 30
-REOPEN_SECONDS: Final = 0.5
 SCOPE: Final = "swarm"
 
 
@@ -80,18 +77,17 @@ async def show_events(args: Namespace, connection: Connection) -> int:
     if args.until and not args.since and not request.follow:
         return 0  # as in Docker: only what comes is wanted, and nothing comes any more
     text = event_json if args.format == "json" else event_line
-    failures = 0
-    while True:
-        try:
-            async for batch in connection.stream(connection.observe.Events(request)):
-                failures = 0
-                for event in batch.events:
-                    print(text(event), flush=True)
-                    request.after_version, request.after_place = event.version, event.place
-            return 0
-        except Unavailable:
-            failures += 1
-            if failures > REOPEN_TRIES:
-                raise
+    is_again = False
+
+    def ask() -> Any:
+        nonlocal is_again
+        if is_again and not request.after_version:
             request.since = request.since or begun
-            await asyncio.sleep(REOPEN_SECONDS)
+        is_again = True
+        return connection.observe.Events(request)
+
+    async for batch in connection.follow(ask):
+        for event in batch.events:
+            print(text(event), flush=True)
+            request.after_version, request.after_place = event.version, event.place
+    return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
@@ -80,7 +80,11 @@ def to_json(value: Any, name: str = "") -> Any:
     return value
 
 
-def inspect_text(records: list[Any]) -> str:
-    """What `inspect` prints: a JSON array. A record may also be JSON already, as a `dict`."""
-    shown = [record if isinstance(record, dict) else to_json(record) for record in records]
-    return json.dumps(shown, indent=4)
+def shown(record: Any) -> Any:
+    """A record as `inspect` shows it; it may be JSON already, as a `dict`."""
+    return record if isinstance(record, dict) else to_json(record)
+
+
+def inspect_text(records: Sequence[Any]) -> str:
+    """What `inspect` prints: a JSON array."""
+    return json.dumps([shown(record) for record in records], indent=4)

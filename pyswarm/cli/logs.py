@@ -13,15 +13,15 @@ from typing import Final
 
 from manager.logs.subscription import Positions
 from pyswarm.api.v1 import control_pb2
-from pyswarm.cli.connection import Connection
+from pyswarm.cli.connection import REOPEN_SECONDS, REOPEN_TRIES, Connection
 from pyswarm.cli.moments import moment, nano_text
 from pyswarm.cli.render import short_id
 from pyswarm.cli.tasks import list_tasks, node_names
 from pyswarm.errors import InvalidArgument, NotFound, Unavailable
 from pyswarm.model import Task
 
-REOPEN_TRIES: Final = 30
-REOPEN_SECONDS: Final = 0.5
+GAP_SECONDS: Final = 5.0
+"""A line may be so much older than those that were shown before it: it was on its way."""
 
 
 def add_log_options(parser: ArgumentParser) -> None:
@@ -131,9 +131,10 @@ class _Printer:
         except re.error as error:
             raise InvalidArgument(f"--grep {args.grep}: {error}") from error
 
-    async def show(self, line: control_pb2.LogLine) -> None:
+    async def text(self, line: control_pb2.LogLine) -> str | None:
+        """What is shown of a line; None where it is not wanted."""
         if not self._pattern.search(line.data):
-            return
+            return None
         parts = []
         if self._args.timestamps:
             parts.append(f"{nano_text(line.timestamp)} ")
@@ -146,7 +147,32 @@ class _Printer:
             if said := details(task) if task is not None else "":
                 parts.append(f"{said} ")
         parts.append(line.data.decode(errors="replace").rstrip("\r\n"))
-        print("".join(parts), file=sys.stderr if line.stderr else sys.stdout, flush=True)
+        return "".join(parts)
+
+
+class Follower:
+    """The requests of one who follows: what was shown is not asked for again."""
+
+    def __init__(self, request: control_pb2.LogsRequest, begun: float) -> None:
+        self.request = request
+        self._positions = Positions()
+        # Without a tail nothing that is older than the command is wanted.
+        self._least = max(request.since, begun if request.tail == 0 else 0.0)
+
+    def is_new(self, line: control_pb2.LogLine) -> bool:
+        """Whether the line was not shown before; it counts as shown from here on."""
+        return not self.request.follow or self._positions.take(line.task_id, line.timestamp)
+
+    def resume(self) -> None:
+        """Let the next request go on where the last one was cut off."""
+        if self._positions.last:
+            since = self._positions.resume(self._positions.last) - GAP_SECONDS
+        elif self.request.tail == 0:
+            since = 0.0
+        else:
+            return
+        self.request.tail = -1
+        self.request.since = max(self._least, since)
 
 
 async def show_logs(
@@ -154,9 +180,8 @@ async def show_logs(
 ) -> int:
     """Print what comes; exit code 1 where some node could not answer. Who follows goes on where
     the leader changes."""
-    printer, positions = _Printer(args, connection), Positions()
+    printer, follower = _Printer(args, connection), Follower(request, time.time())
     code = failures = 0
-    begun = request.since
     while True:
         try:
             async for chunk in connection.stream(connection.control.Logs(request)):
@@ -165,14 +190,15 @@ async def show_logs(
                     print(f"Warning: {chunk.problem}", file=sys.stderr, flush=True)
                     code = 1
                 for line in chunk.lines:
-                    if not request.follow or positions.take(line.task_id, line.timestamp):
-                        await printer.show(line)
+                    # Its task may have to be asked for, which may fail: only then it is shown.
+                    text = await printer.text(line)
+                    if follower.is_new(line) and text is not None:
+                        stream = sys.stderr if line.stderr else sys.stdout
+                        print(text, file=stream, flush=True)
             return code
         except Unavailable:
             failures += 1
             if not request.follow or failures > REOPEN_TRIES:
                 raise
             await asyncio.sleep(REOPEN_SECONDS)
-            if positions.last:
-                request.tail = -1
-                request.since = max(begun, positions.resume(positions.last))
+            follower.resume()

@@ -10,6 +10,7 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
+from pyswarm.cli.formats import add_format, shown_as
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.pairs import key_values
 from pyswarm.model import Network, NetworkSpec
@@ -37,6 +38,8 @@ def register(parsers: Parsers) -> None:
         ("rm", "Remove networks", _remove),
     ):
         parser = command(network, name, text, run)
+        if name == "inspect":
+            add_format(parser)
         parser.add_argument("refs", metavar="NETWORK", nargs="+")
 
 
@@ -68,7 +71,7 @@ async def _inspect(args: Namespace, connection: Connection) -> int:
         request = control_pb2.Reference(ref=ref)
         return from_message(Network, await connection.call(connection.control.GetNetwork(request)))
 
-    return await inspect_each(args.refs, one)
+    return await inspect_each(args.refs, one, shown_as(args.format))
 
 
 async def _remove(args: Namespace, connection: Connection) -> int:

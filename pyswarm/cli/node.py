@@ -14,9 +14,10 @@ from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.draining import wait_until_empty
 from pyswarm.cli.each import for_each, inspect_each
+from pyswarm.cli.formats import add_format, refuse_both, shown_as
 from pyswarm.cli.jsonview import to_json
 from pyswarm.cli.node_view import NodeFacts, node_facts, pretty
-from pyswarm.cli.options import add_list_options, add_template, filters
+from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.pairs import key_values
 from pyswarm.cli.service_flags import DURATION
 from pyswarm.cli.tasks import TASK_FILTERS, list_tasks, show_tasks
@@ -40,9 +41,9 @@ def register(parsers: Parsers) -> None:
     node = group(parsers, "node", "Manage swarm nodes")
     listing = command(node, "ls", "List nodes in the swarm", _list, aliases=["list"])
     add_list_options(listing, truncates=False)
-    add_template(listing)
     inspect = command(node, "inspect", "Display detailed information on nodes", _inspect)
     inspect.add_argument("--pretty", action="store_true", help="Print it in a form for people")
+    add_format(inspect)
     inspect.add_argument("refs", metavar="self|NODE", nargs="+")
     ps = command(node, "ps", "List tasks running on nodes, this one by default", _ps)
     add_list_options(ps)
@@ -109,6 +110,7 @@ async def _root(connection: Connection) -> str:
 
 
 async def _inspect(args: Namespace, connection: Connection) -> int:
+    refuse_both(args)
     root = await _root(connection)
 
     async def one(ref: str) -> tuple[Node, NodeFacts]:
@@ -118,7 +120,7 @@ async def _inspect(args: Namespace, connection: Connection) -> int:
 
     if args.pretty:
         return await inspect_each(args.refs, one, _pretty)
-    return await inspect_each(args.refs, lambda ref: _inspected(one(ref)))
+    return await inspect_each(args.refs, lambda ref: _inspected(one(ref)), shown_as(args.format))
 
 
 def _pretty(found: list[tuple[Node, NodeFacts]]) -> str:

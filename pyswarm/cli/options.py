@@ -6,6 +6,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 
 from pyswarm.api.v1 import control_pb2
+from pyswarm.cli.flags.declared import checked
+from pyswarm.cli.formats import template
 from pyswarm.errors import InvalidArgument
 
 
@@ -15,18 +17,25 @@ def add_list_options(parser: ArgumentParser, truncates: bool = True) -> None:
     parser.add_argument(
         "-f", "--filter", action="append", default=[], help="Filter output (key=value)"
     )
-    parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="table, or one JSON a line"
-    )
+    add_form(parser)
     if truncates:
         parser.add_argument("--no-trunc", action="store_true", help="Do not truncate output")
 
 
-def add_template(parser: ArgumentParser) -> None:
-    """Let `--format` take a template as well."""
-    [action] = [a for a in parser._actions if a.dest == "format"]
-    action.choices = None
-    action.help = "table, json, or a template such as '{{.ID}}: {{.Hostname}}' or 'table {{.ID}}'"
+def add_form(parser: ArgumentParser) -> None:
+    """`--format` of a command that shows a `Listing`."""
+    parser.add_argument(
+        "--format",
+        default="table",
+        type=checked("format", _form),
+        help="table, json, or a template such as '{{.ID}}: {{.Name}}' or 'table {{.ID}}'",
+    )
+
+
+def _form(text: str) -> str:
+    if "{{" not in text and text not in ("table", "json"):
+        raise InvalidArgument("use table, json, or a template that names fields")
+    return template(text)
 
 
 def filters(args: Namespace, known: Mapping[str, str]) -> control_pb2.Filters:

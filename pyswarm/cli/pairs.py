@@ -24,7 +24,7 @@ def split_fields(
 ) -> dict[str, list[str]]:
     """The fields of `a=b,c=d`; a comma inside quotes belongs to its value."""
     fields: dict[str, list[str]] = {}
-    for part in _parts(text, what):
+    for part in parts(text, what):
         key, equals, value = part.partition("=")
         key = key.strip().lower()
         if key not in known:
@@ -39,7 +39,8 @@ def split_fields(
     return fields
 
 
-def _parts(text: str, what: str) -> list[str]:
+def parts(text: str, what: str) -> list[str]:
+    """The parts of `a,b,c`; a comma inside quotes belongs to its part."""
     if any(char in text for char in "\n\r\0"):
         raise InvalidArgument(f"a {what} is one line")
     try:

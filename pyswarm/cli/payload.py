@@ -14,7 +14,8 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, Run, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
-from pyswarm.cli.options import add_list_options, filters
+from pyswarm.cli.formats import add_format, shown_as
+from pyswarm.cli.options import add_form, add_list_options, filters
 from pyswarm.cli.pairs import key_values
 from pyswarm.cli.service import get_service
 from pyswarm.cli.volume_listings import Version, versions
@@ -52,6 +53,8 @@ def register(parsers: Parsers) -> None:
             ("rm", f"Remove {word}s", _remove(kind)),
         ):
             parser = command(payload, name, text, run)
+            if name == "inspect":
+                add_format(parser)
             parser.add_argument("refs", metavar=word.upper(), nargs="+")
 
 
@@ -71,7 +74,7 @@ def _add_rotation(payload: Parsers, kind: type[Secret] | type[Config]) -> None:
     rotate.add_argument("file", help="a file, or - for STDIN")
     versions = command(payload, "versions", f"List the versions of a {word}", _versions(kind))
     versions.add_argument("-q", "--quiet", action="store_true", help="Only display IDs")
-    versions.add_argument("--format", choices=("table", "json"), default="table")
+    add_form(versions)
     versions.add_argument("ref", metavar=word.upper())
 
 
@@ -189,7 +192,7 @@ def _inspect(kind: type[Secret] | type[Config]) -> Run:
             message = await connection.call(get(control_pb2.Reference(ref=ref)))
             return from_message(kind, message)
 
-        return await inspect_each(args.refs, one)
+        return await inspect_each(args.refs, one, shown_as(args.format))
 
     return run
 

@@ -11,9 +11,13 @@ from argparse import Namespace
 from pyswarm.api.v1 import control_pb2, registry_pb2
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
+from pyswarm.cli.dockerlogin import login_for
+from pyswarm.cli.options import add_form
 from pyswarm.cli.render import Listing, Row, ago
-from pyswarm.errors import InvalidArgument
+from pyswarm.errors import InvalidArgument, NotFound
 from pyswarm.model import RegistryCredential
+from pyswarm.registry.logins import server_name
+from pyswarm.registry.reference import DEFAULT_DOMAIN
 from pyswarm.wire import from_message
 
 
@@ -21,17 +25,28 @@ def register(parsers: Parsers) -> None:
     """Add the commands."""
     registry = group(parsers, "registry", "Manage the swarm's logins for registries")
     login = command(registry, "login", "Log the swarm in to a registry", _login)
-    login.add_argument("-u", "--username", default="", help="Username")
+    login.add_argument("-u", "--username", default="", help="Username, or <token>")
     login.add_argument("--password-stdin", action="store_true", help="Take the password from stdin")
+    login.add_argument(
+        "--from-docker", action="store_true", help="Take over the login that docker has here"
+    )
     login.add_argument("server", metavar="SERVER", nargs="?", default="", help="(docker.io)")
     logout = command(registry, "logout", "Log the swarm out from a registry", _logout)
     logout.add_argument("server", metavar="SERVER", nargs="?", default="", help="(docker.io)")
     listing = command(registry, "ls", "List the swarm's logins", _list, aliases=["list"])
     listing.add_argument("-q", "--quiet", action="store_true", help="Only display servers")
-    listing.add_argument("--format", choices=("table", "json"), default="table")
+    add_form(listing)
 
 
 def _read_login(args: Namespace) -> tuple[str, str]:
+    if args.from_docker:
+        if args.username or args.password_stdin:
+            raise InvalidArgument("--from-docker takes no --username and no --password-stdin")
+        server = server_name(args.server or DEFAULT_DOMAIN)
+        found = login_for(server)
+        if found is None:
+            raise NotFound(f"docker has no login for {server} here: use 'docker login' first")
+        return found.user, found.password
     if args.password_stdin:
         if not args.username:
             raise InvalidArgument("Must provide --username with --password-stdin")

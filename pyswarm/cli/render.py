@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pyswarm.errors import InvalidArgument
+from pyswarm.cli.formats import filled
 
 SHORT_ID_LENGTH: Final = 12
 
 _PADDING: Final = 3
 _CELL_WIDTH_MIN: Final = 10
 _DIGITS: Final = re.compile(r"(\d+)")
-_PLACEHOLDER: Final = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
+_FIELD: Final = re.compile(r"\.(\w+)")
+_ESCAPE: Final = re.compile(r"\{\{.*?\}\}|\\[tn]", re.DOTALL)
+"""What stands for a tab or a line break outside of actions, which have their own."""
 _SIZE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -138,27 +140,21 @@ class Listing:
 
     def _templated(self, form: str) -> str:
         wide = form.startswith("table ")
-        text = form.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
-        names = _PLACEHOLDER.findall(text)
-        known = {name for row in self.rows for name in row.values}
-        unknown = [name for name in names if self.rows and name not in known]
-        if not names or unknown:
-            what = f"unknown field {unknown[0]}" if unknown else "it names no field"
-            fields = ", ".join(f".{name}" for name in sorted(known))
-            raise InvalidArgument(f'invalid argument "{form}" for "--format": {what}; use {fields}')
-        lines = [_filled(text, row.values) for row in self.rows]
+        text = _ESCAPE.sub(_unescaped, form.removeprefix("table "))
+        lines = [filled(text, _clean(row.values)) for row in self.rows]
         if not wide:
             return "\n".join(lines)
-        headers = _filled(text, {name: _heading(name) for name in names}).split("\t")
+        names = set(_FIELD.findall(text)).union(*(row.values for row in self.rows[:1]))
+        headers = filled(text, {name: _heading(name) for name in names}).split("\t")
         return table(headers, [line.split("\t") for line in lines])
 
 
-def _filled(text: str, values: Mapping[str, str | bool]) -> str:
-    def value(match: re.Match[str]) -> str:
-        found = values[match[1]]
-        return clean(found) if isinstance(found, str) else str(found).lower()
+def _unescaped(match: re.Match[str]) -> str:
+    return {"\\t": "\t", "\\n": "\n"}.get(match[0], match[0])
 
-    return _PLACEHOLDER.sub(value, text)
+
+def _clean(values: Mapping[str, str | bool]) -> dict[str, str | bool]:
+    return {key: clean(each) if isinstance(each, str) else each for key, each in values.items()}
 
 
 def _heading(name: str) -> str:

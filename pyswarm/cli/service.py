@@ -15,6 +15,7 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
+from pyswarm.cli.formats import add_format, refuse_both, shown_as
 from pyswarm.cli.listings import CountedService
 from pyswarm.cli.logs import add_log_options, find_tasks, logs_request, show_logs
 from pyswarm.cli.options import add_list_options, filters
@@ -79,6 +80,7 @@ def register(parsers: Parsers) -> None:
     ps.add_argument("refs", metavar="SERVICE", nargs="+")
     inspect = command(service, "inspect", "Display detailed information on services", _inspect)
     inspect.add_argument("--pretty", action="store_true", help="Print in a human friendly format")
+    add_format(inspect)
     inspect.add_argument("refs", metavar="SERVICE", nargs="+")
     update = command(service, "update", "Update a service", _update, epilog=HELP)
     add_update_flags(update)
@@ -184,15 +186,17 @@ async def _ps(args: Namespace, connection: Connection) -> int:
 
 
 async def _inspect(args: Namespace, connection: Connection) -> int:
+    refuse_both(args)
     if not args.pretty:
-        return await inspect_each(args.refs, lambda ref: get_service(connection, ref))
+        show = shown_as(args.format)
+        return await inspect_each(args.refs, lambda ref: get_service(connection, ref), show)
     answer = await connection.call(connection.control.ListNetworks(control_pb2.ListRequest()))
     names = {network.id: network.spec.name for network in answer.networks}
 
-    def show(services: list[Any]) -> str:
+    def pretty(services: list[Any]) -> str:
         return "\n".join(service_text(service, names) for service in services)
 
-    return await inspect_each(args.refs, lambda ref: get_service(connection, ref), show)
+    return await inspect_each(args.refs, lambda ref: get_service(connection, ref), pretty)
 
 
 async def change_service(

@@ -16,7 +16,7 @@ from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each
 from pyswarm.cli.logs import add_log_options, logs_request, show_logs
-from pyswarm.cli.options import add_list_options, filters
+from pyswarm.cli.options import add_form, add_list_options, filters
 from pyswarm.cli.outcomes import HELP
 from pyswarm.cli.pinning import Login, add_stack_flags, pin_stack
 from pyswarm.cli.service import edit_service, list_services
@@ -52,7 +52,7 @@ def register(parsers: Parsers) -> None:
         help="the stack's name; or a compose file, which names the stack itself",
     )
     listing = command(stack, "ls", "List stacks", _list, aliases=["list"])
-    listing.add_argument("--format", choices=("table", "json"), default="table")
+    add_form(listing)
     ps = command(stack, "ps", "List the tasks in the stack", _ps)
     add_list_options(ps)
     ps.add_argument("--no-resolve", action="store_true", help="Do not map IDs to Names")

@@ -52,7 +52,6 @@ def register(parsers: Parsers) -> None:
     leave.add_argument("-f", "--force", action="store_true", help="also as a manager")
     update = command(swarm, "update", "Update the swarm", _update)
     _add_settings(update)
-    ca.add_external_ca(update)
     ca.register(swarm)
     unlock.register(swarm)
     recovery.register(swarm)
@@ -75,6 +74,7 @@ def _add_settings(parser: Any) -> None:
         choices=[each.name.lower() for each in PlacementStrategy],
         help="spread tasks over nodes (default), or fill one node after the other",
     )
+    ca.add_external_ca(parser)
     add_autolock(parser)
 
 
@@ -106,6 +106,7 @@ def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
         "task_history_limit": args.task_history_limit,
         "snapshot_interval_entries": args.snapshot_interval,
         "autolock": args.autolock,
+        "external_cas": tuple(args.external_ca) or None,
         "images": _image_policy(args, old.images),
         "placement_strategy": strategy and PlacementStrategy[strategy.upper()],
     }
@@ -188,8 +189,6 @@ async def _update(args: Namespace, connection: Connection) -> int:
     message = await connection.call(connection.control.GetCluster(control_pb2.Empty()))
     cluster = from_message(Cluster, message)
     spec = settings_of(args, cluster.spec)
-    if args.external_ca:
-        spec = replace(spec, external_cas=tuple(map(ca.external_ca, args.external_ca)))
     if spec == cluster.spec:
         raise InvalidArgument("nothing to update: name a setting, see 'pyswarm swarm update -h'")
     request = control_pb2.UpdateClusterRequest(version=cluster.meta.version, spec=to_message(spec))

@@ -158,9 +158,8 @@ async def _show(args: Namespace, connection: Connection, request: observe_pb2.St
         raise InvalidArgument("--interval must be more than 0 and at most 3600 seconds")
     request.interval_seconds, request.once = args.interval, args.no_stream
     board = Board(args.no_trunc)
-    batches = connection.stream(connection.observe.Stats(request))
     if args.no_stream:
-        async for batch in batches:
+        async for batch in connection.stream(connection.observe.Stats(request)):
             board.take(batch)
         if text := board.text(args.format):
             print(text)
@@ -169,7 +168,7 @@ async def _show(args: Namespace, connection: Connection, request: observe_pb2.St
         return 1 if board.problems() else 0
     async with Supervisor("screen") as supervisor:
         supervisor.start(_paint(args, board), "paint")
-        async for batch in batches:
+        async for batch in connection.follow(lambda: connection.observe.Stats(request)):
             board.take(batch)
     return 0
 

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from pyswarm.api.v1 import control_pb2, updates_pb2
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.listings import revisions
+from pyswarm.cli.options import add_form
 from pyswarm.errors import InvalidArgument, NotFound
 from pyswarm.model import Revision, Service
 from pyswarm.wire import from_message
@@ -55,9 +56,7 @@ def revision_number(text: str) -> int:
 def add_history_options(parser: ArgumentParser) -> None:
     """The options of `service history`."""
     parser.add_argument("--no-trunc", action="store_true", help="Do not truncate output")
-    parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="table, or one JSON a line"
-    )
+    add_form(parser)
     parser.add_argument("ref", metavar="SERVICE")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import sys
 from argparse import Namespace
@@ -13,11 +12,13 @@ from typing import Any, Final
 from pyswarm.api.v1 import control_pb2, volumes_pb2
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
-from pyswarm.cli.each import for_each
+from pyswarm.cli.each import for_each, inspect_each
+from pyswarm.cli.formats import add_format, shown_as
 from pyswarm.cli.jsonview import timestamp
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.pairs import key_values
 from pyswarm.cli.render import clean, human_size
+from pyswarm.cli.tasks import node_names
 from pyswarm.cli.volume_listings import VolumeSeen, volumes
 from pyswarm.errors import InvalidArgument, NotFound, SwarmError
 from pyswarm.model import Node, Volume, VolumeSpec
@@ -42,6 +43,7 @@ def register(parsers: Parsers) -> None:
     listing = command(volume, "ls", "List volumes", _list, aliases=["list"])
     add_list_options(listing, truncates=False)
     inspect = command(volume, "inspect", "Display detailed information on volumes", _inspect)
+    add_format(inspect)
     inspect.add_argument("refs", metavar="VOLUME", nargs="+")
     remove = command(volume, "rm", "Remove volumes on all their nodes", _remove, aliases=["remove"])
     remove.add_argument("-f", "--force", action="store_true", help="No error where there is none")
@@ -73,11 +75,6 @@ async def _create(args: Namespace, connection: Connection) -> int:
     return 0
 
 
-async def _names(connection: Connection) -> dict[str, str]:
-    answer = await connection.call(connection.control.ListNodes(control_pb2.ListRequest()))
-    return {n.id: n.hostname for n in (from_message(Node, m) for m in answer.nodes)}
-
-
 def _seen(message: Any) -> VolumeSeen:
     return VolumeSeen(
         volume=from_message(Volume, message.volume),
@@ -97,7 +94,7 @@ async def _list(args: Namespace, connection: Connection) -> int:
     for word in dangling:
         unused = word.lower() in ("true", "1")
         found = [s for s in found if unused != bool(s.services or s.tasks)]
-    text = volumes(found, await _names(connection)).text(args.format, quiet=args.quiet)
+    text = volumes(found, await node_names(connection)).text(args.format, quiet=args.quiet)
     if text:
         print(text)
     return 0
@@ -128,20 +125,21 @@ def _details(seen: VolumeSeen, names: dict[str, str]) -> dict[str, Any]:
     }
 
 
+async def volume_details(ref: str, connection: Connection) -> dict[str, Any]:
+    """What `inspect` shows of a volume; raises NotFound."""
+    call = connection.volumes.GetVolume(control_pb2.Reference(ref=ref))
+    seen = _seen(await connection.call(call))
+    return _details(seen, await node_names(connection))
+
+
 async def _inspect(args: Namespace, connection: Connection) -> int:
-    names, found, code = await _names(connection), [], 0
-    for ref in args.refs:
+    async def one(ref: str) -> dict[str, Any]:
         try:
-            call = connection.volumes.GetVolume(control_pb2.Reference(ref=ref))
-            found.append(_details(_seen(await connection.call(call)), names))
-        except NotFound:
-            print(f"Error: get {ref}: no such volume", file=sys.stderr)
-            code = 1
-        except SwarmError as error:
-            print(f"Error: {error.message}", file=sys.stderr)
-            code = 1
-    print(json.dumps(found, indent=4))
-    return code
+            return await volume_details(ref, connection)
+        except NotFound as error:
+            raise SwarmError(f"get {ref}: no such volume") from error
+
+    return await inspect_each(args.refs, one, shown_as(args.format))
 
 
 async def _remove(args: Namespace, connection: Connection) -> int:

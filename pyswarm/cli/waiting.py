@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2
-from pyswarm.cli.connection import Connection
+from pyswarm.cli.connection import REOPEN_SECONDS, REOPEN_TRIES, Connection
 from pyswarm.cli.job_progress import wait_for
 from pyswarm.cli.progress import (
     Convergence,
@@ -25,9 +25,6 @@ from pyswarm.core import NEVER
 from pyswarm.errors import NotFound, Unavailable
 from pyswarm.model import Node, NodeState, Service, Task
 from pyswarm.wire import from_message
-
-REOPEN_TRIES = 30
-REOPEN_SECONDS = 1.0
 
 
 class Painter:

@@ -7,6 +7,7 @@ import fcntl
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -111,6 +112,10 @@ def run(settings: Settings, debug: bool = False) -> int:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
     gc.set_threshold(*COLLECT_AFTER)
+    # Each task has a handful of files, and a shell's soft limit of 1024 is for programs that use
+    # select(2). Containers have limits of their own.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         with _directories(settings):
             asyncio.run(_serve(settings))

@@ -346,7 +346,7 @@ class SwarmNode:
             address = await self._advertised(request.advertise_address)
             spec = from_message(ClusterSpec, request.spec)
             view_of.check_cluster(spec)
-            cluster, node, credentials = first_records(
+            cluster, node, credentials = await first_records(
                 request, spec, self.settings.hostname, address
             )
             await self._enter(

@@ -42,6 +42,7 @@ TIMEOUT_SECONDS: Final = 30.0
 PART_BYTES: Final = 1 << 20
 THREADS: Final = 6
 REDIRECTS_MAX: Final = 5
+CLIENT_ID: Final = "pyswarm"
 _TOKEN_BYTES_MAX: Final = 1 << 20
 _ACCEPT: Final = ", ".join(sorted(INDEX_TYPES | MANIFEST_TYPES))
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")  # RFC 6750, section 2.1
@@ -138,10 +139,10 @@ class Registry:
             async with self._get(_any_of(server), "/v2/", {}, Access(login)):
                 return
         except PermissionDenied:
-            raise PermissionDenied(
-                f"the registry {server} refuses the login of {login.user}: incorrect username or "
-                "password"
-            ) from None
+            why = f"the login of {login.user}: incorrect username or password"
+            if login.identity_token:
+                why = "this identity token: it is wrong or has expired"
+            raise PermissionDenied(f"the registry {server} refuses {why}") from None
         except NotFound:
             raise InvalidArgument(f"{server} is no registry: it has nothing at /v2/") from None
 
@@ -227,18 +228,27 @@ class _Call:
                 f"the registry {domain} lets nobody read {what} without a login, or has no such "
                 "image"
             )
+        who, why = self.access.login.user, "the login is wrong"
+        if self.access.login.identity_token:
+            who, why = "the owner of the identity token", "it is wrong or has expired"
         return PermissionDenied(
-            f"the registry {domain} does not let {self.access.login.user} read {what}: the login "
-            "is wrong, or there is no such image for it"
+            f"the registry {domain} does not let {who} read {what}: {why}, or there is no such "
+            "image for it"
         )
 
     def _authorize(self, challenge: str) -> str:
         """The Authorization header that a challenge asks for (RFC 6750, Docker token auth)."""
         login = self.access.login
-        pair = f"{login.user}:{login.password}" if login else ""
+        identity = login.identity_token if login else ""
+        pair = f"{login.user}:{login.password}" if login and not identity else ""
         basic = f"Basic {base64.b64encode(pair.encode()).decode()}" if pair else ""
         scheme, _, rest = challenge.partition(" ")
         if scheme.lower() != "bearer":
+            if identity:
+                raise PermissionDenied(
+                    f"the registry {self.reference.domain} has no token server: it wants a "
+                    "password, and the login for it is an identity token"
+                )
             if not basic:
                 raise self._refused()
             return basic
@@ -247,20 +257,31 @@ class _Call:
         if urlsplit(realm).scheme not in (("http", "https") if self.insecure else ("https",)):
             raise InvalidArgument(f"the registry {self.reference.domain} sent no usable realm")
         query = {"service": fields.get("service", "")}
-        if login:
-            query["account"] = login.user
         if self.reference.path:
             query["scope"] = f"repository:{self.reference.path}:pull"
-        url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
-        answer = self._follow(url, {"Authorization": basic} if basic else {})
-        if answer.status in (401, 403):
+        if identity:
+            grant = {"grant_type": "refresh_token", "refresh_token": identity}
+            answer = self._follow(realm, {}, urlencode({**query, **grant, "client_id": CLIENT_ID}))
+        else:
+            if login:
+                query["account"] = login.user
+            url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
+            answer = self._follow(url, {"Authorization": basic} if basic else {})
+        # 400 is what OAuth 2 has for a token that is not valid any more (RFC 6749, section 5.2).
+        if answer.status in (401, 403) or (identity and answer.status == 400):
             raise self._refused()
         _check(answer, self.reference)
         return f"Bearer {_token(answer, realm)}"
 
-    def _follow(self, url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        """One request through redirects; a token is not carried to another host."""
+    def _follow(
+        self, url: str, headers: Mapping[str, str], form: str | None = None
+    ) -> http.client.HTTPResponse:
+        """One request through redirects; a token is not carried to another host, and a form, in
+        which there is one, not anywhere."""
         sent = dict(headers)
+        method = "GET"
+        if form is not None:
+            method, sent["Content-Type"] = "POST", "application/x-www-form-urlencoded"
         first = urlsplit(url).netloc
         for _ in range(REDIRECTS_MAX):
             parts = urlsplit(url)
@@ -277,10 +298,10 @@ class _Call:
             if parts.netloc != first:
                 sent.pop("Authorization", None)
             target = parts.path + (f"?{parts.query}" if parts.query else "")
-            connection.request("GET", target or "/", headers=sent)
+            connection.request(method, target or "/", form, sent)
             response = connection.getresponse()
             location = response.headers.get("Location")
-            if response.status not in _REDIRECTS or not location:
+            if response.status not in _REDIRECTS or not location or form is not None:
                 return response
             url = urljoin(url, location)
         raise InvalidArgument(f"the registry leads in circles: {url[:200]}")

@@ -15,15 +15,23 @@ from pyswarm.registry.reference import DEFAULT_DOMAIN, DEFAULT_HOST, is_domain, 
 
 HUB_KEY: Final = "https://index.docker.io/v1/"
 """Docker's own name for the login of Docker Hub."""
+TOKEN_USER: Final = "<token>"
+"""The user of an identity token, as Docker's credential helpers have it."""
 _HUB: Final = frozenset([DEFAULT_DOMAIN, DEFAULT_HOST, "index.docker.io", "hub.docker.com"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A user of a registry; `password` never appears in a repr."""
+    """A user of a registry; `password` never appears in a repr. That of the user TOKEN_USER is an
+    identity token: an OAuth 2 refresh token, with which a token server is asked instead."""
 
     user: str
     password: str = field(repr=False)
+
+    @property
+    def identity_token(self) -> str:
+        """The identity token; empty where this is a user with a password."""
+        return self.password if self.user == TOKEN_USER else ""
 
 
 def server_name(text: str) -> str:
@@ -92,10 +100,7 @@ def _login(name: str, entry: Any) -> Login | None:
     if not isinstance(entry, dict):
         raise InvalidArgument(f"Docker's config.json is damaged: the entry of {name} is no object")
     if entry.get("identitytoken"):
-        raise InvalidArgument(
-            f"Docker's login for {name} is an identity token, which only Docker can use: "
-            "use 'pyswarm registry login' with a password or an access token"
-        )
+        return Login(user=TOKEN_USER, password=str(entry["identitytoken"]))
     user, password = str(entry.get("username") or ""), str(entry.get("password") or "")
     if entry.get("auth"):
         try:
@@ -117,9 +122,4 @@ def helper_login(answer: str, helper: Helper) -> Login:
         raise InvalidArgument(
             f"docker-credential-{helper.name} gave no login for {helper.server}"
         ) from None
-    if user == "<token>":
-        raise InvalidArgument(
-            f"docker-credential-{helper.name} has an identity token for {helper.server}, which "
-            "only Docker can use: use 'pyswarm registry login'"
-        )
     return Login(user=user, password=password)

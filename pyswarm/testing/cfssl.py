@@ -87,8 +87,9 @@ class Cfssl:
 
 
 @contextmanager
-def cfssl(root_pem: bytes, key_pem: bytes, clients_pem: bytes) -> Iterator[Cfssl]:
-    """A CA of this root on loopback; it serves those whose certificate is of `clients_pem`."""
+def cfssl(root_pem: bytes, key_pem: bytes, clients_pem: bytes = b"") -> Iterator[Cfssl]:
+    """A CA of this root on loopback; it serves those whose certificate is of `clients_pem`, and
+    everyone where that is empty."""
     authority = Cfssl(root_pem, key_pem)
 
     class Handler(BaseHTTPRequestHandler):
@@ -113,8 +114,9 @@ def cfssl(root_pem: bytes, key_pem: bytes, clients_pem: bytes) -> Iterator[Cfssl
         path = Path(directory, "pem")
         path.write_bytes(private + authority.server(key))
         context.load_cert_chain(os.fspath(path))
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=clients_pem.decode())
+    if clients_pem:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=clients_pem.decode())
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     authority.url = f"https://127.0.0.1:{server.server_address[1]}/api/v1/cfssl/sign"

@@ -23,13 +23,10 @@ from google.protobuf.message import DecodeError, Message
 
 from pyswarm.api.v1 import objects_pb2
 from pyswarm.errors import InvalidArgument
+from pyswarm.wire.remake import maker
 
 Record = TypeVar("Record")
 Convert = Callable[[Any], Any]
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def message_type(kind: type) -> type[Message]:
@@ -47,75 +44,76 @@ def _optional(hint: Any) -> tuple[Any, bool]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Field:
-    """How one field travels: scalar values and enums as they are, records as messages of their
-    own, which need not be there."""
+    """How one field travels: the source of what is written of `v`, its value, and of what is read
+    from `m`, its message. `record` is the type of a nested record, whose message need not be
+    there; `plain` says that an empty value is False."""
 
     name: str
-    write: Convert
-    read: Convert
+    write: str
+    read: str
     optional: bool
+    plain: bool = False
     record: type | None = None
 
 
-def _element(hint: Any) -> tuple[Convert, Convert]:
-    if dataclasses.is_dataclass(hint):
-        kind = cast("type[Any]", hint)
-        return to_message, lambda message: from_message(kind, message)
-    if isinstance(hint, type) and issubclass(hint, IntEnum):
-        return int, hint
-    return _same, _same
-
-
-def _field(name: str, hint: Any) -> _Field:
+def _field(name: str, hint: Any, scope: dict[str, Any]) -> _Field:
+    """A field, with what its sources name put into `scope`."""
     hint, optional = _optional(hint)
-    origin = typing.get_origin(hint)
-    if origin is tuple:
-        write, read = _element(typing.get_args(hint)[0])
-        if write is _same:
-            return _Field(name, _same, tuple, optional)
-        return _Field(
-            name,
-            lambda values: [write(value) for value in values],
-            lambda values: tuple([read(value) for value in values]),
-            optional,
-        )
+    value, origin = f"m.{name}", typing.get_origin(hint)
     if origin is Mapping:
-        return _Field(name, _same, dict, optional)
-    write, read = _element(hint)
-    record = hint if dataclasses.is_dataclass(hint) else None
-    return _Field(name, write, read, optional, typing.cast("type | None", record))
+        return _Field(name, "v", f"dict({value})", optional, plain=True)
+    many = origin is tuple
+    kind = typing.get_args(hint)[0] if many else hint
+    record = cast("type | None", kind if dataclasses.is_dataclass(kind) else None)
+    if record is not None:
+        scope[f"r_{name}"], scope[f"w_{name}"] = _reader(record), _writer(record)
+    elif issubclass(kind, IntEnum):
+        scope[f"r_{name}"], scope[f"w_{name}"] = kind, int
+    elif many:
+        return _Field(name, "v", f"tuple({value})", optional, plain=True)
+    else:
+        return _Field(name, "v", value, optional, plain=True)
+    if many:
+        write, read = f"[w_{name}(e) for e in v]", f"tuple([r_{name}(e) for e in {value}])"
+        return _Field(name, write, read, optional, plain=True)
+    return _Field(name, f"w_{name}(v)", f"r_{name}({value})", optional, record=record)
 
 
-@cache
-def _fields(kind: type) -> tuple[_Field, ...]:
+def _fields(kind: type, scope: dict[str, Any]) -> list[_Field]:
     hints = typing.get_type_hints(kind)
-    return tuple(_field(f.name, hints[f.name]) for f in dataclasses.fields(kind))
+    return [_field(f.name, hints[f.name], scope) for f in dataclasses.fields(kind)]
+
+
+def _compiled(lines: list[str], scope: dict[str, Any]) -> Convert:
+    # The source holds names of our own classes' fields and nothing that was read.
+    scope["__builtins__"] = {"dict": dict, "tuple": tuple}
+    exec("\n    ".join(lines), scope)
+    made: Convert = scope["convert"]
+    return made
 
 
 @cache
-def _writer(kind: type) -> Callable[[Any], Message]:
-    fields = [
-        (f.name, f.write, None if f.optional or f.record is None else zero(f.record))
-        for f in _fields(kind)
-    ]
-    message = message_type(kind)
-
-    def write(record: Any) -> Message:
-        values = {}
-        for name, convert, absent in fields:
-            value = getattr(record, name)
-            # Nothing is written for an empty value: that is what makes small records cheap.
-            if absent is not None:
-                if value is not absent and (inner := convert(value)).ByteSize():
-                    values[name] = inner
-            elif value or value.__class__ not in _EMPTY:
-                values[name] = None if value is None else convert(value)
-        return message(**values)
-
-    return write
-
-
-_EMPTY = frozenset({str, int, bool, float, bytes, tuple, dict})
+def _writer(kind: type) -> Convert:
+    """record -> message. Nothing is written for an empty value: that is what makes small records
+    cheap."""
+    scope: dict[str, Any] = {"message": message_type(kind)}
+    lines = ["def convert(r):", "values = {}"]
+    for f in _fields(kind, scope):
+        put = f"values['{f.name}'] = "
+        lines.append(f"v = r.{f.name}")
+        if f.plain:
+            lines += ["if v:", f"    {put}{f.write}"]
+        elif f.record is None or f.optional:
+            lines += ["if v is not None:", f"    {put}{f.write}"]
+        else:
+            scope[f"z_{f.name}"] = zero(f.record)
+            lines += [
+                f"if v is not z_{f.name}:",
+                f"    v = {f.write}",
+                "    if v.ByteSize():",
+                f"        {put}v",
+            ]
+    return _compiled([*lines, "return message(**values)"], scope)
 
 
 def to_message(record: Any) -> Any:
@@ -130,40 +128,26 @@ def zero(kind: type[Record]) -> Record:
 
 
 @cache
-def _reader(kind: type) -> Callable[[Any], Any]:
-    empty = message_type(kind)()
-    numbers = empty.DESCRIPTOR.fields_by_name
-    reads: dict[int, tuple[str, Convert]] = {}
-    absent: dict[str, Any] = {}
-    maps = []
-    for f in _fields(kind):
-        reads[numbers[f.name].number] = f.name, f.read
-        if f.record is not None:
-            absent[f.name] = None if f.optional else zero(f.record)
-        elif f.read is dict:
-            maps.append(f.name)
+def _reader(kind: type) -> Convert:
+    """message -> record; raises ValueError where an enum's number is unknown."""
+    scope: dict[str, Any] = {"make": maker(kind)}
+    values = []
+    for f in _fields(kind, scope):
+        if f.record is None:
+            values.append(f.read)
         else:
-            absent[f.name] = f.read(getattr(empty, f.name))
-
-    def read(message: Any) -> Any:
-        values = absent.copy()
-        for name in maps:
-            values[name] = {}
-        for field, value in message.ListFields():  # those that are not empty: few
-            name, convert = reads[field.number]
-            values[name] = convert(value)
-        return kind(**values)
-
-    return read
+            scope[f"z_{f.name}"] = None if f.optional else zero(f.record)
+            values.append(f"{f.read} if m.HasField('{f.name}') else z_{f.name}")
+    return _compiled(["def convert(m):", f"return make({', '.join(values)})"], scope)
 
 
 def from_message(kind: type[Record], message: Message) -> Record:
     """The record of type `kind`; raises InvalidArgument where an enum's number is unknown."""
+    read = _reader(cast("type", kind))
     try:
-        record: Record = _reader(kind)(message)
+        return cast("Record", read(message))
     except ValueError as error:
         raise InvalidArgument(f"{kind.__name__}: {error}") from error
-    return record
 
 
 def encode(record: Any) -> bytes:

@@ -8,13 +8,17 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
 from certs.disk import CertificateDirectory
-from certs.x509 import BACKDATE_SECONDS
+from certs.x509 import BACKDATE_SECONDS, check_issued_by
+from pyswarm.lab.host import running
+from pyswarm.lab.syscalls import in_network
 from pyswarm.rpc import Credentials
+from pyswarm.testing.cfssl import Cfssl, cfssl
 from pyswarm.testing.lab import LabDriver, LabSettings
 from pyswarm.testing.swarm import (
     containers,
@@ -27,6 +31,7 @@ from pyswarm.testing.swarm import (
     wait_page,
     wait_running,
 )
+from pyswarm.testing.trust import Trust
 
 pytestmark = pytest.mark.e2e
 
@@ -154,3 +159,39 @@ def test_tokens_of_an_old_root_and_rotated_ones_let_nobody_in(lab: LabDriver) ->
     assert "another swarm than the join token" in refused
     assert "wrong or was rotated" in fails(lab, *join(rotated), host="w1")
     ok(lab, *join(token(lab)), host="w1")
+
+
+def test_a_swarm_is_founded_with_the_root_of_an_external_ca(lab: LabDriver, tmp_path: Path) -> None:
+    theirs = Trust("theirs").root
+    (tmp_path / "ca.pem").write_bytes(theirs.certificate_pem)
+    ok(lab, "swarm", "leave", host="w1")
+    wrong = lab.pyswarm("swarm", "init", "--external-ca", "protocol=cfssl", host="w1")
+    assert wrong.returncode == 125
+    assert (
+        'invalid argument "protocol=cfssl" for "--external-ca" flag: '
+        "the external-ca option needs a url= parameter"
+    ) in wrong.stderr
+    nobody = f"protocol=cfssl,url=https://127.0.0.1:1/,cacert={tmp_path / 'ca.pem'}"
+    assert "does not answer" in fails(lab, "swarm", "init", "--external-ca", nobody, host="w1")
+    assert "inactive" in ok(lab, "info", host="w1")
+    with ExitStack() as stack:
+
+        def serve() -> Cfssl:
+            return stack.enter_context(cfssl(theirs.certificate_pem, theirs.key_pem))
+
+        ca = in_network(running(lab.lab.layout, "w1").namespace("net"), serve)
+        there = f"protocol=cfssl,url={ca.url},cacert={tmp_path / 'ca.pem'}"
+        ok(lab, "swarm", "init", "--external-ca", there, host="w1")
+        assert ok(lab, "swarm", "ca", host="w1").encode() == theirs.certificate_pem
+        own = credentials(lab, "w1")
+        check_issued_by(own.certificate_pem, theirs.certificate_pem)
+        assert own.root_pem == theirs.certificate_pem
+        [asked] = ca.requests
+        assert asked["subject"]["CN"] == own.identity.node_id
+        lab.wait_until(lambda: nodes(lab, "w1")["w1"]["Status"] == "Ready", what="it works")
+        # The way back leads over the CA, which signs the next root.
+        ok(lab, "swarm", "ca", "--rotate", "-q", host="w1")
+        assert ca.requests[1]["profile"] == "CA"
+        assert credentials(lab, "w1").root_pem != theirs.certificate_pem
+    ok(lab, "swarm", "leave", "--force", host="w1")
+    ok(lab, "swarm", "join", "--token", token(lab), f"{lab.address('m1')}:2377", host="w1")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -93,6 +98,95 @@ def test_a_leader_killed_hard_comes_back_with_what_was_committed(web: LabDriver)
         for host in ("m1", "m2", "m3"):
             assert name in [row["Name"] for row in rows(web, "config", "ls", host=host)]
     ok(web, "config", "rm", "kept-0", "kept-1", "kept-2")
+
+
+COUNT = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.2; done"
+
+
+@contextmanager
+def following(lab: LabDriver, host: str, *arguments: str) -> Iterator[list[str]]:
+    """The lines that a command which follows has printed so far; it must not end by itself."""
+    lines: list[str] = []
+    command = [sys.executable, "-m", "pyswarm.cli.main", "-H", lab.socket(host), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        reader = threading.Thread(target=lines.extend, args=(process.stdout,))
+        reader.start()
+        try:
+            yield lines
+            assert process.poll() is None, f"{arguments}: exit code {process.returncode}"
+        finally:
+            process.terminate()
+            reader.join()
+
+
+def test_who_follows_logs_and_events_sees_each_line_once_whoever_leads(
+    lab: LabDriver, image: str
+) -> None:
+    wait_ready(lab)
+    on_workers = ("--replicas", "2", "--constraint", "node.role==worker")
+    ok(lab, "service", "create", "-q", "--name", "count", *on_workers, image, "sh", "-c", COUNT)
+    wait_running(lab, "count", 2)
+    first = leader(lab)
+    other = next(name for name in ("m1", "m2", "m3") if name != first)
+    made: list[str] = []
+
+    def wait_more() -> None:
+        """Wait until all who follow have seen some more lines."""
+        wanted = [len(lines) + 5 for lines in logs]
+        lab.wait_until(
+            lambda: all(len(lines) > count for lines, count in zip(logs, wanted, strict=True)),
+            what="the lines go on",
+        )
+
+    def note() -> None:
+        """Something that happens: it is seen by all who follow before anything else does."""
+        name = f"noted-{len(made)}"
+        ok(lab, "config", "create", name, "/etc/hostname", host=other)
+        made.append(name)
+        told = f"name={name})"
+        lab.wait_until(
+            lambda: all(any(told in line for line in lines) for lines in notes),
+            what="it is told",
+        )
+        wait_more()
+
+    def change(end: Callable[[str], object]) -> None:
+        """Another manager leads, and everybody is there again."""
+        old = leader(lab, other)
+        end(old)
+        lab.wait_until(lambda: leader(lab, other) not in ("", old), what=f"{old} is followed")
+        note()
+        ok(lab, "node", "update", "--availability", "active", old, host=other)
+        wait_ready(lab)
+
+    with ExitStack() as stack:
+        logs = [
+            stack.enter_context(following(lab, name, "service", "logs", "-f", "count"))
+            for name in (first, other)
+        ]
+        notes = [
+            stack.enter_context(following(lab, name, "events", "--filter", "type=config"))
+            for name in (first, other)
+        ]
+        wait_more()
+        note()
+        change(lambda old: lab.kill_daemon(old, signal.SIGKILL))
+        change(lambda old: ok(lab, "node", "update", "--availability", "drain", old, host=other))
+    for lines in logs:
+        numbers: dict[str, list[int]] = {}
+        for line in lines:
+            task, _, number = line.partition("|")
+            numbers.setdefault(task, []).append(int(number))
+        assert len(numbers) == 2
+        for task, counted in numbers.items():
+            assert counted == list(range(1, len(counted) + 1)), task
+    for lines in notes:
+        assert [re.findall(r"config create .*name=([\w-]+)\)", line) for line in lines] == [
+            [name] for name in made
+        ]
+    ok(lab, "config", "rm", *made)
+    ok(lab, "service", "rm", "--wait", "count")
 
 
 def test_tasks_of_a_worker_without_power_move_and_it_returns_empty(web: LabDriver) -> None:

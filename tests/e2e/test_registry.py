@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import time
+from contextlib import ExitStack
 
 import pytest
 
+from pyswarm.lab.layout import HUB_ADDRESS
+from pyswarm.lab.syscalls import in_network
 from pyswarm.testing.lab import LabDriver, LabSettings
 from pyswarm.testing.swarm import fails, ok, rows, wait_running
+from pyswarm.testing.token_server import ISSUER, SERVICE, TokenServer, token_server
 
 pytestmark = pytest.mark.e2e
 
@@ -28,6 +32,16 @@ log: {{level: warn, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: "{state}/registry"}}}}
 auth: {{htpasswd: {{realm: lab, path: "{state}/htpasswd"}}}}
 http: {{addr: ":5001"}}
+"""
+
+
+TOKEN_CONFIG = """\
+version: 0.1
+log: {{level: warn, accesslog: {{disabled: true}}}}
+storage: {{filesystem: {{rootdirectory: "{state}/registry"}}}}
+auth: {{token: {{realm: "{realm}", service: {service}, issuer: {issuer},
+  rootcertbundle: "{state}/tokens.pem"}}}}
+http: {{addr: ":5002"}}
 """
 
 
@@ -130,10 +144,49 @@ def files_with(lab: LabDriver, host: str, *texts: str) -> list[str]:
     return found.stdout.splitlines()
 
 
+def test_an_identity_token_of_docker_is_taken_over_and_pulls(closed: LabDriver) -> None:
+    state, server = closed.lab.layout.state / "hub", "registry:5002"
+    folder = closed.lab.layout.state / "m1" / "identity"
+    folder.mkdir()
+    auths = {server: {"identitytoken": "refresh/me"}}
+    (folder / "config.json").write_text(json.dumps({"auths": auths}))
+    take_over = ("env", f"DOCKER_CONFIG={folder}", "pyswarm", "registry", "login", "--from-docker")
+    with ExitStack() as stack:
+
+        def serve() -> TokenServer:
+            return stack.enter_context(token_server(HUB_ADDRESS, "refresh/me"))
+
+        tokens = in_network(closed.lab.hub.namespace("net"), serve)
+        (state / "tokens.pem").write_bytes(tokens.root_pem)
+        realm = f"http://{HUB_ADDRESS}:{tokens.port}/token"
+        config = TOKEN_CONFIG.format(state=state, realm=realm, service=SERVICE, issuer=ISSUER)
+        (state / "tokens.yml").write_text(config)
+        start = f"docker-registry serve {state}/tokens.yml >{state}/log/tokens.log 2>&1 &"
+        closed.output("hub", "sh", "-c", start)
+        closed.wait_until(
+            lambda: closed.exec("m1", *take_over, server).stdout == "Login Succeeded\n",
+            what="the token is taken over",
+        )
+        [row] = [row for row in rows(closed, "registry", "ls") if row["Server"] == server]
+        assert row["User"] == "<token>"
+        ok(closed, "service", "create", "-q", "--name", "by-token", *QUICK, f"{server}/site:1")
+        assert "@sha256:" in image_of(closed, "by-token")
+        wait_running(closed, "by-token", 1)
+        scopes = [form.get("scope", "") for form in tokens.asked]
+        # At the login, for the digest, and for the pull.
+        assert scopes[-3:] == ["", *["repository:site:pull"] * 2]
+        ok(closed, "service", "rm", "--wait", "by-token")
+        tokens.identity_token = "another"
+        refused = closed.exec("m1", *take_over, server)
+        assert refused.returncode == 1
+        assert "refuses this identity token: it is wrong or has expired" in refused.stderr
+
+
 def test_no_password_lies_on_a_disk(closed: LabDriver) -> None:
     assert files_with(closed, "w1", f"{CLOSED}/site:2"), "the tasks are kept where we look"
     for host in ("m1", "w1"):
-        assert not files_with(closed, host, FIRST, SECOND, "YW5uOnMzY3JldC10d28=")
+        texts = FIRST, SECOND, "YW5uOnMzY3JldC10d28=", "refresh/me"
+        assert not files_with(closed, host, *texts)
 
 
 def test_a_tag_that_moves_moves_no_service_that_was_not_asked_to(lab: LabDriver) -> None:

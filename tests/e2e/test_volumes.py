@@ -124,6 +124,10 @@ def test_a_volume_with_a_device_is_mounted_while_it_is_used(lab: LabDriver, imag
     assert table.endswith("1000")
     (shown,) = json.loads(ok(lab, "volume", "inspect", "ram"))
     assert (shown["Labels"], shown["Options"]["type"]) == ({"a": "b"}, "tmpfs")
+    assert json.loads(ok(lab, "inspect", "--type", "volume", shown["ID"][:9])) == [shown]
+    of_volumes = ("--type", "volume", "-f", '{{.Name}} {{index .Labels "a"}}')
+    assert ok(lab, "inspect", *of_volumes, "ram") == "ram b\n"
+    assert ok(lab, "volume", "ls", "--format", "{{.Name}}") == "ram\n"
     ok(lab, "service", "rm", "ram")
     for host in lab.hosts:
         lab.wait_until(
@@ -132,6 +136,64 @@ def test_a_volume_with_a_device_is_mounted_while_it_is_used(lab: LabDriver, imag
         )
     lab.wait_until(lambda: lab.pyswarm("volume", "rm", "ram").returncode == 0, what="it is free")
     assert "no such volume" in fails(lab, "volume", "rm", "ram")
+
+
+def test_a_mount_s_options_bring_a_directory_or_memory_of_the_node(
+    lab: LabDriver, image: str
+) -> None:
+    device = on_disk(lab, "w1").with_name("device")
+    device.mkdir()
+    (device / "mine").write_text("of the host")
+
+    def local(name: str, target: str, kind: str, where: object, options: str) -> tuple[str, str]:
+        fields = (f"source={name},target={target},volume-driver=local,volume-opt=type={kind}",)
+        fields += (f"volume-opt=device={where}", f'"volume-opt=o={options}"')
+        return "--mount", ",".join(("type=volume", *fields))
+
+    mounts = (
+        *local("host", "/host", "none", device, "bind"),
+        *local("fixed", "/fixed", "none", device, "bind,ro"),
+        *local("ram", "/ram", "tmpfs", "tmpfs", "size=2m,uid=1000"),
+    )
+    on_w1 = ("--constraint", "node.hostname==w1")
+    create(lab, "opts", image, *mounts, *on_w1)
+    said = inside(
+        lab,
+        "opts",
+        "cat /host/mine /fixed/mine; echo ' out' >/host/theirs; touch /fixed/x 2>&1;"
+        " grep -o ' /ram tmpfs .*' /proc/1/mounts",
+    )
+    assert said.startswith("of the hostof the host")
+    assert "/fixed/x: Read-only file system" in said
+    assert "size=2048k" in said
+    assert "uid=1000" in said
+    assert (device / "theirs").read_text() == " out\n"
+    ok(lab, "service", "rm", "--wait", "opts")
+    for name in ("host", "fixed", "ram"):
+        lab.wait_until(lambda n=name: not lab.pyswarm("volume", "rm", n).returncode, what="free")
+    assert (device / "theirs").exists(), "the volume goes, and not what it showed"
+
+    def error(service: str) -> str:
+        return "\n".join(r["Error"] for r in rows(lab, "service", "ps", "--no-trunc", service))
+
+    # It comes up once the directory is there, on whichever node that is.
+    ok(lab, "service", "create", "-d", "--name", "late", "--restart-delay", "0s",
+       *local("late", "/late", "none", "/run/late", "bind"), image)  # fmt: skip
+    wanted = "volume late: failed to mount local volume: /run/late does not exist on this node"
+    lab.wait_until(lambda: wanted in error("late"), what="the missing directory is named")
+    lab.output("w1", "mkdir", "/run/late")
+    assert place(lab, "late") == "w1"
+    if "\tnfs\n" not in Path("/proc/filesystems").read_text():
+        far = local("far", "/far", "nfs", ":/srv", "addr=127.0.0.1,rw")
+        ok(lab, "service", "create", "-d", "--name", "far", *far, image)
+        lab.wait_until(
+            lambda: "this node's kernel knows no file system 'nfs'" in error("far"),
+            what="the missing file system is named",
+        )
+        ok(lab, "service", "rm", "--wait", "far")
+    ok(lab, "service", "rm", "--wait", "late")
+    lab.wait_until(lambda: not lab.pyswarm("volume", "rm", "late").returncode, what="free")
+    assert rows(lab, "volume", "ls") == []
 
 
 def test_only_a_node_with_a_task_that_needs_a_secret_has_it(

@@ -70,6 +70,12 @@ def test_options_of_a_volume_in_the_words_of_docker(options, problem):
     assert problem in refused(service(container=ContainerSpec(image="nginx", mounts=(mount,))))
 
 
+def test_options_want_a_name():
+    mount = Mount(target="/data", driver_options={"type": "tmpfs", "device": "tmpfs"})
+    said = refused(service(container=ContainerSpec(image="nginx", mounts=(mount,))))
+    assert "needs a name: use source=NAME" in said
+
+
 @pytest.mark.parametrize("name", ["", "/data", "a b", "-a"])
 def test_names_of_volumes(name):
     with pytest.raises(InvalidArgument, match="invalid characters"):

@@ -92,6 +92,14 @@ class Node(control_pb2_grpc.ControlServicer, observe_pb2_grpc.ObserveServicer):
         finally:
             self.calls.append("over")
 
+    async def Events(self, request, context):
+        """Says its name, and then nothing more."""
+        try:
+            yield observe_pb2.EventBatch(events=[observe_pb2.Event(id=self._answer("follow"))])
+            await self.heard.wait()
+        finally:
+            self.calls.append("over")
+
     async def CreateConfig(self, request, context):
         return control_pb2.Created(id=self._answer("write"))
 
@@ -285,5 +293,43 @@ def test_a_leader_that_was_cut_off_is_not_waited_for(
         assert (old.calls, new.calls) == (["silent"], ["silent"])
         await new.channel.close()
         await new.server.stop(None)
+
+    story(tmp_path, told)
+
+
+@pytest.mark.parametrize("asked", ["leader", "follower"])
+def test_who_follows_a_leader_that_leads_no_more_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.01)
+
+    async def told(old: Node, other: Node) -> None:
+        node = old if asked == "leader" else other
+        call = observe_pb2_grpc.ObserveStub(node.channel).Events(observe_pb2.EventsRequest())
+        assert (await call.read()).events[0].id == "leader"
+        waiting = asyncio.ensure_future(call.read())
+        await asyncio.sleep(0.1)
+        assert not waiting.done(), "silence alone is no reason"
+        old.leading, other.leading, other.leader = False, True, None
+        with pytest.raises(NotLeader, match="another manager leads now"), swarm_errors():
+            await waiting
+        while "over" not in old.calls:
+            await asyncio.sleep(0.001)
+
+    story(tmp_path, told)
+
+
+def test_a_stream_ends_with_what_the_leader_has_to_say(tmp_path: Path) -> None:
+    async def told(leader: Node, follower: Node) -> None:
+        leader.heard.set()
+        for node in (leader, follower):
+            call = observe_pb2_grpc.ObserveStub(node.channel).Events(observe_pb2.EventsRequest())
+            with swarm_errors():
+                names = [batch.events[0].id async for batch in call]
+            assert names == ["leader"]
+        leader.refusals = [SequenceConflict("changed")]
+        call = observe_pb2_grpc.ObserveStub(follower.channel).Events(observe_pb2.EventsRequest())
+        with pytest.raises(SequenceConflict), swarm_errors():
+            await call.read()
 
     story(tmp_path, told)

@@ -2,8 +2,11 @@
 
 import asyncio
 
-from manager.logs.driver import SILENT_SECONDS, LogBroker
+import pytest
+
+from manager.logs.driver import SETTLE_SECONDS, SILENT_SECONDS, LogBroker
 from pyswarm.api.v1 import control_pb2, dispatcher_pb2
+from pyswarm.errors import NotLeader
 from pyswarm.model import Task, TaskState, TaskStatus
 from pyswarm.testing.plane.loop import ProcessLoop, Timeline
 
@@ -47,7 +50,7 @@ class Swarm:
 
     async def read(self, seconds=100.0, **request):
         """What a client sees: times of lines, and problems."""
-        seen = []
+        seen = self.seen = []
         reading = self.broker.read(
             lambda: TASKS, lambda node: node.upper(), control_pb2.LogsRequest(tail=-1, **request)
         )
@@ -127,3 +130,43 @@ def test_the_nodes_are_told_when_the_client_goes():
     swarm = Swarm(n1=[1], n2=[2])
     story(lambda: swarm.read(seconds=5.0, follow=True))
     assert [node for node, _, close in swarm.asked if close] == ["n1", "n2"]
+
+
+def test_who_follows_is_cut_off_when_another_manager_leads():
+    """It asks there, and hears of no node that would have gone away."""
+
+    async def told():
+        swarm = Swarm(n1=[1], n2=[2])
+        asyncio.get_running_loop().call_later(20.0, swarm.broker.close)
+        with pytest.raises(NotLeader):
+            await swarm.read(follow=True)
+        return swarm.seen, asyncio.get_running_loop().time()
+
+    seen, took = story(told)
+    assert seen == [1, 2]
+    assert took < 22.0
+
+
+def test_a_new_leader_waits_for_nodes_that_are_on_their_way():
+    async def told():
+        swarm = Swarm(n1=[1], n2=[2])
+        swarm.connected = {"n1"}
+        swarm.broker.open()
+        asyncio.get_running_loop().call_later(1.0, swarm.connected.add, "n2")
+        return await swarm.read()
+
+    seen, took = story(told)
+    assert seen == [1, 2]
+    assert 1.0 <= took < 1.5
+
+
+def test_a_new_leader_waits_for_them_for_a_moment_only():
+    async def told():
+        swarm = Swarm(n1=[1], n2=[2])
+        swarm.connected = {"n1"}
+        swarm.broker.open()
+        return await swarm.read()
+
+    seen, took = story(told)
+    assert seen == ["node N2 is not connected: the logs of 1 of its tasks are not shown", 1]
+    assert SETTLE_SECONDS <= took < SETTLE_SECONDS + 0.5

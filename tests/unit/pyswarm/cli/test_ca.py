@@ -81,14 +81,15 @@ def test_flags_that_do_not_fit_are_refused_before_anything_is_asked(tmp_path):
     certificate.write_bytes(BEFORE.certificate_pem)
     path, there = str(certificate), "protocol=cfssl,url=https://ca.example/"
     for given, words in (
-        ({"external_ca": [there]}, "requires the `--ca-cert` flag"),
+        ({"external_ca": [external_ca(there)]}, "requires the `--ca-cert` flag"),
         ({"ca_cert": path}, "--ca-key flag and/or --external-ca flag"),
         ({"ca_key": path}, "requires the --ca-cert flag"),
         ({"ca_cert": path, "ca_key": "/none"}, "unable to read /none"),
     ):
         with pytest.raises(InvalidArgument, match=words):
             request_of(flags(**given))
-    request = request_of(flags(ca_cert=path, external_ca=[there], cert_expiry=7200.0))
+    cas = [external_ca(there)]
+    request = request_of(flags(ca_cert=path, external_ca=cas, cert_expiry=7200.0))
     assert request.external_cas[0].certificate_pem == BEFORE.certificate_pem
     assert request.certificate_life_seconds == 7200.0
     assert request_of(flags()).certificate == b""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from cryptography import x509
@@ -23,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from pyswarm.errors import InvalidArgument, NotFound, PermissionDenied, SwarmError, Unavailable
 from pyswarm.model import Platform
 from pyswarm.registry.client import MANIFEST_BYTES_MAX, Access, Registry
-from pyswarm.registry.logins import Login
+from pyswarm.registry.logins import TOKEN_USER, Login
 from pyswarm.registry.reference import Reference, parse
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -32,7 +33,8 @@ DIGEST = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
 
 
 class Server:
-    """Answers as `answer(path, authorization)` says; `asked` holds both of every request."""
+    """Answers as `answer(path, authorization)` says; `asked` holds both of every request. What is
+    posted to a path is `POST path?form`."""
 
     def __init__(self, port: int, asked: list[tuple[str, str]]) -> None:
         self.address = f"127.0.0.1:{port}"
@@ -47,10 +49,18 @@ def serving(
     asked: list[tuple[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.headers["Content-Type"] == "application/x-www-form-urlencoded"
+            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.reply(f"POST {self.path}?{form}")
+
         def do_GET(self) -> None:
+            self.reply(self.path)
+
+        def reply(self, path: str) -> None:
             authorization = self.headers.get("Authorization", "")
-            asked.append((self.path, authorization))
-            status, headers, body = answer(self.path, authorization, self.headers["Host"])
+            asked.append((path, authorization))
+            status, headers, body = answer(path, authorization, self.headers["Host"])
             self.send_response(status)
             for name, value in ({"Content-Length": str(len(body))} | headers).items():
                 self.send_header(name, value)
@@ -257,6 +267,59 @@ def test_the_token_server_hears_who_wants_what() -> None:
     assert "account=ann" in token
     assert "scope=repository%3Ashop%2Fweb%3Apull" in token
     assert "service=shop+registry" in token
+
+
+TOKEN = Login(user=TOKEN_USER, password="refresh/me")
+
+
+def oauth_server(path: str, authorization: str, host: str) -> Answer:
+    """A registry whose token server knows one identity token, which it renews each time."""
+    if path.startswith("POST /token?"):
+        form = dict(parse_qsl(path.partition("?")[2]))
+        assert (form["grant_type"], form["service"]) == ("refresh_token", "shop")
+        if form["refresh_token"] != TOKEN.password:
+            return 400, {}, b'{"error": "invalid_grant"}'
+        return 200, {}, b'{"access_token": "abc", "refresh_token": "other", "expires_in": 300}'
+    if authorization == "Bearer abc":
+        return 200, {}, b"{}"
+    challenge = f'Bearer realm="http://{host}/token",service="shop"'
+    return 401, {"WWW-Authenticate": challenge}, b""
+
+
+def test_an_identity_token_buys_a_token_for_each_pull() -> None:
+    with serving(oauth_server) as server:
+        login(server, TOKEN)
+        assert manifest(server, login=TOKEN) == b"{}"
+        (_, first), (bought, nobody), (_, second) = server.asked[-3:]
+    assert (first, nobody, second) == ("", "", "Bearer abc")
+    form = dict(parse_qsl(bought.partition("?")[2]))
+    assert form["scope"] == "repository:shop/web:pull"
+    assert form["client_id"] == "pyswarm"
+
+
+def test_an_identity_token_that_is_not_valid_any_more_is_said_to_be_so() -> None:
+    old = Login(user=TOKEN_USER, password="expired")
+    with serving(oauth_server) as server:
+        with pytest.raises(PermissionDenied, match="refuses this identity token"):
+            login(server, old)
+        with pytest.raises(PermissionDenied, match="owner of the identity token"):
+            manifest(server, login=old)
+    with serving(basic) as server, pytest.raises(PermissionDenied, match="wants a password"):
+        manifest(server, login=TOKEN)
+
+
+def test_an_identity_token_is_posted_to_nobody_else() -> None:
+    with serving(lambda *_: (200, {}, b'{"access_token": "abc"}')) as thief:
+
+        def answer(path: str, authorization: str, host: str) -> Answer:
+            if path.startswith("POST"):
+                return 307, {"Location": f"http://{thief.address}/token"}, b""
+            return 401, {"WWW-Authenticate": f'Bearer realm="http://{host}/token"'}, b""
+
+        with serving(answer) as server, pytest.raises(SwarmError) as caught:
+            manifest(server, login=TOKEN)
+    assert thief.asked == []
+    assert TOKEN.password not in caught.value.message
 
 
 def test_what_is_no_registry_takes_no_login() -> None:

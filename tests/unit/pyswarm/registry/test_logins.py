@@ -8,6 +8,7 @@ from pyswarm.errors import InvalidArgument
 from pyswarm.model import RegistryCredential
 from pyswarm.registry.logins import (
     HUB_KEY,
+    TOKEN_USER,
     Helper,
     Login,
     chosen,
@@ -88,7 +89,6 @@ def test_a_helper_comes_before_the_file_and_its_own_before_that_of_all() -> None
         {"auths": [1]},
         {"auths": {"ghcr.io": 1}},
         {"auths": {"ghcr.io": {"auth": "%%"}}},
-        {"auths": {"ghcr.io": {"identitytoken": "x"}}},
     ],
 )
 def test_a_file_that_cannot_be_used_is_said_to_be_so(config: dict[str, object]) -> None:
@@ -96,7 +96,15 @@ def test_a_file_that_cannot_be_used_is_said_to_be_so(config: dict[str, object]) 
         stored_login(config, "ghcr.io")
 
 
-@pytest.mark.parametrize("answer", ["", "[]", "{}", '{"Username": "<token>", "Secret": "x"}'])
+def test_an_identity_token_is_a_login_without_a_password() -> None:
+    """Docker leaves a user beside it, and helpers have a user for it."""
+    token = Login(user=TOKEN_USER, password="x")
+    assert stored_login({"auths": {"ghcr.io": {"identitytoken": "x", **AUTH}}}, "ghcr.io") == token
+    assert helper_login('{"Username": "<token>", "Secret": "x"}', Helper("gh", "ghcr.io")) == token
+    assert (token.identity_token, ANN.identity_token) == ("x", "")
+
+
+@pytest.mark.parametrize("answer", ["", "[]", "{}"])
 def test_a_helper_without_a_login_is_named(answer: str) -> None:
     with pytest.raises(InvalidArgument, match="docker-credential-gh"):
         helper_login(answer, Helper("gh", "ghcr.io"))
