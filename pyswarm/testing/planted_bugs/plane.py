@@ -31,7 +31,7 @@ from manager.state.tables import View
 from pyswarm.errors import NotLeader
 from pyswarm.model import EndpointSet, Service, Task, TaskState, is_terminal
 from pyswarm.model.ids import ID_LENGTH, base36
-from pyswarm.testing.plane.faults import BUSY, ELECTIONS, LEASES, STORM, Faults
+from pyswarm.testing.plane.faults import BUSY, CUTS, ELECTIONS, LEASES, STORM, Faults
 from pyswarm.testing.plane.process import wall
 from pyswarm.testing.plane.world import run_seed
 from pyswarm.testing.planted_bugs import Bug, Seeds, patched
@@ -311,7 +311,7 @@ BUGS = [
             "stray_runs_on",
             "An agent that was away goes on with the tasks that the managers have forgotten.",
             _a_stray_that_runs_on,
-            STORM,
+            CUTS,
         ),
         (
             "lease_not_kept",

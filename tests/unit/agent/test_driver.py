@@ -488,14 +488,11 @@ def test_without_a_login_a_closed_registry_rejects_the_task(tmp_path):
 
 
 def test_a_restarted_agent_begins_nothing_before_a_manager_has_named_it_again(tmp_path):
-    """Its logins are not on disk; and after a power cut the task may be long over."""
-
     async def story(stage):
         async with stage.agent(connect=False) as agent:
             agent._save(CLOSED)
-        async with stage.agent(connect=False):
-            await asyncio.sleep(0.1)
         async with stage.agent():
+            await asyncio.sleep(0.1)
             stage.assign(CLOSED, credentials=[LOGIN])
             await stage.reaches(A.id, TaskState.RUNNING)
             assert stage.containers.logins == [Login(user="ann", password="hunter2")]
