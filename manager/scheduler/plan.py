@@ -80,7 +80,7 @@ def plan(
     """
     wake_at = backlog.wake(now)
     turn = _Round(fleet, backlog, now, limit, homes)
-    for task in list(backlog.bound.values()):
+    for task in sorted(backlog.bound.values(), key=lambda task: task.id):
         if turn.is_over:
             break
         _place_bound(turn, task)
