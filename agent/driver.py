@@ -310,10 +310,12 @@ class Agent:
             await self._executor.discard(Seen(task_id, task_id, False), logs=False)
 
     def _run(self, task: Task, found: Found | None = None, since: float = 0.0) -> None:
+        # What has not begun and is only remembered waits until a manager has named it: after a
+        # power cut the memory may be that of seconds before, and the task long over.
         runner = TaskRunner(
             task,
             self._executor,
-            ready=not self._missing(task),
+            ready=self._assignments.sequence > 0 and not self._missing(task),
             on_status=self._on_status,
             on_gone=self._on_gone,
         )

@@ -10,3 +10,5 @@ _SUITE = "ECDHE-RSA-AES256-GCM-SHA384"
 # so it stands in the one module that runs before every other of ours.
 TLS_1_3_ONLY = "grpc" not in _sys.modules or _os.environ.get("GRPC_SSL_CIPHER_SUITES") == _SUITE
 _os.environ["GRPC_SSL_CIPHER_SUITES"] = _SUITE
+# Its library tells of every connection that a peer has ended, and the terminal is the user's.
+_os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -28,7 +28,7 @@ from agent.reconcile import Seen
 from agent.task_events import Exited
 from pyswarm.aio import Backoff
 from pyswarm.crashpoints import reach
-from pyswarm.errors import DeadlineExceeded, NotFound, PermissionDenied, SwarmError, Unavailable
+from pyswarm.errors import DeadlineExceeded, NotFound, SwarmError
 from pyswarm.model import (
     ContainerSpec,
     Healthcheck,
@@ -148,9 +148,6 @@ class Executor:
         except SwarmError as error:
             # A registry that is away, or has lost the image, must not stop what is here already.
             if not await self._containers.has_image(image):
-                if isinstance(error, PermissionDenied) and not self._assignments.sequence:
-                    # Logins are never on disk: the first manager that answers brings them.
-                    raise Unavailable(f"{error.message}; no manager has sent a login yet") from None
                 raise
             log.warning("%s is run as it is here, since %s", image, error.message)
 

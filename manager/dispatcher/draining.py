@@ -78,10 +78,10 @@ class Draining:
 
     def advance(
         self, sets: Mapping[str, EndpointSet], live: Collection[str], now: float
-    ) -> set[str]:
+    ) -> list[str]:
         """Release what need not wait any longer; `live` are the ids of the nodes that are up.
         Answers the nodes that have news by that."""
-        news: set[str] = set()
+        news: dict[str, None] = {}
         for stop in self._stops.values():
             if stop.released:
                 continue
@@ -90,8 +90,8 @@ class Draining:
                 stop.due = now + stop.names_seconds
             if now >= stop.due:
                 stop.released = True
-                news.add(stop.node_id)
-        return news
+                news[stop.node_id] = None
+        return list(news)
 
     def _all_have(
         self, stop: _Stop, sets: Mapping[str, EndpointSet], live: Collection[str]

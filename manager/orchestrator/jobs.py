@@ -23,7 +23,15 @@ from manager.orchestrator.slots import Draft, Key, Slot
 from manager.orchestrator.tasks import has_ended, wish
 from manager.placement.fit import node_fits
 from manager.placement.lost import is_lost, must_leave
-from pyswarm.model import JobState, Node, ServiceMode, Task, TaskState, is_completion
+from pyswarm.model import (
+    JobState,
+    Node,
+    RestartCondition,
+    ServiceMode,
+    Task,
+    TaskState,
+    is_completion,
+)
 
 STOP_SECONDS: Final = 60.0
 """How long past its grace a task of an older iteration may hold up the new one of its slot."""
@@ -68,12 +76,23 @@ def _is_complete(draft: Draft, slot: Slot) -> bool:
     return any(is_completion(service, task) for task in slot.tasks.values())
 
 
+def _is_given_up(draft: Draft, slot: Slot) -> bool:
+    """Whether the slot, in which nothing is wanted, stays so. What completed on a lost node after
+    it had been told to stop counts as little as a failure: it runs again."""
+    if not is_done(draft, slot):
+        return False
+    if slot.history[-1].status.state != TaskState.COMPLETE:
+        return True
+    restart = draft.settled_service.spec.task.restart
+    return restart.condition == RestartCondition.NONE
+
+
 def _note(draft: Draft, slot: Slot, survey: _Survey) -> None:
     if _is_complete(draft, slot):
         survey.complete.add(slot.key)
     elif slot.wanted:
         survey.active.add(slot.key)
-    elif is_done(draft, slot):
+    elif _is_given_up(draft, slot):
         survey.given_up.add(slot.key)
 
 
@@ -132,7 +151,7 @@ def _plan_nodes(draft: Draft) -> _Survey:
                 if must_leave(draft.view, task) or misfit or (has_ended(task) and not takes):
                     draft.put(wish(task, TaskState.SHUTDOWN))
             settle(draft, slot, replace_lost=False)
-            if takes and not slot.wanted and not is_done(draft, slot):
+            if takes and not slot.wanted and not _is_given_up(draft, slot):
                 draft.create(key, desired_state=TaskState.READY)
         _note(draft, slot, survey)
         if draft.full:

@@ -38,9 +38,6 @@ def _replace(draft: Draft, slot: Slot, task: Task, replace_lost: bool) -> None:
     if must_leave(draft.view, task):
         if not replace_lost or policy.condition == RestartCondition.NONE:
             return
-        stops = not slot.tasks[task.id].is_wanted
-        if stops and not has_ended(task) and not is_lost(draft.view, task):
-            desired = min(desired, TaskState.READY)
         draft.create(slot.key, desired_state=desired, quick_ends=task.quick_ends)
         return
     start_after = restart_at(policy, task, slot.history)

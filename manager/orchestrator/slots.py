@@ -13,7 +13,7 @@ from manager.orchestrator.tasks import Ids, has_ended, new_task
 from manager.placement.lost import held_until, is_lost, must_leave
 from manager.state import View
 from pyswarm.core import NEVER
-from pyswarm.model import Service, Task, TaskState
+from pyswarm.model import Service, Task, TaskState, UpdateOrder
 
 Key = int | str
 """Slot number, or node id."""
@@ -124,8 +124,9 @@ class Draft:
         desired_state: TaskState = TaskState.RUNNING,
         quick_ends: int = 0,
     ) -> None:
-        """A new task of the current spec in a slot; only prepared while a lost one may run."""
-        if self.held_until(key) > self.now:
+        """A new task of the current spec in a slot; only prepared while another one of the slot
+        still stops, or while a lost one may run."""
+        if self.held_until(key) > self.now or self._stops(key):
             desired_state = min(desired_state, TaskState.READY)
         self.put(
             new_task(
@@ -144,6 +145,15 @@ class Draft:
         """Until when a lost task of the slot may run by its lease, a removed one included."""
         held = (held_until(self.view, t) for t in self._leased if (t.slot or t.node_id) == key)
         return max(held, default=0.0)
+
+    def _stops(self, key: Key) -> bool:
+        spec = self.settled_service.spec
+        if UpdateOrder.START_FIRST in (spec.update.order, spec.rollback.order):
+            return False
+        return any(
+            not (t.is_wanted or has_ended(t) or is_lost(self.view, t))
+            for t in self.slot(key).tasks.values()
+        )
 
     def wake(self, at: float) -> None:
         """Come back at `at`, at the latest."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from operator import attrgetter, itemgetter
+from typing import Final
 
 from manager.state import View
 from pyswarm.core import NEVER
@@ -11,6 +13,10 @@ from pyswarm.model import PortConfig, Task, TaskState
 
 GroupKey = tuple[str, int, tuple[PortConfig, ...]]
 """Service, spec version, host ports: tasks that are equal to a node."""
+
+
+_SERVICE_AND_VERSION: Final = itemgetter(0, 1)
+_SLOT_AND_ID: Final = attrgetter("slot", "id")
 
 
 def group_key(task: Task) -> GroupKey:
@@ -100,11 +106,11 @@ class Backlog:
 
     def ready(self) -> list[GroupKey]:
         """The groups to place, by service."""
-        return sorted(self._ready, key=lambda key: key[:2])
+        return sorted(self._ready, key=_SERVICE_AND_VERSION)
 
     def group(self, key: GroupKey) -> list[Task]:
         """Its tasks: the lower slot first."""
-        return sorted(self._groups.get(key, {}).values(), key=lambda task: (task.slot, task.id))
+        return sorted(self._groups.get(key, {}).values(), key=_SLOT_AND_ID)
 
     def placed(self, key: GroupKey, tasks: list[Task]) -> None:
         """These of the group's tasks, which have no node of their own, wait no longer."""

@@ -55,7 +55,10 @@ class Scheduler:
             return True
         for change in changes or ():
             if change.kind is Task:
-                self._observe_task(self._fleet, change.old, change.new)
+                new = change.new
+                # Our own word is counted already.
+                if new is None or (new.status is not self._status and new.status != self._status):
+                    self._observe_task(self._fleet, change.old, new)
             elif change.kind is Node:
                 self._observe_node(self._fleet, change.id, change.new)
             elif change.kind is Volume:
@@ -75,8 +78,6 @@ class Scheduler:
             if fleet.drop_task(old):  # type: ignore[arg-type]
                 self._freed[old.node_id] = None  # type: ignore[union-attr]
             return
-        if new.status == self._status:
-            return  # our own word, which is counted already
         self._backlog.put(new, self._store.clock())
         if fleet.put_task(new):
             self._freed[new.node_id] = None

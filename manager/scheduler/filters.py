@@ -42,8 +42,8 @@ def has_resources(task: Task, info: NodeInfo) -> bool:
     """What the task reserves is free; a task that reserves nothing fits everywhere."""
     wanted = task.spec.resources.reservations
     return (
-        (not wanted.nano_cpus or wanted.nano_cpus <= info.nano_cpus_free)
-        and (not wanted.memory_bytes or wanted.memory_bytes <= info.memory_bytes_free)
+        (wanted.nano_cpus <= info.nano_cpus_free or not wanted.nano_cpus)
+        and (wanted.memory_bytes <= info.memory_bytes_free or not wanted.memory_bytes)
         and (not wanted.generic or info.generic.has(wanted.generic))
     )
 
@@ -71,7 +71,7 @@ def has_free_ports(task: Task, info: NodeInfo) -> bool:
 def has_room_for_replica(task: Task, info: NodeInfo) -> bool:
     """The service has fewer tasks there than it may have."""
     most = task.spec.placement.max_replicas
-    return not most or info.alive_by_service.get(task.service_id, 0) < most
+    return not most or info.alive(task.service_id) < most
 
 
 FILTERS: Final = (

@@ -81,8 +81,8 @@ class Fleet:
             info.failed = old.failed
             for key in info.failed:
                 self.failing[key][node.id] = info
-            for task in old.held.values():
-                info.hold(task)
+            for task_id, task in old.held.items():
+                info.hold(task_id, task)
         self._numbered, self._masks = False, None
         return True
 
@@ -133,7 +133,7 @@ class Fleet:
     def hold(self, info: NodeInfo, task: Task) -> None:
         """Count a task on a node."""
         before = info.order
-        info.hold(task)
+        info.hold(task.id, task)
         if not self._numbered:
             return
         if info.order != before:
@@ -149,19 +149,16 @@ class Fleet:
     def follow(self, service_id: str, touched: Iterable[Touched]) -> None:
         """Let the sets follow nodes that were given tasks of a service, which are wanted."""
         counts = self.homes.setdefault(service_id, {})
-        moves: dict[tuple[int, int], Mask] = {}
-        shares: dict[tuple[int, int], Mask] = {}
+        moves: dict[tuple[int, int, int, int], Mask] = {}
         for info, order, own in touched:
-            move, share = (order, info.order), (own, info.by_service[service_id])
+            move = (order, info.order, own, info.by_service[service_id])
             moves[move] = moves.get(move, 0) | info.bit
-            shares[share] = shares.get(share, 0) | info.bit
-        for (before, after), bits in moves.items():
-            _take(self.orders, bits, before)
-            _give(self.orders, bits, after)
-        for (before, after), bits in shares.items():
-            if before:
-                _take(counts, bits, before)
-            _give(counts, bits, after)
+        for (order, order_now, own, own_now), bits in moves.items():
+            _take(self.orders, bits, order)
+            _give(self.orders, bits, order_now)
+            if own:
+                _take(counts, bits, own)
+            _give(counts, bits, own_now)
         if not counts:
             del self.homes[service_id]
 

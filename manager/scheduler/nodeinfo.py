@@ -33,8 +33,9 @@ _PERMILLE: Final = 1000
 @dataclass(slots=True)
 class NodeInfo:
     """A node with its tasks. A task holds its share until it has ended; it counts for the spread
-    only while it is wanted. `order` is the node's place among those that are equal otherwise, and
-    smaller is better; `bit` is the node in the fleet's sets."""
+    only while it is wanted, and is one of those `stopping` after that. `order` is the node's place
+    among those that are equal otherwise, and smaller is better; `bit` is the node in the fleet's
+    sets."""
 
     node: Node
     strategy: PlacementStrategy
@@ -45,14 +46,16 @@ class NodeInfo:
     bit: int = 0
     tasks: int = 0
     by_service: dict[str, int] = field(default_factory=dict)
-    alive_by_service: dict[str, int] = field(default_factory=dict)
+    stopping: dict[str, int] = field(default_factory=dict)
     ports: dict[tuple[Protocol, int], int] = field(default_factory=dict)
     held: dict[str, Task] = field(default_factory=dict)
+    """Task id -> the task, or another that takes the same."""
     failed: dict[SpecKey, dict[str, float]] = field(default_factory=dict)
     """Spec -> task id -> when it failed, in seconds since the epoch."""
 
-    def hold(self, task: Task) -> None:
-        """Take a task in, which is not here yet."""
+    def hold(self, task_id: str, task: Task) -> None:
+        """Take a task in, which is not here yet; `task` may be another that takes the
+        same."""
         reserved = task.spec.resources.reservations
         self.nano_cpus_free -= reserved.nano_cpus
         self.memory_bytes_free -= reserved.memory_bytes
@@ -61,13 +64,14 @@ class NodeInfo:
         if task.ports:
             for port in host_ports(task):
                 self.ports[port] = self.ports.get(port, 0) + 1
-        service_id = task.service_id
-        self.held[task.id] = task
-        alive, counted = self.alive_by_service, self.by_service
-        alive[service_id] = alive.get(service_id, 0) + 1
+        self.held[task_id] = task
         if task.is_wanted:
             self.tasks += 1
-            counted[service_id] = counted.get(service_id, 0) + 1
+            counts = self.by_service
+        else:
+            counts = self.stopping
+        service_id = task.service_id
+        counts[service_id] = counts.get(service_id, 0) + 1
         self._reorder()
 
     def release(self, task_id: str) -> Task | None:
@@ -81,12 +85,17 @@ class NodeInfo:
         self.generic.give_back(task.generic_resources)
         for port in host_ports(task):
             _drop(self.ports, port)
-        _drop(self.alive_by_service, task.service_id)
         if task.is_wanted:
             self.tasks -= 1
             _drop(self.by_service, task.service_id)
+        else:
+            _drop(self.stopping, task.service_id)
         self._reorder()
         return task
+
+    def alive(self, service_id: str) -> int:
+        """How many tasks of a service have not ended here."""
+        return self.by_service.get(service_id, 0) + self.stopping.get(service_id, 0)
 
     def claim(self, wanted: tuple[GenericResource, ...]) -> tuple[GenericResource, ...]:
         """The pieces that a task is given; they stay free until it is held with them."""
@@ -95,7 +104,7 @@ class NodeInfo:
         return pieces
 
     def _reorder(self) -> None:
-        if self.strategy == PlacementStrategy.SPREAD:
+        if self.strategy is PlacementStrategy.SPREAD:
             self.order = self.tasks
         else:
             self.order = -self.load_permille
@@ -161,5 +170,5 @@ def survey(
             key = (task.service_id, task.spec_version)
             info.failed.setdefault(key, {})[task.id] = task.status.timestamp
         elif holds(task):
-            info.hold(task)
+            info.hold(task.id, task)
     return info

@@ -80,7 +80,7 @@ def plan(
     """
     wake_at = backlog.wake(now)
     turn = _Round(fleet, backlog, now, limit, homes)
-    for task in list(backlog.bound.values()):
+    for task in sorted(backlog.bound.values(), key=lambda task: task.id):
         if turn.is_over:
             break
         _place_bound(turn, task)
@@ -138,16 +138,23 @@ def _place_group(turn: _Round, key: GroupKey) -> None:
     if not tasks:
         turn.backlog.park(key)
         return
-    spreader = Spreader(turn.fleet, tasks[0], turn.now)
-    wants_pieces = bool(tasks[0].spec.resources.reservations.generic)
+    example = tasks[0]
+    spreader = Spreader(turn.fleet, example, turn.now)
+    wants_pieces = bool(example.spec.resources.reservations.generic)
     room = max(0, turn.limit - turn.work)
     count = 0
     for task in tasks[:room]:
         info = spreader.next(task)
         if info is None:
             break
-        spreader.count(info, turn.with_claim(task, info) if wants_pieces else task)
-        turn.placed[task.id] = info.node.id
+        task_id = task.id
+        if wants_pieces:
+            taker = turn.with_claim(task, info)
+        else:
+            # One stands for all that are equal, so that the others are not kept beside the stored.
+            taker = example if task.spec is example.spec else task
+        spreader.count(info, task_id, taker)
+        turn.placed[task_id] = info.node.id
         count += 1
     spreader.close()
     turn.backlog.placed(key, tasks[:count])

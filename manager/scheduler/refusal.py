@@ -105,5 +105,5 @@ def ports(task: Task, info: NodeInfo) -> str:
 def replicas(task: Task, info: NodeInfo) -> str:
     """How many tasks of the service it has."""
     most = task.spec.placement.max_replicas
-    has = info.alive_by_service.get(task.service_id, 0)
+    has = info.alive(task.service_id)
     return f"{has} of at most {most} {'task' if most == 1 else 'tasks'} of the service"

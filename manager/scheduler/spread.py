@@ -28,7 +28,8 @@ Rank = tuple[int, int, int, str]
 class _Branch:
     """Nodes with equal values so far. `heap` has the branches below, by the service's tasks on
     them; a leaf has its next nodes in `fresh`, the first of them in `first`, and those that come
-    back in `again`. Nodes that were `given` a task come back, too, when it is their turn."""
+    back in `again`. Nodes that were `given` a task come back, too, when it is their turn: none of
+    them has fewer of the service than `least`, since they came by that number."""
 
     mask: Mask
     heap: list[tuple[int, str, _Branch]] = field(default_factory=list)
@@ -37,6 +38,7 @@ class _Branch:
     first: tuple[Rank, NodeInfo] | None = None
     again: list[tuple[Rank, NodeInfo]] = field(default_factory=list)
     given: list[NodeInfo] = field(default_factory=list)
+    least: int = 0
 
 
 class Spreader:
@@ -86,10 +88,6 @@ class Spreader:
         own = info.by_service.get(self._key[0], 0) if self._spreads else 0
         return (self._penalties.get(node_id, 0), own, info.order, node_id)
 
-    def _least(self, leaf: _Branch) -> int:
-        """No node that was given a task has fewer of the service: they came by that number."""
-        return leaf.given[0].by_service[self._key[0]] if self._spreads else 0
-
     def _tasks_on(self, mask: Mask) -> int:
         counts = self._fleet.homes.get(self._key[0], {})
         return sum(count * (nodes & mask).bit_count() for count, nodes in counts.items())
@@ -136,7 +134,7 @@ class Spreader:
         again = leaf.again
         while True:
             found = leaf.first
-            if leaf.given and (found is None or found[0][1] >= self._least(leaf)):
+            if leaf.given and (found is None or found[0][1] >= leaf.least):
                 for info in leaf.given:
                     heapq.heappush(again, (self._rank(info), info))
                 leaf.given.clear()
@@ -155,14 +153,18 @@ class Spreader:
                 self._last = leaf
                 return info
 
-    def count(self, info: NodeInfo, task: Task) -> None:
-        """The task is on the node that was found for it."""
+    def count(self, info: NodeInfo, task_id: str, task: Task) -> None:
+        """The task is on the node that was found for it; `task` may be another that takes the
+        same."""
         node_id = info.node.id
         if node_id not in self._touched:
             own = info.by_service.get(self._key[0], 0)
             self._touched[node_id] = (info, info.order, own)
-        info.hold(task)
-        self._last.given.append(info)
+        info.hold(task_id, task)
+        leaf = self._last
+        if not leaf.given and self._spreads:
+            leaf.least = info.by_service[self._key[0]]
+        leaf.given.append(info)
 
     def close(self) -> None:
         """Let the fleet's sets follow, all nodes at once."""

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from pyswarm.model import Meta, Task, TaskState, TaskStatus
 from pyswarm.wire.codec import decode, encode
@@ -86,18 +86,6 @@ def read_assign(body: bytes, read: Read) -> Assign:
         made.append(_assigned(old, meta, node_id, status))
         olds.append(old)
     return Assign(body, tuple(made), tuple(olds))
-
-
-def put_all(table: Any, change: Assign) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Write the tasks into an open table; answers their ids by node and by service."""
-    by_node: dict[str, list[str]] = {}
-    by_service: dict[str, list[str]] = {}
-    for task in change.tasks:
-        task_id = task.id
-        table[task_id] = task
-        by_node.setdefault(task.node_id, []).append(task_id)
-        by_service.setdefault(task.service_id, []).append(task_id)
-    return by_node, by_service
 
 
 def ids_of(change: Assign) -> list[str]:

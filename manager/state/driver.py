@@ -13,6 +13,7 @@ import asyncio
 import gc
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,13 @@ from typing import Final, TypeVar
 
 from manager.state.changes import Chain, Change, Commit, decode_chain, encode_set
 from manager.state.proposer import Proposer
-from manager.state.snapshot import Capture, Rows, decode_snapshot, encode_again
+from manager.state.snapshot import (
+    Capture,
+    TaskRows,
+    decode_snapshot,
+    encode_again,
+    encode_snapshot,
+)
 from manager.state.store import Transaction, commit, conclude, rehearse
 from manager.state.tables import View
 from pyswarm.aio import Broadcast, Subscription
@@ -89,7 +96,8 @@ class Store:
         self._sequence = 0
         self._base = 0
         self._landed = asyncio.Event()
-        self._rows: Rows = {}
+        self._rows = TaskRows()
+        self._encoding = threading.Lock()  # held by whoever works on the rows
 
     def watch(self, limit: int = 4096) -> Subscription[Commit]:
         """Every commit from now on; read `view` after this call, and nothing is missed."""
@@ -134,9 +142,15 @@ class Store:
         view = self.view
 
         def encode() -> bytes:
-            # Two at once do the work twice, and either's rows are good.
-            data, self._rows = encode_again(view, self._rows)
-            return data
+            if not self._encoding.acquire(blocking=False):
+                return encode_snapshot(view)  # two at once: this one does without
+            try:
+                known, self._rows = self._rows, TaskRows()
+                data = encode_again(view, known)
+                self._rows = known
+                return data
+            finally:
+                self._encoding.release()
 
         return encode
 

@@ -4,26 +4,27 @@
     parts    = {version, epoch, sequence, layout, counts}, specs, then chunks of each table
     counts   = {number of a kind: its records}; a later version knows more kinds
     specs    = {digest: row} of the task specs, sorted
-    chunk    = up to 500 rows, sorted by id
+    chunk    = up to 500 rows, sorted by id; of tasks, all whose ids begin alike
 
 Rows and their layout are those of `pyswarm.wire.rows`. A task spec is written once, and
 read back as one object, however many services and tasks have it; in its place they have its digest.
-So a task's row depends on nothing but the task, and is kept for the next snapshot. A snapshot is
-made in small pieces, so that the event loop goes on beside the thread that makes it; only the
-pieces' join is one longer call.
+So a task's row depends on nothing but the task, and is kept for the next snapshot (`TaskRows`).
+No call of a snapshot is long, so that the event loop goes on beside the thread that makes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import msgpack
 
 from manager.state.apply import build
 from manager.state.tables import KINDS, Record, View
+from manager.state.tasks import Own, Tasks
 from pyswarm.errors import DataLoss
 from pyswarm.model import ServiceSpec, Task, TaskSpec
 from pyswarm.wire import rows
@@ -31,6 +32,8 @@ from pyswarm.wire import rows
 MAGIC: Final = b"pyswarm state 3\n"
 
 _CHUNK_ROWS: Final = 500
+_JOINED_ROWS: Final = 4096
+_PREFIX: Final = 2
 _DIGEST_BYTES: Final = 16
 _SPECS: Final = ((Task, "spec"), (ServiceSpec, "task"))
 """Where task specs lie: there rows have the spec's digest."""
@@ -41,31 +44,81 @@ _BAD: Final = (
 )
 """What reading raises for bytes that are no snapshot."""
 
-Rows = dict[str, tuple[Task, bytes]]
-"""Of each task the record and its row."""
+
+class TaskRows:
+    """The packed rows of all tasks, kept from one snapshot to the next: a later one then costs
+    what has changed, and not what is there.
+
+    In groups by the first characters of the ids, so that no call is long.
+    """
+
+    def __init__(self) -> None:
+        self._tasks = Tasks()
+        self._groups: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
+
+    def update(
+        self,
+        tasks: Tasks,
+        write: Callable[[Task], rows.Row],
+        pack: Callable[[rows.Row], bytes],
+    ) -> None:
+        """Be the rows of these tasks; a task that is the object of last time has the row of last
+        time. Of no use any more where it failed."""
+        before, groups, grown = self._tasks, self._groups, set()
+        former: list[Task | Own | None] = [*before.by_service.values()]
+        for service_id, own in tasks.by_service.items():
+            known = before.by_service.get(service_id, {})
+            for task_id, task in own.items() if own is not known else ():
+                old = known.get(task_id)
+                if old is not task:
+                    former.append(old)
+                    group = groups[task_id[:_PREFIX]]
+                    if task_id not in group:
+                        grown.add(task_id[:_PREFIX])
+                    group[task_id] = pack(write(task))
+        if sum(map(len, groups.values())) > len(tasks):
+            for start, group in list(groups.items()):
+                former += [before.get(each) for each in group if each not in tasks]
+                groups[start] = {each: group[each] for each in group if each in tasks}
+                if not groups[start]:
+                    del groups[start]
+        for start in grown:
+            groups[start] = dict(sorted(groups[start].items()))
+        self._tasks = before = tasks
+        while former:
+            former.pop()  # one by one: to free what ten thousand tasks were would be a long call
+
+    def chunks(self) -> Iterator[bytes]:
+        """All rows in the order of the ids: a chunk for each group, many joined."""
+        packer, parts = msgpack.Packer(), list[bytes]()
+        for start in sorted(self._groups):
+            group = self._groups[start]
+            parts += [packer.pack_array_header(len(group)), *group.values()]
+            if len(parts) >= _JOINED_ROWS:
+                yield b"".join(parts)
+                parts = []
+        yield b"".join(parts)
 
 
 def encode_snapshot(view: View) -> bytes:
     """The state as bytes; pure on an immutable value, so any thread may do it."""
-    return encode_again(view, {})[0]
+    return encode_again(view, TaskRows())
 
 
-def encode_again(view: View, known: Rows) -> tuple[bytes, Rows]:
-    """The same bytes, made faster: with the rows that an earlier call has made, and those for the
-    next one."""
+def encode_again(view: View, rows_of_tasks: TaskRows) -> bytes:
+    """The same bytes, made faster with the rows of an earlier call; they become those of `view`."""
     pack = msgpack.Packer(autoreset=True).pack
     specs = _Specs(pack)
     writers = rows.Writers(dict.fromkeys(_SPECS, specs.digest))
-    kept: Rows = {}
-    tables = []
+    tables: dict[type[Record], Iterable[bytes]] = {}
     for kind in KINDS.values():
-        write = writers.of(kind)
-        records = view.tables[kind]
-        for ids in _chunks(_sorted(records)):
-            if kind is Task:
-                tables.append(_task_chunk([records[each] for each in ids], known, kept, specs))
-            else:
-                tables.append(pack([write(records[each]) for each in ids]))
+        records, write = view.tables[kind], writers.of(kind)
+        if kind is Task:
+            specs.gather(records)
+            rows_of_tasks.update(records, write, pack)
+            tables[kind] = rows_of_tasks.chunks()
+        else:
+            tables[kind] = [pack([write(records[e]) for e in ids]) for ids in _chunks(records)]
     head = {
         "version": view.version,
         "epoch": view.epoch,
@@ -73,22 +126,9 @@ def encode_again(view: View, known: Rows) -> tuple[bytes, Rows]:
         "layout": rows.layout_of(KINDS.values()),
         "counts": {number: len(view.tables[kind]) for number, kind in KINDS.items()},
     }
-    return b"".join([MAGIC, pack(head), pack(dict(sorted(specs.rows.items()))), *tables]), kept
-
-
-def _task_chunk(tasks: list[Task], known: Rows, kept: Rows, specs: _Specs) -> bytes:
-    """One chunk. A task that is the object of last time has the row of last time."""
-    write, pack = specs.write_task, specs.pack
-    packed = []
-    for task in tasks:
-        entry = known.get(task.id)
-        if entry is None or entry[0] is not task:
-            entry = (task, pack(write(task)))
-        else:
-            specs.digest(task.spec)
-        kept[task.id] = entry
-        packed.append(entry[1])
-    return b"".join([msgpack.Packer().pack_array_header(len(tasks)), *packed])
+    packed = [MAGIC, pack(head), pack(dict(sorted(specs.rows.items())))]
+    # A long call; but from 1 MiB on it lets the other threads go on while it copies.
+    return b"".join(chain(packed, *tables.values()))
 
 
 class _Specs:
@@ -96,10 +136,15 @@ class _Specs:
 
     def __init__(self, pack: Callable[[Any], bytes]) -> None:
         self.rows: dict[bytes, rows.Row] = {}
-        self.pack = pack
-        self.write_task = rows.Writers(dict.fromkeys(_SPECS, self.digest)).of(Task)
+        self._pack = pack
         self._by_identity: dict[int, bytes] = {}
         self._write = rows.Writers().of(TaskSpec)
+
+    def gather(self, tasks: Tasks) -> None:
+        """Take in the specs of tasks of which not all are written anew."""
+        for own in tasks.by_service.values():
+            for spec in {id(task.spec): task.spec for task in own.values()}.values():
+                self.digest(spec)
 
     def digest(self, spec: TaskSpec) -> bytes:
         """The digest of a spec, which is put into `rows` if it is new."""
@@ -107,24 +152,16 @@ class _Specs:
         digest = self._by_identity.get(id(spec))
         if digest is None:
             row = self._write(spec)
-            digest = blake2b(self.pack(row), digest_size=_DIGEST_BYTES).digest()
+            digest = blake2b(self._pack(row), digest_size=_DIGEST_BYTES).digest()
             self._by_identity[id(spec)] = digest
             self.rows[digest] = row
         return digest
 
 
-def _chunks(ids: Iterator[str]) -> Iterator[list[str]]:
-    while chunk := list(islice(ids, _CHUNK_ROWS)):
+def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    waiting = iter(sorted(ids))
+    while chunk := list(islice(waiting, _CHUNK_ROWS)):
         yield chunk
-
-
-def _sorted(ids: Any) -> Iterator[str]:
-    """All ids in order, without one long call: by their first characters, then each group."""
-    groups: dict[str, list[str]] = {}
-    for each in ids:
-        groups.setdefault(each[:2], []).append(each)
-    for start in sorted(groups):
-        yield from sorted(groups[start])
 
 
 def decode_snapshot(data: bytes) -> View:

@@ -217,8 +217,11 @@ def _stamp(change: Change, index: int) -> Change:
     """The change with the version of its records. Those of an `Assign` were made when it was read,
     for it alone."""
     if isinstance(change, Assign):
+        meta = None
         for task in change.tasks:
-            _set_version(task.meta, index)
+            if task.meta is not meta:  # tasks that were made together have one
+                meta = task.meta
+                _set_version(meta, index)
     elif isinstance(change, Put):
         record: Any = change.record
         meta = _meta(index, record.meta.created_at, record.meta.updated_at)

@@ -1,8 +1,9 @@
 """The tables as one immutable value: a snapshot is a reference, and nobody needs a lock.
 
 A `View` holds a persistent map (a hash array mapped trie, `immutables.Map`) for each kind of
-record, and secondary indexes beside them that `apply` keeps. Iterating a persistent map follows
-hashes, which differ from process to process, so everything that leaves a view is sorted.
+record (of tasks two, see `tasks`), and secondary indexes beside them that `apply` keeps. Iterating
+a persistent map follows hashes, which differ from process to process, so everything that leaves a
+view is sorted.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, Final, TypeVar
 from immutables import Map
 
 from manager.state import query
+from manager.state.ids import Ids
+from manager.state.tasks import Own, Tasks
 from pyswarm.errors import NotFound
 from pyswarm.model import (
     Cluster,
@@ -69,9 +72,6 @@ config, to the newest."""
 WAITING: Final = frozenset({TaskState.NEW, TaskState.PENDING})
 """States in which a task waits for a manager's planner; tasks in them have an index."""
 
-Ids = Mapping[str, None]
-"""A set of ids that never changes, in no order."""
-
 
 def waiting_key(task: Task) -> tuple[str, str] | None:
     """Where a task stands in the index of those that wait; the others are in none."""
@@ -97,7 +97,6 @@ class View:
         "node_tasks",
         "ports",
         "sequence",
-        "service_tasks",
         "tables",
         "version",
         "waiting",
@@ -107,9 +106,8 @@ class View:
         self.version = 0
         self.epoch = 0
         self.sequence = 0
-        self.tables: Mapping[type[Any], Map[str, Any]] = {k: Map() for k in KINDS.values()}
+        self.tables: Mapping[type[Any], Any] = {k: Map() for k in KINDS.values()} | {Task: Tasks()}
         self.names: Map[tuple[int, str], str] = Map()
-        self.service_tasks: Map[str, Ids] = Map()
         self.node_tasks: Map[str, Ids] = Map()
         self.waiting: Map[tuple[str, str], Ids] = Map()
         """State and service id -> ids: small maps, which are cheap to change."""
@@ -126,7 +124,6 @@ class View:
         new.sequence = self.sequence
         new.tables = self.tables
         new.names = self.names
-        new.service_tasks = self.service_tasks
         new.node_tasks = self.node_tasks
         new.waiting = self.waiting
         new.addresses = self.addresses
@@ -135,11 +132,12 @@ class View:
 
     def get(self, kind: type[R], record_id: str) -> R | None:
         """The record of that id."""
-        return self.tables[kind].get(record_id)
+        return self.tables[kind].get(record_id)  # type: ignore[no-any-return]
 
     def reader(self, kind: type[R]) -> Callable[[str], R | None]:
         """`get` of one kind, for many records."""
-        return self.tables[kind].get
+        table = self.tables[kind]
+        return table.reader() if kind is Task else table.get  # type: ignore[no-any-return]
 
     def require(self, kind: type[R], record_id: str) -> R:
         """The record of that id; raises NotFound."""
@@ -157,13 +155,21 @@ class View:
         """How many records of a kind there are."""
         return len(self.tables[kind])
 
+    @property
+    def service_tasks(self) -> Map[str, Own]:
+        """Service id -> its tasks by id; a service without tasks is not there."""
+        found: Map[str, Own] = self.tables[Task].by_service
+        return found
+
     def tasks_of_service(self, service_id: str) -> Rows[Task]:
         """The service's tasks, ended ones included, sorted by id."""
-        return self._tasks(self.service_tasks.get(service_id))
+        own = self.service_tasks.get(service_id)
+        return [own[key] for key in sorted(own)] if own else []
 
     def tasks_of_node(self, node_id: str) -> Rows[Task]:
         """The node's tasks, ended ones included, sorted by id."""
-        return self._tasks(self.node_tasks.get(node_id))
+        table, ids = self.tables[Task], self.node_tasks.get(node_id)
+        return [table[key] for key in sorted(ids)] if ids else []
 
     def tasks_in_state(self, state: TaskState) -> Rows[Task]:
         """The tasks that wait in NEW or PENDING, sorted by id."""
@@ -173,12 +179,12 @@ class View:
     def waiting_in(self, state: TaskState) -> Rows[Task]:
         """The tasks that wait in NEW or PENDING, in any order: for one who puts them in order."""
         assert state in WAITING, f"{state!r} has no index"
-        table, name = self.tables[Task], state.name
-        return [table[key] for at, ids in self.waiting.items() if at[0] == name for key in ids]
-
-    def _tasks(self, ids: Ids | None) -> Rows[Task]:
-        table = self.tables[Task]
-        return [table[key] for key in sorted(ids)] if ids else []
+        found: Rows[Task] = []
+        for (name, service_id), ids in self.waiting.items():
+            if name == state.name:
+                own = self.service_tasks[service_id]
+                found += [own[key] for key in ids]
+        return found
 
     def by_name(self, kind: type[R], name: str) -> R | None:
         """The record of that name; of several nodes with the host name, that of least id."""

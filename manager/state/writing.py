@@ -7,21 +7,24 @@ what they have in common once.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from immutables import Map
 
 from manager.state import apply
-from manager.state.apply import apply_change, persistent
-from manager.state.assign import Assign, put_all
+from manager.state.apply import apply_change
+from manager.state.assign import Assign
 from manager.state.changes import Change, Put
-from manager.state.tables import Ids, Record, View, waiting_key
+from manager.state.ids import Ids, exchanged
+from manager.state.tables import Record, View, waiting_key
+from manager.state.tasks import Changing
 from pyswarm.model import Task, TaskState
 
 R = TypeVar("R", bound=Record)
 
-_NOBODY: Map[str, None] = Map()
+_NOBODY: frozenset[str] = frozenset()
 
 
 def is_plain(old: Task | None, new: Task) -> bool:
@@ -92,43 +95,45 @@ class TaskRun:
 
     def __init__(self, base: View) -> None:
         self._base = base
-        self._table: Any = base.tables[Task].mutate()
+        self._table: Changing = base.tables[Task].mutate()
         self._indexes: dict[str, _Index] = {}
         self.written: set[str] = set()
 
     def get(self, task_id: str) -> Task | None:
         """The task as it is now."""
-        found: Task | None = self._table.get(task_id)
-        return found
+        return self._table.get(task_id)
 
     def put(self, task: Task, old: Task | None) -> None:
         """Create a task, or replace `old`."""
         task_id = task.id
         self.written.add(task_id)
-        self._table[task_id] = task
+        self._table.put(task, old)
         if old is None:
-            self._move("service_tasks", task_id, None, task.service_id)
             self._move("node_tasks", task_id, None, task.node_id)
             self._move("waiting", task_id, None, waiting_key(task))
             return
-        if old.service_id != task.service_id:
-            self._move("service_tasks", task_id, old.service_id, task.service_id)
         if old.node_id != task.node_id:
             self._move("node_tasks", task_id, old.node_id, task.node_id)
-        if old.status is not task.status:
+        if old.status is not task.status or old.service_id != task.service_id:
             was, now = waiting_key(old), waiting_key(task)
             if was != now:
                 self._move("waiting", task_id, was, now)
 
     def assign(self, change: Assign) -> None:
         """Give tasks their nodes."""
-        by_node, by_service = put_all(self._table, change)
-        nodes = self._index("node_tasks")
-        for node_id, ids in by_node.items():
-            nodes.add(node_id, ids)
-        waiting = self._index("waiting")
-        for service_id, ids in by_service.items():
-            waiting.remove((TaskState.PENDING.name, service_id), ids)
+        nodes, waiting = self._index("node_tasks").come, self._index("waiting").gone
+        service_id: str | None = None
+        own: Any = {}
+        ids: set[str] = set()
+        for old, task in zip(change.olds, change.tasks, strict=True):
+            if task.service_id is not service_id:
+                service_id = task.service_id
+                own, ids = self._table.own(service_id), waiting[TaskState.PENDING.name, service_id]
+            task_id = task.id
+            own[task_id] = task
+            ids.add(task_id)
+            if not old.node_id:  # one of a global service has it from the start
+                nodes[task.node_id].append(task_id)
 
     def _index(self, name: str) -> _Index:
         index = self._indexes.get(name)
@@ -139,9 +144,9 @@ class TaskRun:
     def _move(self, name: str, task_id: str, old: Any, new: Any) -> None:
         index = self._index(name)
         if old:
-            del index.open(old)[task_id]
+            index.gone[old].add(task_id)
         if new:
-            index.open(new)[task_id] = None
+            index.come[new].append(task_id)
 
     def finish(self) -> View:
         """The view with all that was put; to be called once."""
@@ -153,52 +158,23 @@ class TaskRun:
 
 
 class _Index:
-    """Key -> ids, with those of each changed key either closed in `_new` or open in `_open`."""
+    """Key -> ids, and which of them come and go: each id once under one key."""
 
     def __init__(self, base: Map[Any, Ids]) -> None:
         self._base = base
-        self._new: dict[Any, Ids] = {}
-        self._open: dict[Any, Any] = {}
-
-    def open(self, key: Any) -> Any:
-        """The ids of a key, to be changed."""
-        found = self._open.get(key)
-        if found is None:
-            found = self._open[key] = self._closed(key).mutate()
-        return found
-
-    def _closed(self, key: Any) -> Map[str, None]:
-        if key in self._open:
-            self._new[key] = self._open.pop(key).finish()
-        found = self._new.get(key)
-        return persistent(self._base.get(key, _NOBODY) if found is None else found)
-
-    def add(self, key: Any, ids: list[str]) -> None:
-        """Enter some ids under one key."""
-        found = self._closed(key)
-        for each in ids:
-            found = found.set(each, None)
-        self._new[key] = found
-
-    def remove(self, key: Any, ids: list[str]) -> None:
-        """Take off some ids of one key, which are there."""
-        found = self._closed(key)
-        if len(ids) == len(found):
-            self._new[key] = _NOBODY
-            return
-        rest = found.mutate()
-        for each in ids:
-            del rest[each]
-        self._new[key] = rest.finish()
+        self.come: defaultdict[Any, list[str]] = defaultdict(list)
+        self.gone: defaultdict[Any, set[str]] = defaultdict(set)
 
     def finish(self) -> Map[Any, Ids]:
         """The index with all changes."""
-        for key in list(self._open):
-            self._closed(key)
-        outer = self._base.mutate()
-        for key, ids in self._new.items():
-            if ids:
-                outer[key] = ids
-            elif key in self._base:
-                del outer[key]
-        return outer.finish()
+        index = self._base.mutate()
+        come, gone = self.come, self.gone
+        for key, ids in come.items():
+            index[key] = exchanged(index.get(key, ()), gone.pop(key, _NOBODY), ids)
+        for key, left in gone.items():
+            rest = exchanged(index[key], left, ())
+            if rest:
+                index[key] = rest
+            else:
+                del index[key]
+        return index.finish()

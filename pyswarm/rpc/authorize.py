@@ -59,7 +59,8 @@ class Authorizer(Scoped):
         self._is_removed = is_removed
         self._is_demoted = is_demoted
         self._cut: set[asyncio.Task[Any]] = set()
-        self._running: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
+        # In their order: a set of tasks has another one in each run.
+        self._running: defaultdict[str, dict[asyncio.Task[Any], None]] = defaultdict(dict)
 
     @asynccontextmanager
     async def scope(self, method: str, context: Context) -> AsyncIterator[None]:
@@ -108,7 +109,7 @@ class Authorizer(Scoped):
     async def _cuttable(self, node_id: str) -> AsyncIterator[None]:
         task = asyncio.current_task()
         assert task is not None, "an RPC runs in a task"
-        self._running[node_id].add(task)
+        self._running[node_id][task] = None
         try:
             yield
         except asyncio.CancelledError:
@@ -119,7 +120,7 @@ class Authorizer(Scoped):
             raise
         finally:
             self._cut.discard(task)
-            self._running[node_id].discard(task)
+            self._running[node_id].pop(task, None)
             if not self._running[node_id]:
                 del self._running[node_id]
 

@@ -124,7 +124,7 @@ class Readers:
         self._layout = layout
         self._instead = instead or {}
         self._made: dict[type, Callable[[Row], Any]] = {}
-        self._maps: dict[Any, Mapping[Any, Any]] = {(): {}}  # equal mappings are one object
+        self._maps = _Maps()
 
     def of(self, kind: type) -> Callable[[Row], Any]:
         """The reader of a record type."""
@@ -136,7 +136,7 @@ class Readers:
         written = self._layout.get(kind.__name__)
         if written is None:
             raise DataLoss(f"no layout of {kind.__name__} was written")
-        names: dict[str, Any] = {"share": sys.intern, "mapping": self._mapping}
+        names: dict[str, Any] = {"share": sys.intern, "maps": self._maps}
         cells = {}
         for name, hint in _hints(kind).items():
             if name in written:
@@ -157,17 +157,19 @@ class Readers:
                 return f"{value} and tuple([r_{name}(v) for v in {value}])"
             return f"None if {value} is None else r_{name}({value})"
         if shape == "map":
-            return f"mapping({value})"
+            return f"maps[{value}]"
         if isinstance(inner, type) and issubclass(inner, IntEnum):
             names[f"e_{name}"] = {int(member): member for member in inner}
             many = f"tuple([e_{name}[v] for v in {value}])"
             return many if shape == "many" else f"e_{name}[{value}]"
         return f"share({value})" if shape == "one" and name in REPEATED else value
 
-    def _mapping(self, pairs: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
-        found = self._maps.get(pairs)
-        if found is None:
-            found = self._maps[pairs] = dict(pairs)
+
+class _Maps(dict[tuple[tuple[str, Any], ...], Mapping[str, Any]]):
+    """Sorted pairs -> their mapping: equal mappings are one object."""
+
+    def __missing__(self, pairs: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
+        found = self[pairs] = dict(pairs)
         return found
 
 

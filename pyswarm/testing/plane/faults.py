@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyswarm.testing.plane.network import CALM, Weather
 
@@ -71,6 +71,8 @@ ELECTIONS = Faults(
     members=0,
 )
 """The leadership moves every few seconds."""
+CUTS = replace(STORM, name="cuts", change_every=0.4, power_cut=3, members=0)
+"""Agents wake up with the memory of a moment ago, and much has changed since."""
 QUIET = Faults(
     name="quiet",
     weather=CALM,
@@ -88,7 +90,7 @@ QUIET = Faults(
 )
 LEASES = Faults(
     name="leases",
-    partition=5,
+    partition=20,
     partition_seconds=60,
     pause=0,
     kill=0,
@@ -99,6 +101,7 @@ LEASES = Faults(
     members=0,
     lease_seconds=10,
 )
-"""No slot ever has two tasks; what keeps that is a daemon that runs and a clock that goes."""
-PRESETS = {faults.name: faults for faults in (USUAL, STORM, BUSY, ELECTIONS, QUIET, LEASES)}
+"""No slot ever has two tasks; what keeps that is a daemon that runs and a clock that goes. Few long
+partitions: with many at once no managers are left to start another task."""
+PRESETS = {faults.name: faults for faults in (USUAL, STORM, BUSY, ELECTIONS, CUTS, QUIET, LEASES)}
 """The words of the command line."""

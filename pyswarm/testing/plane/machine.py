@@ -25,6 +25,7 @@ from agent.volumes.report import NodeVolume
 from pyswarm.errors import FailedPrecondition, NotFound
 from pyswarm.model import ContainerSpec, EndpointSet, Healthcheck, Mount, Node, Task, VolumeSpec
 from pyswarm.registry.logins import Login
+from pyswarm.testing.fake_overlay import FakeApplied, FakeOverlay
 from pyswarm.wire import decode
 
 
@@ -34,6 +35,7 @@ class Container:
 
     request: ContainerRequest
     pid: int = 0
+    signalled: bool = False
     exited: ContainerExit | None = None
     waiters: list[asyncio.Future[ContainerExit]] = field(default_factory=list)
 
@@ -55,8 +57,9 @@ JOB_IMAGE = "job:"
 class Machine:
     """What a host has beside the daemon. It is the agent's `Containers`.
 
-    `on_start(host, task id)` and `on_end` tell the observer what really runs; `after` calls a
-    function after so many seconds, whatever becomes of the daemon.
+    `on_start(host, task id)` and `on_end` tell the observer what really runs, `on_signal(task id)`
+    that it is asked to end, the first time; `after` calls a function after so many seconds,
+    whatever becomes of the daemon.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Machine:
         after: Callable[..., object],
         on_start: Callable[[str, str], None],
         on_end: Callable[[str, str], None],
+        on_signal: Callable[[str], None],
     ) -> None:
         self.name = name
         self.containers: dict[str, Container] = {}
@@ -77,6 +81,7 @@ class Machine:
         self._after = after
         self._on_start = on_start
         self._on_end = on_end
+        self._on_signal = on_signal
         self._pids = 100
 
     def power_cut(self) -> None:
@@ -159,6 +164,9 @@ class Machine:
         container = self._container(container_id)
         if container.exited is not None:
             raise NotFound(f"container {container_id} has ended")
+        if not container.signalled:
+            container.signalled = True
+            self._on_signal(container.task_id)
         if signal == "SIGKILL" or self._chance.random() < 0.95:
             await self._takes(0.05)
             self._end(container, 137 if signal == "SIGKILL" else 143)
@@ -216,6 +224,20 @@ class Machine:
 
     async def delete_logs(self, container_id: str) -> None:
         """Nothing."""
+
+
+class Overlay(FakeOverlay):
+    """A machine's overlay; `show` is told the sets that it runs."""
+
+    def __init__(self, show: Callable[[Sequence[EndpointSet]], None]) -> None:
+        super().__init__()
+        self._show = show
+        show(())
+
+    async def apply(self, sets: Sequence[EndpointSet]) -> FakeApplied:
+        """Take the sets, and show them."""
+        self._show(sets)
+        return await super().apply(sets)
 
 
 class Files:

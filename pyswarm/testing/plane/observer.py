@@ -32,6 +32,7 @@ from pyswarm.model import (
     UpdateOrder,
     is_terminal,
 )
+from pyswarm.testing.plane.drains import Drains
 from pyswarm.testing.plane.jobs import Jobs
 from pyswarm.testing.plane.loop import Timeline, Violation
 
@@ -75,6 +76,7 @@ class Observer:
     holders: dict[tuple[str, str], str] = field(default_factory=dict)
     """(network, address) -> who holds it, or held it last."""
     jobs: Jobs = field(default_factory=Jobs)
+    drains: Drains = field(default_factory=Drains)
     daemon_problem: Callable[[str, BaseException], bool] = lambda name, error: False
 
     def fail(self, message: str) -> None:
@@ -106,6 +108,7 @@ class Observer:
             for change in changes or ():
                 self._changed(change)
             self.jobs.entry(changes or (), self.view, self.fail)
+            self.drains.entry(changes or (), self.view, self.timeline.now)
         elif known[0] != data:
             self.fail(f"{host} applied another entry {index} than others did")
         elif known[1] != changes:

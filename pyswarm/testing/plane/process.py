@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from asyncio.events import _get_running_loop, _set_running_loop
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,13 +32,12 @@ from agent.driver import Agent
 from manager.driver import Manager, ManagerConfig
 from manager.raft.settings import RaftSettings
 from manager.state.driver import Store
-from pyswarm.model import Cluster, Node, NodeDescription, NodeRole, Resources
+from pyswarm.model import Cluster, EndpointSet, Node, NodeDescription, NodeRole, Resources
 from pyswarm.model.identity import Identity
 from pyswarm.rpc.errors import ErrorMapper
-from pyswarm.testing.fake_overlay import FakeOverlay
 from pyswarm.testing.plane import disk
 from pyswarm.testing.plane.loop import EPOCH, ProcessLoop, State, Timeline
-from pyswarm.testing.plane.machine import MACHINES, Machine, files_of, memory_of
+from pyswarm.testing.plane.machine import MACHINES, Machine, Overlay, files_of, memory_of
 from pyswarm.testing.plane.network import Network, RaftTransport, host_of
 from pyswarm.testing.plane.observer import Observer
 from pyswarm.testing.plane.rpc import Channel, Server
@@ -149,9 +148,14 @@ class Host:
         self.slow = 1.0
         self.system = disk.FileSystem(chance)
         self.machine = Machine(
-            name, chance, timeline.after, observer.container_started, observer.container_ended
+            name,
+            chance,
+            timeline.after,
+            observer.container_started,
+            observer.container_ended,
+            self._signalled,
         )
-        self.overlay = FakeOverlay()
+        self.overlay = Overlay(self._show)
         self.problem: BaseException | None = None
         self.manager: Manager | None = None
         self.agent: Agent | None = None
@@ -216,6 +220,8 @@ class Host:
                 )
                 self.manager = Manager(config, lambda: None, pool, first)  # type: ignore[arg-type,return-value]
                 await self.manager.start()
+            if self.leaving:
+                return
             self.agent = Agent(
                 self.node_id,
                 runtime=self.machine,
@@ -267,7 +273,17 @@ class Host:
         self.network.dark.add(self.name)
         self.system.power_cut(corrupt=corrupt)
         self.machine.power_cut()
-        self.overlay = FakeOverlay()
+        self.overlay = Overlay(self._show)
+
+    def _show(self, sets: Sequence[EndpointSet]) -> None:
+        self.observer.drains.applied(self.node_id, sets)
+
+    def _signalled(self, task_id: str) -> None:
+        """A container is asked to end: by the managers' wish, or since the agent knows better."""
+        runner = self.agent._runners.get(task_id) if self.agent is not None else None
+        if runner is not None and not runner.machine.wanted:
+            observer = self.observer
+            observer.drains.signalled(task_id, self.timeline.now, observer.fail)
 
     def _break_off(self, job: Job) -> None:
         """Do the work of a process that is about to end, as far as the disk lets it."""

@@ -16,6 +16,7 @@ from zlib import crc32
 
 from manager.state import Transaction
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc
+from pyswarm.daemon.leaving import put_down
 from pyswarm.errors import DataLoss, FailedPrecondition, SwarmError
 from pyswarm.model import (
     Cluster,
@@ -100,11 +101,7 @@ class World:
 
     def leader(self) -> Host | None:
         """The manager that leads, as it believes."""
-        leading = [
-            host
-            for host in self.managers
-            if host.loop.state is State.RUNS and host.manager and host.manager.is_leading()
-        ]
+        leading = [h for h in self.managers if _runs(h) and h.manager and h.manager.is_leading()]
         return max(leading, key=lambda host: host.manager.raft.term) if leading else None  # type: ignore[union-attr]
 
     def digest(self) -> int:
@@ -288,7 +285,7 @@ class World:
     # ---- faults ----
 
     def _some_host(self) -> Host | None:
-        up = [host for host in self.hosts.values() if host.loop.state is State.RUNS]
+        up = [host for host in self.hosts.values() if _runs(host)]
         # Managers are few, and the interesting ones.
         pool = [host for host in up if host.is_manager] if self.chance.random() < 0.6 else up
         return self.chance.choice(pool) if pool else None
@@ -339,7 +336,7 @@ class World:
     def _power_cut(self) -> None:
         hosts = [self._some_host()]
         if self.chance.random() < 0.2:
-            hosts = [host for host in self.managers if host.loop.state is State.RUNS]
+            hosts = [host for host in self.managers if _runs(host)]
         for host in hosts:
             if host is None:
                 continue
@@ -349,7 +346,7 @@ class World:
                 self._darken(host)
 
     def _darken(self, host: Host) -> None:
-        if not self._storm or host.loop.state is not State.RUNS:
+        if not self._storm or not _runs(host):
             return
         # One at a time, since nobody could bring back two of three.
         corrupt = host.is_manager and not self._damaged and self.chance.random() < 0.5
@@ -415,7 +412,7 @@ class World:
                 self._newcomer()
             return
         leader = self.leader()
-        others = [h for h in managers if h is not leader and h.loop.state is State.RUNS]
+        others = [h for h in managers if h is not leader and not h.leaving and _runs(h)]
         if others:
             host = self.chance.choice(others)
             self.note(f"{host.name} leaves")
@@ -429,24 +426,34 @@ class World:
 
     async def _leave(self, host: Host) -> None:
         host.leaving = True
-        targets = [a for a in self._addresses() if a != host.address]
+        if host.agent is not None:
+            await put_down(host.agent)
         while True:
+            targets = [a for a in self._addresses() if a != host.address]
             channel: Any = Channel(self.network, host, host.identity, self.chance.choice(targets))
             try:
+                if host.manager is not None:
+                    await host.manager.roles.hand_over()
                 with swarm_errors():
                     stub = control_pb2_grpc.MembershipStub(channel)
                     await stub.Leave(control_pb2.RemoveSelfRequest(), timeout=10)
                 break
             except SwarmError as error:
-                # The leader itself does not leave, nor one without whom there is no quorum.
+                # One without whom there is no quorum does not leave.
                 if isinstance(error, FailedPrecondition) and host.problem is None:
                     host.leaving = False
+                    self.timeline.after(0.0, host.kill)
+                    self.timeline.after(0.0, self._boot, host)
                     return
                 await asyncio.sleep(0.2)
         self.note(f"{host.name} has left")
         host.left = True
         self.timeline.after(0.0, host.power_cut)
         self._damaged.discard(host.name)
+
+
+def _runs(host: Host) -> bool:
+    return host.loop.state is State.RUNS
 
 
 def _fast(host: Host) -> None:

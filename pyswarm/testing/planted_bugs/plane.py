@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -20,6 +20,7 @@ import manager.state.driver
 import manager.state.store
 from agent.assignments import AssignmentChange, AssignmentNews, Assignments
 from agent.runner.driver import TaskRunner
+from manager.dispatcher.draining import Draining
 from manager.dispatcher.server import Dispatcher
 from manager.orchestrator.slots import Draft
 from manager.state.changes import Change, Put
@@ -28,9 +29,9 @@ from manager.state.snapshot import decode_snapshot
 from manager.state.store import Transaction
 from manager.state.tables import View
 from pyswarm.errors import NotLeader
-from pyswarm.model import Service, Task, TaskState, is_terminal
+from pyswarm.model import EndpointSet, Service, Task, TaskState, is_terminal
 from pyswarm.model.ids import ID_LENGTH, base36
-from pyswarm.testing.plane.faults import BUSY, ELECTIONS, LEASES, STORM, Faults
+from pyswarm.testing.plane.faults import BUSY, CUTS, ELECTIONS, LEASES, STORM, Faults
 from pyswarm.testing.plane.process import wall
 from pyswarm.testing.plane.world import run_seed
 from pyswarm.testing.planted_bugs import Bug, Seeds, patched
@@ -200,6 +201,25 @@ def _one_task_too_many() -> AbstractContextManager[None]:
     return patched((manager.orchestrator.jobs, "islice", more))
 
 
+def _a_stop_that_is_not_withheld() -> AbstractContextManager[None]:
+    return patched((Draining, "as_told", lambda self, task: task))
+
+
+def _the_first_acknowledgement_counts() -> AbstractContextManager[None]:
+    def any_has(
+        self: Draining, stop: Any, sets: Mapping[str, EndpointSet], live: Collection[str]
+    ) -> bool:
+        return any(
+            self._applied.get((network_id, node.node_id), 0) >= version
+            for network_id, version in stop.needed.items()
+            if network_id in sets
+            for node in sets[network_id].nodes
+            if node.node_id in live
+        )
+
+    return patched((Draining, "_all_have", any_has))
+
+
 BUGS = [
     Bug(name, sentence, plant, seeds(faults))
     for name, sentence, plant, faults in (
@@ -291,7 +311,7 @@ BUGS = [
             "stray_runs_on",
             "An agent that was away goes on with the tasks that the managers have forgotten.",
             _a_stray_that_runs_on,
-            STORM,
+            CUTS,
         ),
         (
             "lease_not_kept",
@@ -304,6 +324,18 @@ BUGS = [
             "The replacement of a leased task starts while the lease goes on.",
             _a_lease_that_is_not_waited_for,
             LEASES,
+        ),
+        (
+            "stop_not_withheld",
+            "A node hears at once that a task shall stop, while others still send it connections.",
+            _a_stop_that_is_not_withheld,
+            STORM,
+        ),
+        (
+            "one_acknowledges",
+            "A task is stopped as soon as one of the nodes that use it has taken it out.",
+            _the_first_acknowledgement_counts,
+            STORM,
         ),
         (
             "older_completions",

@@ -44,12 +44,12 @@ def test_a_stop_waits_for_every_node_of_the_network():
     for node in ("n1", "n2"):
         draining.applied("net", node, 7)
     draining.applied("net", "n3", 6)
-    assert draining.advance(sets(), LIVE, 0.1) == set()
+    assert draining.advance(sets(), LIVE, 0.1) == []
     assert told(draining) == TaskState.RUNNING
     draining.applied("net", "n3", 9)
-    assert draining.advance(sets(9), LIVE, 0.2) == {"n1"}
+    assert draining.advance(sets(9), LIVE, 0.2) == ["n1"]
     assert told(draining) == TaskState.SHUTDOWN
-    assert draining.advance(sets(9), LIVE, 0.3) == set(), "it is told once"
+    assert draining.advance(sets(9), LIVE, 0.3) == [], "it is told once"
     assert draining.deadline() == NEVER
 
 
@@ -57,22 +57,22 @@ def test_a_node_that_does_not_answer_holds_a_stop_so_long_and_no_longer():
     draining = Draining()
     draining.consider(STOP, sets(), 10.0)
     assert draining.deadline() == 10.0 + BOUND_SECONDS
-    assert draining.advance(sets(), LIVE, 10.0 + BOUND_SECONDS - 0.1) == set()
-    assert draining.advance(sets(), LIVE, 10.0 + BOUND_SECONDS) == {"n1"}
+    assert draining.advance(sets(), LIVE, 10.0 + BOUND_SECONDS - 0.1) == []
+    assert draining.advance(sets(), LIVE, 10.0 + BOUND_SECONDS) == ["n1"]
 
 
 def test_a_node_that_is_down_or_left_the_network_does_not_count():
     draining = Draining()
     draining.consider(STOP, sets(), 0.0)
     draining.applied("net", "n1", 7)
-    assert draining.advance(sets(nodes=NODES[:2]), LIVE, 0.1) == set()
-    assert draining.advance(sets(nodes=NODES[:2]), ("n1", "n3"), 0.2) == {"n1"}
+    assert draining.advance(sets(nodes=NODES[:2]), LIVE, 0.1) == []
+    assert draining.advance(sets(nodes=NODES[:2]), ("n1", "n3"), 0.2) == ["n1"]
 
 
 def test_a_network_that_is_gone_does_not_count():
     draining = Draining()
     draining.consider(STOP, sets(), 0.0)
-    assert draining.advance({}, LIVE, 0.1) == {"n1"}
+    assert draining.advance({}, LIVE, 0.1) == ["n1"]
 
 
 def test_a_stop_that_nobody_considered_yet_is_withheld():
@@ -97,9 +97,9 @@ def test_the_names_of_tasks_are_forgotten_first_where_they_lead_to_the_tasks():
     draining.consider(STOP, by_name, 0.0)
     for node in LIVE:
         draining.applied("net", node, 7)
-    assert draining.advance(by_name, LIVE, 1.0) == set()
+    assert draining.advance(by_name, LIVE, 1.0) == []
     assert draining.deadline() == 1.0 + NAME_SECONDS
-    assert draining.advance(by_name, LIVE, 1.0 + NAME_SECONDS) == {"n1"}
+    assert draining.advance(by_name, LIVE, 1.0 + NAME_SECONDS) == ["n1"]
 
 
 def test_what_is_seen_again_does_not_wait_again():

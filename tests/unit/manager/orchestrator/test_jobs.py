@@ -19,6 +19,7 @@ from manager.control import view_of
 from pyswarm.model import (
     Availability,
     Cluster,
+    JobState,
     Node,
     NodeState,
     RestartCondition,
@@ -26,12 +27,14 @@ from pyswarm.model import (
     Service,
     ServiceMode,
     ServiceSpec,
+    Task,
     TaskSpec,
     TaskState,
 )
 from pyswarm.testing import golden
 from pyswarm.testing.world import World
 
+COMPLETE = TaskState.COMPLETE
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
@@ -150,3 +153,25 @@ def _one(stage, line):
     word, *rest = line.split()
     method = getattr(stage, {"ends": "ends_"}.get(word, word.replace("-", "_")))
     return method(*rest)
+
+
+@pytest.mark.parametrize("condition", [RestartCondition.ON_FAILURE, RestartCondition.NONE])
+def test_what_a_lost_node_completes_after_all_runs_again_if_anything_does(condition):
+    """It was told to stop, and did not hear it."""
+    w = World(2)
+    task = TaskSpec(restart=RestartPolicy(condition=condition))
+    s = w.create(ServiceSpec(name="sweep", mode=ServiceMode.GLOBAL_JOB, task=task))
+    w.ends = lambda task: COMPLETE if task.node_id == "node-1" else None
+    w.run(3)
+    [lost] = [t for t in w.view.tasks_of_service(s) if t.node_id == "node-2"]
+    w.set_node("node-2", NodeState.DOWN)
+    w.run(3)
+    lost = w.view.require(Task, lost.id)
+    assert not lost.is_wanted
+    w.write(lambda tx: tx.put(replace(lost, status=replace(lost.status, state=COMPLETE))))
+    w.set_node("node-2", NodeState.READY)
+    w.ends = lambda task: COMPLETE
+    w.settle()
+    again = condition != RestartCondition.NONE
+    assert len(w.view.tasks_of_service(s)) == (3 if again else 2)
+    assert w.service(s).job_status.state == (JobState.COMPLETED if again else JobState.FAILED)

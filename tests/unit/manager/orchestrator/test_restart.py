@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from manager.orchestrator.tasks import has_ended
 from manager.placement.lost import MARGIN_SECONDS, ORPHAN_SECONDS
 from pyswarm.model import (
     Availability,
@@ -92,6 +93,44 @@ def test_a_returning_task_is_adopted_while_its_replacement_has_not_started():
     w.settle()
     assert [t.id for t in w.running(s)] == [old.id]
     assert now_of(w, new).status.state == TaskState.SHUTDOWN
+
+
+@pytest.mark.parametrize("order", list(UpdateOrder))
+def test_what_replaces_a_returned_task_that_fails_waits_for_the_replacement_that_still_stops(order):
+    """The returned task was kept, and the one in its place told to stop, which takes its time."""
+    w, s, old = settled(spec(update=UpdateConfig(order=order)))
+    w.set_node(old.node_id, NodeState.DOWN)
+    w.run(2)
+    [spare] = others(w, s, old)
+    w.silent.add(spare.node_id)
+    w.set_node(old.node_id, NodeState.READY)
+    w.ends = lambda task: TaskState.FAILED if task.id == old.id else None
+    w.run(8)
+    assert now_of(w, old).status.state == TaskState.FAILED
+    assert not now_of(w, spare).is_wanted
+    assert not has_ended(now_of(w, spare))
+    [new] = others(w, s, old, spare)
+    if order == UpdateOrder.START_FIRST:
+        assert new.desired_state == TaskState.RUNNING, "this service has two at a time"
+        return
+    assert new.desired_state == new.status.state == TaskState.READY, "prepared, and not started"
+    w.silent.clear()
+    w.settle()
+    assert [t.id for t in w.running(s)] == [new.id]
+
+
+def test_a_global_task_waits_for_the_one_before_it_on_its_node():
+    w, s, old = settled(spec(mode=ServiceMode.GLOBAL), nodes=1)
+    w.silent.add(old.node_id)
+    w.set_node(old.node_id, availability=Availability.DRAIN)
+    w.run(1)
+    w.set_node(old.node_id, availability=Availability.ACTIVE)
+    w.run(3)
+    [new] = others(w, s, old)
+    assert new.desired_state == TaskState.READY
+    w.silent.clear()
+    w.settle()
+    assert [t.id for t in w.running(s)] == [new.id]
 
 
 def test_a_task_that_returns_beside_one_that_runs_ends_at_once():

@@ -1,13 +1,16 @@
 import asyncio
 import random
+import threading
 from dataclasses import replace
 
 import pytest
 
+from manager.state import driver
 from manager.state.driver import CHANGES_MAX, Store
+from manager.state.snapshot import decode_snapshot, encode_snapshot
 from pyswarm.aio import Lagged
 from pyswarm.errors import NotLeader, ResourceExhausted, SwarmError, Unavailable
-from pyswarm.model import Config, PayloadSpec, Service, ServiceSpec
+from pyswarm.model import Config, PayloadSpec, Service, ServiceSpec, Task
 from pyswarm.testing.store import InstantLog, instant_store
 
 
@@ -227,6 +230,40 @@ def test_a_restored_snapshot_tells_watchers_to_read_again():
             with pytest.raises(Lagged):
                 await commits.get()
         assert other.view.require(Config, "a").meta.version == 1
+
+    asyncio.run(story())
+
+
+def test_a_snapshot_beside_another_or_after_one_that_failed_is_whole(monkeypatch):
+    async def story():
+        store = instant_store(lambda: 1.0)
+        begun, go_on = threading.Event(), threading.Event()
+        encode = driver.encode_again
+
+        def slow(view, known):
+            begun.set()
+            assert go_on.wait(10)
+            return encode(view, known)
+
+        def failing(view, known):
+            encode(view, known)
+            raise MemoryError
+
+        await store.update(lambda tx: [tx.put(Task(id=each)) for each in "bac"])
+        monkeypatch.setattr(driver, "encode_again", slow)
+        first = asyncio.get_running_loop().run_in_executor(None, store.capture())
+        assert await asyncio.to_thread(begun.wait, 10)
+        await store.update(lambda tx: tx.put(Task(id="B")))
+        second = store.capture()()
+        go_on.set()
+        assert [task.id for task in decode_snapshot(await first).list(Task)] == ["a", "b", "c"]
+        assert [task.id for task in decode_snapshot(second).list(Task)] == ["B", "a", "b", "c"]
+        await store.update(lambda tx: tx.put(Task(id="A")))
+        monkeypatch.setattr(driver, "encode_again", failing)
+        with pytest.raises(MemoryError):
+            store.capture()()
+        monkeypatch.setattr(driver, "encode_again", encode)
+        assert store.capture()() == encode_snapshot(store.view)
 
     asyncio.run(story())
 

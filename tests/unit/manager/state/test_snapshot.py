@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from manager.state import snapshot
 from manager.state.changes import Chain, encode_set
-from manager.state.snapshot import decode_snapshot, encode_snapshot
+from manager.state.snapshot import TaskRows, decode_snapshot, encode_again, encode_snapshot
 from manager.state.store import Transaction, commit
 from manager.state.tables import KINDS, View
 from pyswarm.errors import DataLoss
@@ -22,6 +24,35 @@ def state(order):
 
 def test_the_order_of_writing_leaves_no_trace():
     assert encode_snapshot(state(range(1, 50))) == encode_snapshot(state(range(49, 0, -1)))
+
+
+def test_rows_that_were_kept_leave_no_trace():
+    kept = TaskRows()
+    few, many, other = state(range(1, 5)), state(range(1, 200)), state(range(3, 100, 2))
+    for view in (few, many, other, View(), many, many, few):
+        assert encode_again(view, kept) == encode_snapshot(view)
+
+
+def test_a_row_is_kept_while_its_task_is_the_same_object(monkeypatch):
+    kept, view = TaskRows(), state(range(1, 50))
+    encode_again(view, kept)
+    tx = Transaction(view, 2.0)
+    tx.put(replace(view.require(Task, "t7"), slot=700))
+    tx.delete(Task, "t9")
+    tx.put(Task(id="t90", service_id="s", spec=SPEC, spec_version=1, slot=90))
+    after, _ = commit(view, 2, encode_set(Chain(10, 1, 1), tx.encoded()[0]))
+    written = []
+    of = snapshot.rows.Writers.of
+
+    def watched(writers, kind):
+        write = of(writers, kind)
+        return lambda record: [written.append(record), write(record)][1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot.rows.Writers, "of", watched)
+        data = encode_again(after, kept)
+    assert {each.id for each in written if isinstance(each, Task)} == {"t7", "t90"}
+    assert data == encode_snapshot(after)
 
 
 def test_a_spec_is_stored_once_for_all_tasks_and_read_back_as_one_object():
