@@ -49,6 +49,10 @@ def pick(tasks: Sequence[Task], reference: str) -> Task:
             for task in sorted(found, key=_worth):
                 newest[task.slot_key] = task
             return only(Task, reference, list(newest.values()))
+    own = [task for task in tasks if task.is_wanted and task.service_name.lower() == wanted]
+    if own:
+        example = min(task.name for task in own).rpartition(".")[0]
+        raise NotFound(f"no such task: {reference} is a service, name a task such as {example}")
     raise NotFound(f"no such task: {reference}")
 
 

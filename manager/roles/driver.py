@@ -110,6 +110,15 @@ class RoleManager:
                 "check its advertised address and that TCP 2377 is open there"
             ) from error
 
+    def check_leave(self, node_id: str) -> None:
+        """Refuse a node that the managers cannot do without; FailedPrecondition."""
+        self._require_leader()
+        raft = self._raft
+        for member in raft.membership.members:
+            if member.node_id == node_id:
+                alive = reachable(raft.status())
+                check_removal(raft.membership.voters, alive, member.raft_id)
+
     async def leave(self, node_id: str, force: bool) -> None:
         """Take a node out: its raft membership ends, and it counts as down."""
         self._require_leader()

@@ -40,7 +40,8 @@ def check_removal(voters: Collection[int], reachable: Collection[int], leaving: 
     if not decides(rest, reachable):
         raise FailedPrecondition(
             "can't remove member from the raft: this would result in a loss of quorum "
-            f"({len(rest & set(reachable))} of the other {len(rest)} managers are reachable)"
+            f"({len(rest & set(reachable))} of the other {len(rest)} managers are reachable): "
+            "bring them back first, or remove those that are lost"
         )
 
 

@@ -42,5 +42,9 @@ class MembershipServer(control_pb2_grpc.MembershipServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> control_pb2.Empty:
         """Take the calling node out."""
-        await self._roles.leave(self._caller().node_id, request.force)
+        node_id = self._caller().node_id
+        if request.ask:
+            self._roles.check_leave(node_id)
+        else:
+            await self._roles.leave(node_id, request.force)
         return control_pb2.Empty()

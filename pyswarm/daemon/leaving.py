@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from agent.driver import Agent
@@ -42,10 +43,22 @@ async def put_down(agent: Agent) -> None:
         log.warning("left before every container was gone: %s", error.message)
 
 
+async def may_leave(pool: ChannelPool, managers: Sequence[str]) -> None:
+    """Ask before anything is stopped; raises FailedPrecondition where the managers cannot do
+    without this one."""
+    with suppress(Unavailable):  # nobody is there to be asked
+        await _leave(pool, managers, control_pb2.RemoveSelfRequest(ask=True))
+
+
 async def say_goodbye(pool: ChannelPool, managers: Sequence[str]) -> None:
     """Let the managers take this node out, if any answers."""
     try:
-        request = control_pb2.RemoveSelfRequest()
-        await at_leader(pool, managers, "Leave", request, LEAVE_SECONDS)
+        await _leave(pool, managers, control_pb2.RemoveSelfRequest())
     except Unavailable as error:
         log.warning("left without a word, since no manager answers: %s", error)
+
+
+async def _leave(
+    pool: ChannelPool, managers: Sequence[str], request: control_pb2.RemoveSelfRequest
+) -> None:
+    await at_leader(pool, managers, "Leave", request, LEAVE_SECONDS)

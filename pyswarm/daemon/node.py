@@ -36,7 +36,7 @@ from pyswarm.crashpoints import reach
 from pyswarm.daemon import lock, machine
 from pyswarm.daemon.founding import availability_of, first_records
 from pyswarm.daemon.leader import learn
-from pyswarm.daemon.leaving import check_leave, put_down, say_goodbye
+from pyswarm.daemon.leaving import check_leave, may_leave, put_down, say_goodbye
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
 from pyswarm.daemon.roles import JOIN_SECONDS, RoleFollower, join_raft
 from pyswarm.daemon.settings import Settings
@@ -480,16 +480,17 @@ class SwarmNode:
     async def _say_goodbye(self) -> None:
         if self.removed or self.locked:
             return
+        assert self._pool is not None, "a node of a swarm has a pool"
         if self.manager is not None:
             others = [a for a in self.manager_addresses() if a != self._own_address()]
             if not others:
                 return
             await self.manager.roles.hand_over()
+            await may_leave(self._pool, others)
         else:
             others = self.manager_addresses()
         if self.agent is not None:
             await put_down(self.agent)
-        assert self._pool is not None, "a node of a swarm has a pool"
         await say_goodbye(self._pool, others)
 
     def _own_address(self) -> str:

@@ -16,6 +16,7 @@ from pyswarm.lab import host as lab_host
 from pyswarm.testing.lab import LabDriver, LabSettings
 from pyswarm.testing.swarm import (
     containers,
+    fails,
     leader,
     nodes,
     ok,
@@ -220,6 +221,11 @@ def test_a_manager_cut_off_is_refused_and_healed(web: LabDriver) -> None:
         assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
         ok(web, "config", "create", "together", "/etc/hostname", host="m1")
         assert containers(web, "m3") == before, "containers of a lone manager go on"
+        on_m2 = containers(web, "m2")
+        refused_leave = fails(web, "swarm", "leave", "--force", host="m2")
+        assert "this would result in a loss of quorum (1 of the other 2" in refused_leave
+        assert on_m2
+        assert containers(web, "m2") == on_m2, "it has not begun to leave"
     finally:
         web.heal("m3")
     wait_ready(web)

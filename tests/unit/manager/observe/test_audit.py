@@ -55,6 +55,11 @@ def test_a_task_that_is_not_there_is_not_found(reference):
         audit.pick(TASKS, reference)
 
 
+def test_the_name_of_a_service_is_answered_with_that_of_a_task():
+    with pytest.raises(NotFound, match=r"web is a service, name a task such as web\.1"):
+        audit.pick(TASKS, "web")
+
+
 def test_nothing_runs_in_a_task_that_does_not():
     audit.require_running(NEW)
     with pytest.raises(FailedPrecondition, match=r"task web.1.aaa1 is not running \(it is failed"):
