@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -193,6 +194,8 @@ class PeerTransport:
     def opened(self, sender: int) -> None:
         """A stream of the member began."""
         self._streams[sender] += 1
+        if sender in self._peers:
+            self._peers[sender].heard()
 
     def ended(self, sender: int) -> None:
         """It ended; the next one may have begun before."""
@@ -257,12 +260,17 @@ class _Peer:
         self._own_address = own_address
         self._queue: deque[Message] = deque(maxlen=QUEUE_MESSAGES)
         self._wake = asyncio.Event()
+        self._lives = asyncio.Event()
         self._held: pb.RaftMessage | None = None
 
     def put(self, message: Message) -> None:
         """Queue for sending."""
         self._queue.append(message)
         self._wake.set()
+
+    def heard(self) -> None:
+        """The peer is there: one that has just started must not wait for its vote to be asked."""
+        self._lives.set()
 
     def close(self) -> None:
         """Stop sending."""
@@ -301,10 +309,15 @@ class _Peer:
             self._held = None
             self._wake.clear()
             self._receiver.unreachable(self.member.raft_id)
-            await asyncio.sleep(backoff.next())
+            self._lives.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(backoff.next()):
+                    await self._lives.wait()
 
     async def _pump(self, channel: grpc.aio.Channel, backoff: Backoff) -> None:
         call = _stub(channel).Stream()
+        # A stream that has ended is noticed at once, and not by the loss of the next message.
+        call.add_done_callback(lambda _: self._wake.set())
         hello = pb.RaftEnvelope(sender=self._receiver.raft_id, address=self._own_address)
         try:
             async with asyncio.timeout(WRITE_SECONDS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from manager.raft import snapshots
+from manager.raft import snapshots, transport
 from manager.raft.messages import SnapshotMeta
 from pyswarm.api.v1 import raft_pb2 as pb
 from pyswarm.api.v1 import raft_pb2_grpc as rpc
@@ -56,6 +57,56 @@ def test_messages_reach_the_core_teach_the_way_back_and_their_end_is_noticed(
         over.set()
         await call
         await eventually(lambda: manager.node.leader_id == 0)
+
+    with_a_manager(tmp_path, story)
+
+
+class Listening(rpc.RaftTransportServicer):
+    """A peer that takes everything."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+
+    async def Stream(self, requests: AsyncIterator[pb.RaftEnvelope], context: object) -> pb.RaftAck:
+        async for envelope in requests:
+            if envelope.messages:
+                self.heard.set()
+        return pb.RaftAck()
+
+
+def test_a_peer_that_comes_back_is_not_kept_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    class Patient:
+        def __init__(self, *_: float) -> None: ...
+
+        def next(self) -> float:
+            waits.append(3600.0)
+            return 3600.0
+
+        def reset(self) -> None: ...
+
+    monkeypatch.setattr(transport, "Backoff", Patient)
+
+    async def story(manager: Manager, stub: rpc.RaftTransportStub) -> None:
+        server, peer = grpc.aio.server(), Listening()
+        rpc.add_RaftTransportServicer_to_server(peer, server)
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+
+        async def leading() -> AsyncIterator[pb.RaftEnvelope]:
+            yield pb.RaftEnvelope(sender=2, address=address, messages=[HEARTBEAT])
+
+        await stub.Stream(leading(), metadata=((NODE_KEY, "n2"),), timeout=30)
+        await eventually(lambda: bool(waits))
+        server.add_insecure_port(address)
+        await server.start()
+        await stub.Stream(leading(), metadata=((NODE_KEY, "n2"),), timeout=30)
+        await asyncio.wait_for(peer.heard.wait(), 30)
+        await server.stop(None)
 
     with_a_manager(tmp_path, story)
 
