@@ -15,6 +15,7 @@ from manager.raft.membership import Change, Member, RemoveMember
 from manager.raft.messages import Entry, Message
 from manager.raft.runtime import Runtime
 from manager.raft.seams import RoleCallback, StateMachine, Transport
+from manager.raft.status import RaftStatus
 from pyswarm.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -228,6 +229,14 @@ class RaftNode(Runtime):
     async def wait_until_voter(self, timeout: float) -> None:
         """Until this member counts among those who decide; raises DeadlineExceeded."""
         await self._until(lambda: self.raft_id in self.membership.voters, timeout)
+
+    async def settled_status(self, timeout: float) -> RaftStatus:
+        """The status once every peer has answered this leader, or has not within an election's
+        time: a new leader takes all for reachable. Raises NotLeader and DeadlineExceeded."""
+        await self._until(lambda: all(peer.known for peer in self.status().peers), timeout)
+        if not self.is_leader:
+            raise self.not_leader()
+        return self.status()
 
     async def _until(self, condition: Callable[[], bool], timeout: float) -> None:
         self._check_running()

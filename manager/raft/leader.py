@@ -133,6 +133,7 @@ class Leader:
         if progress is None:
             return
         progress.silent_ticks = 0
+        progress.replied = True
         if isinstance(message, AppendReply):
             if message.rejected:
                 self._rejected(progress, message)

@@ -33,6 +33,7 @@ class Progress:
         "next",
         "nudged",
         "paused",
+        "replied",
         "silent_ticks",
         "snapshot_index",
         "state",
@@ -47,6 +48,7 @@ class Progress:
         self.state = ProgressState.PROBE
         self.paused = False  # PROBE: one append is on its way, wait for a reply or a heartbeat's
         self.silent_ticks = 0  # since the last reply
+        self.replied = False  # at all, to this leader
         self.nudged = True  # an append is due even without entries: it finds out what was lost
         self.snapshot_index = 0
 

@@ -10,13 +10,15 @@ from manager.raft.leader import Leader
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """A peer as the leader sees it. `reachable`: it answered within an election's time."""
+    """A peer as the leader sees it. `reachable`: it answered within an election's time; that is
+    not `known` of one that a new leader has not heard yet and cannot have missed yet."""
 
     raft_id: int
     match: int
     next: int
     state: str
     reachable: bool
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,14 @@ def status_of(raft: Raft) -> RaftStatus:
     peers: tuple[PeerStatus, ...] = ()
     if isinstance(raft.role, Leader):
         peers = tuple(
-            PeerStatus(peer, found.match, found.next, found.state.value, found.active)
+            PeerStatus(
+                peer,
+                found.match,
+                found.next,
+                found.state.value,
+                found.active,
+                found.replied or not found.active,
+            )
             for peer, found in sorted(raft.role.progress.items())
         )
     return RaftStatus(

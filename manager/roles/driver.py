@@ -110,13 +110,13 @@ class RoleManager:
                 "check its advertised address and that TCP 2377 is open there"
             ) from error
 
-    def check_leave(self, node_id: str) -> None:
+    async def check_leave(self, node_id: str) -> None:
         """Refuse a node that the managers cannot do without; FailedPrecondition."""
         self._require_leader()
         raft = self._raft
         for member in raft.membership.members:
             if member.node_id == node_id:
-                alive = reachable(raft.status())
+                alive = reachable(await raft.settled_status(CHANGE_SECONDS))
                 check_removal(raft.membership.voters, alive, member.raft_id)
 
     async def leave(self, node_id: str, force: bool) -> None:
@@ -135,7 +135,8 @@ class RoleManager:
     async def _remove(self, raft_id: int, force: bool = False) -> None:
         raft = self._raft
         if not force:
-            check_removal(raft.membership.voters, reachable(raft.status()), raft_id)
+            alive = reachable(await raft.settled_status(CHANGE_SECONDS))
+            check_removal(raft.membership.voters, alive, raft_id)
         await raft.change_membership(RemoveMember(raft_id), CHANGE_SECONDS)
 
     # ---- what users ask for ----

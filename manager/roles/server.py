@@ -44,7 +44,7 @@ class MembershipServer(control_pb2_grpc.MembershipServicer):
         """Take the calling node out."""
         node_id = self._caller().node_id
         if request.ask:
-            self._roles.check_leave(node_id)
+            await self._roles.check_leave(node_id)
         else:
             await self._roles.leave(node_id, request.force)
         return control_pb2.Empty()
