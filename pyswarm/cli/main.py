@@ -88,7 +88,9 @@ class _Parser(argparse.ArgumentParser):
         """Whether this is a switch with a value, as Docker's scripts have it: `--detach=false`."""
         name, equals, _ = word.partition("=")
         action = self._option_string_actions.get(name)
-        return bool(equals) and action is not None and action.const is True
+        # One whose value may be left out reads it itself: there false is not the same as nothing.
+        is_switch = action is not None and action.const is True and action.nargs == 0
+        return bool(equals) and is_switch
 
     def _boolean(self, name: str, value: str) -> bool:
         if value not in BOOLEANS:

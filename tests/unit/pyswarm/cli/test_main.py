@@ -17,6 +17,8 @@ def parsed(line: str):
         ("service create --with-registry-auth=1 nginx", "with_registry_auth", True),
         ("service update --force=F web", "force", False),
         ("service create --init=false nginx", "init", False),
+        ("swarm update --autolock=false", "autolock", False),
+        ("swarm update --autolock", "autolock", True),
     ],
 )
 def test_a_switch_takes_a_value_as_in_dockers_scripts(line, name, wanted):
