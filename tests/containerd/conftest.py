@@ -3,7 +3,12 @@
 import pytest
 
 from pyswarm.testing import images
-from pyswarm.testing.containerd import Node, missing_for_containerd, running_containerd
+from pyswarm.testing.containerd import (
+    Node,
+    missing_for_containerd,
+    running_containerd,
+    wait_until,
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -28,6 +33,10 @@ def node(session_node):
     yield session_node
     stage = session_node.stage
     run = stage.directory / "run"
-    left = [*(run / "fifo").glob("*"), *(run / "rootfs").glob("*"), *stage.cgroups()]
-    left += [point for point in stage.mounts() if "/io.containerd.runtime.v2" in point]
-    assert not left, f"the test left behind: {left}"
+
+    def left():
+        found = [*(run / "fifo").glob("*"), *(run / "rootfs").glob("*"), *stage.cgroups()]
+        return found + [p for p in stage.mounts() if "/io.containerd.runtime.v2" in p]
+
+    # What a shim had that was killed, containerd removes when it comes to it.
+    wait_until(lambda: not left(), f"the test left nothing behind: {left()}")
