@@ -45,6 +45,8 @@ class VolumeDirectory:
         self._run = run
         self._locks: dict[str, threading.Lock] = {}
         self._going: frozenset[str] = frozenset()
+        self._unproven: set[str] = set()
+        self._names = threading.Lock()
         for path in (state, run):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in state.glob(".*.removing"):
@@ -68,14 +70,17 @@ class VolumeDirectory:
         with self._lock(name):
             if name in self._going:
                 raise Unavailable(f"volume {name} is being removed")
-            is_new = not folder.exists()
-            _make(folder / "_data")
-            if not (folder / "opts.json").exists():
-                _write_options(folder / "opts.json", spec)
-            marks.mkdir(exist_ok=True, mode=0o700)
-            (marks / task_id).touch()
-            plan = mount_plan(self._read(name).spec.driver_options)
+            with self._names:
+                is_new = not folder.exists()
+                if is_new:
+                    self._unproven.add(name)
             try:
+                _make(folder / "_data")
+                if not (folder / "opts.json").exists():
+                    _write_options(folder / "opts.json", spec)
+                marks.mkdir(exist_ok=True, mode=0o700)
+                (marks / task_id).touch()
+                plan = mount_plan(self._read(name).spec.driver_options)
                 if plan is not None and not _is_mounted(folder / "_data"):
                     _mount(name, plan, folder / "_data")
             except SwarmError:
@@ -87,6 +92,9 @@ class VolumeDirectory:
                     (folder / "_data").rmdir()
                     folder.rmdir()
                 raise
+            finally:
+                with self._names:
+                    self._unproven.discard(name)
         return folder / "_data"
 
     def _lock(self, name: str) -> threading.Lock:
@@ -107,8 +115,10 @@ class VolumeDirectory:
         return {mark.name for mark in self._run.glob("*/*")}
 
     def list(self) -> tuple[NodeVolume, ...]:
-        """Every volume, sorted by name."""
-        names = sorted(p.name for p in self._state.iterdir() if not p.name.startswith("."))
+        """Every volume, sorted by name; none whose first mount has yet to succeed."""
+        with self._names:
+            found = {p.name for p in self._state.iterdir()} - self._unproven
+        names = sorted(name for name in found if not name.startswith("."))
         return tuple(self._read(name) for name in names)
 
     def _read(self, name: str) -> NodeVolume:

@@ -88,6 +88,15 @@ def test_a_volume_whose_device_is_not_here_is_said_to_be_so_and_not_made(tmp_pat
     assert list((tmp_path / "state").iterdir()) == list((tmp_path / "run").iterdir()) == []
 
 
+def test_a_volume_is_named_to_nobody_before_its_first_mount_succeeds(monkeypatch, volumes):
+    """A manager that had heard of it would keep it, on no node, for good."""
+    seen = []
+    monkeypatch.setattr("agent.volumes.disk._mount", lambda *_: seen.append(volumes.list()))
+    volumes.use(A, VolumeSpec(name="far", driver_options=options("nfs", ":/srv", "addr=127.0.0.1")))
+    assert seen == [()]
+    assert [volume.spec.name for volume in volumes.list()] == ["far"]
+
+
 def test_what_cannot_be_mounted_later_stays_with_its_data(tmp_path, volumes):
     (volumes.use(A, DATA) / "file").write_text("x")
     (tmp_path / "state/data/opts.json").write_text(
