@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,25 +20,26 @@ class Timeline:
     def __init__(self) -> None:
         self.now = 0
         self.soon: deque[Callable[[], object]] = deque()
-        self._events: list[tuple[int, int, Callable[[], object]]] = []
-        self._order = 0
+        self._due: dict[int, list[Callable[[], object]]] = {}  # time -> what happens then
 
     def at(self, delay: int, do: Callable[[], object]) -> None:
         """Call `do` after `delay` units."""
-        self._order += 1
-        heapq.heappush(self._events, (self.now + delay, self._order, do))
+        time = self.now + delay
+        due = self._due.get(time)
+        if due is None:
+            self._due[time] = [do]
+        else:
+            due.append(do)
 
     def advance(self, time: int) -> None:
         """Let everything happen that is due until `time`."""
-        events, soon, pop = self._events, self.soon, heapq.heappop
-        while True:
-            while soon and not (events and events[0][0] <= self.now):
-                soon.popleft()()
-            if not (events and events[0][0] <= time):
-                break
-            self.now, _, do = pop(events)
-            do()
-        self.now = time
+        due, soon = self._due, self.soon
+        for self.now in range(self.now, time + 1):
+            while self.now in due or soon:
+                for do in due.pop(self.now, ()):
+                    do()
+                while soon and self.now not in due:
+                    soon.popleft()()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
