@@ -245,18 +245,19 @@ class Simulation:
 
     def _let_tick(self, node: SimNode) -> None:
         life, raft, later, chance = node.life, node.raft, self.line.at, self.chance.random
+        paused, pace, raft_id = self._paused, self._pace, node.id
 
         def tick() -> None:
             if not node.up or node.life != life:
                 return
-            if node.id in self._paused:
-                self._paused[node.id].append(tick)
+            if raft_id in paused:
+                paused[raft_id].append(tick)
                 return
             role = raft.role
             raft.tick()
             if role is not raft.role or role.__class__ is not Follower:
                 self._schedule(node)  # a follower that goes on to follow has only counted
-            later(int(TICK * self._pace[node.id] + chance()), tick)
+            later(int(TICK * pace[raft_id] + chance()), tick)
 
         later(self.chance.randint(1, TICK), tick)
 
@@ -426,7 +427,6 @@ class Simulation:
         """Do what the core asks for, until it asks for nothing."""
         node.due = False
         while node.up:
-            was_writing, had_batch = node.writing, bool(node.batch)
             ready = node.ready()
             self.observer.look(node)
             if ready is NOTHING:
@@ -442,12 +442,12 @@ class Simulation:
                     self.observer.served(node, read, client.floor)
                     node.waiting.for_index(read.index, client)
                     node.waiting.check(node.applied)
-            if node.writing is not None and was_writing is None:
+            if ready.write is not None:
                 slow = node.id in self._slow
                 faults = self.faults
                 most = faults.slow_write_time if slow else faults.write_time
                 self._later(most, self._write, node)
-            if not node.batch or had_batch:
+            if not ready.committed:
                 return
             if self.chance.random() < self.faults.slow_apply:
                 self._later(40, self._apply_later, node)
