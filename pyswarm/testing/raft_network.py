@@ -29,11 +29,12 @@ class Timeline:
     def advance(self, time: int) -> None:
         """Let everything happen that is due until `time`."""
         due, soon = self._due, self.soon
-        for self.now in range(self.now, time + 1):
-            while self.now in due or soon:
-                for do in due.pop(self.now, ()):
+        for now in range(self.now, time + 1):
+            self.now = now
+            while now in due or soon:
+                for do in due.pop(now, ()):
                     do()
-                while soon and self.now not in due:
+                while soon and now not in due:
                     soon.popleft()()
 
 
