@@ -30,12 +30,13 @@ class Timeline:
         """Let everything happen that is due until `time`."""
         due, soon = self._due, self.soon
         for now in range(self.now, time + 1):
-            self.now = now
             while now in due or soon:
+                self.now = now
                 for do in due.pop(now, ()):
                     do()
                 while soon and now not in due:
                     soon.popleft()()
+        self.now = time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
