@@ -1,5 +1,5 @@
-"""`service logs` and `stack logs`: the output of many tasks in the order of time, stdout to stdout,
-stderr to stderr, each line with its task."""
+"""`service logs`, `stack logs` and `task logs`: the output of many tasks in the order of time,
+stdout to stdout, stderr to stderr, each line with its task."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ async def logs_request(args: Namespace, connection: Connection) -> control_pb2.L
     return request
 
 
-async def find_tasks(connection: Connection, ref: str) -> list[str]:
-    """The ids of the tasks that an id, the start of one, or `service.slot` means."""
+async def find_tasks(connection: Connection, ref: str, what: str) -> list[str]:
+    """The ids of the tasks that an id, the start of one, or `service.slot` means; raises NotFound,
+    where `what` was looked for, or InvalidArgument."""
     found = await list_tasks(connection, control_pb2.Filters(names=[ref]))
     named = [task.id for task in found if ref in (task.name, task.name.rpartition(".")[0])]
     if named:
@@ -70,7 +71,7 @@ async def find_tasks(connection: Connection, ref: str) -> list[str]:
     if len(found) > 1 and ref not in {task.id for task in found}:
         raise InvalidArgument(f"task {ref} is ambiguous: use a longer part of the id")
     if not found:
-        raise NotFound(f"no such task or service: {ref}")
+        raise NotFound(f"no such {what}: {ref}")
     return [ref if ref in {task.id for task in found} else found[0].id]
 
 

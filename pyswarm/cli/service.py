@@ -72,7 +72,8 @@ def register(parsers: Parsers) -> None:
     add_service_flags(create)
     _add_waiting(create)
     create.add_argument("image", metavar="IMAGE")
-    create.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    words = create.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    words.required = False
     listing = command(service, "ls", "List services", _list, aliases=["list"])
     add_list_options(listing, truncates=False)
     ps = command(service, "ps", "List the tasks of services", _ps)
@@ -119,11 +120,8 @@ def _add_waiting(parser: Any) -> None:
 async def get_service(connection: Connection, ref: str) -> Service:
     """The service of that id or name."""
     request = control_pb2.Reference(ref=ref)
-    try:
-        message = await connection.call(connection.control.GetService(request))
-    except NotFound as error:
-        raise NotFound(f"no such service: {ref}") from error
-    return from_message(Service, message)
+    call = connection.control.GetService(request)
+    return from_message(Service, await connection.find("service", ref, call))
 
 
 async def list_services(
@@ -346,7 +344,7 @@ async def _logs(args: Namespace, connection: Connection) -> int:
     try:
         request.services.append((await get_service(connection, args.ref)).id)
     except NotFound:
-        request.tasks.extend(await find_tasks(connection, args.ref))
+        request.tasks.extend(await find_tasks(connection, args.ref, "task or service"))
     return await show_logs(args, connection, request)
 
 
