@@ -14,6 +14,7 @@ from typing import Final
 from manager.logs.subscription import Positions
 from pyswarm.api.v1 import control_pb2
 from pyswarm.cli.connection import REOPEN_SECONDS, REOPEN_TRIES, Connection
+from pyswarm.cli.flags.declared import checked
 from pyswarm.cli.moments import moment, nano_text
 from pyswarm.cli.render import short_id
 from pyswarm.cli.tasks import list_tasks, node_names
@@ -27,7 +28,12 @@ GAP_SECONDS: Final = 5.0
 def add_log_options(parser: ArgumentParser) -> None:
     """The options of `logs`."""
     parser.add_argument("-f", "--follow", action="store_true", help="Follow log output")
-    parser.add_argument("-n", "--tail", default="all", help="Lines of each task from the end")
+    parser.add_argument(
+        *("-n", "--tail"),
+        type=checked("tail", _tail),
+        default=-1,
+        help="Lines of each task from the end (all)",
+    )
     parser.add_argument("--since", default="", help="From this time on (2026-01-02T13:23:37Z, 42m)")
     parser.add_argument("--until", default="", help="Up to this time (2026-01-02T13:23:37Z, 42m)")
     parser.add_argument("-t", "--timestamps", action="store_true", help="Show timestamps")
@@ -40,14 +46,18 @@ def add_log_options(parser: ArgumentParser) -> None:
     parser.add_argument("--grep", default="", metavar="PATTERN", help="Only lines that match")
 
 
+def _tail(text: str) -> int:
+    if text != "all" and not text.isdecimal():
+        raise InvalidArgument("use a number of lines or all")
+    return -1 if text == "all" else int(text)
+
+
 async def logs_request(args: Namespace, connection: Connection) -> control_pb2.LogsRequest:
     """The request that the options make, without the services; raises InvalidArgument."""
-    if args.tail != "all" and not args.tail.isdigit():
-        raise InvalidArgument(f"--tail {args.tail}: use a number of lines or all")
     now = time.time()
     request = control_pb2.LogsRequest(
         follow=args.follow,
-        tail=-1 if args.tail == "all" else int(args.tail),
+        tail=args.tail,
         since=moment(args.since, now) if args.since else 0.0,
         until=moment(args.until, now) if args.until else 0.0,
     )

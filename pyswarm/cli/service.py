@@ -16,6 +16,7 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
+from pyswarm.cli.flags.declared import checked
 from pyswarm.cli.formats import add_format, refuse_both, shown_as
 from pyswarm.cli.listings import CountedService
 from pyswarm.cli.logs import add_log_options, find_tasks, logs_request, show_logs
@@ -92,7 +93,11 @@ def register(parsers: Parsers) -> None:
     update.add_argument("ref", metavar="SERVICE")
     rollback = command(service, "rollback", "Revert changes to a service", _rollback, epilog=HELP)
     rollback.add_argument(
-        "--to", metavar="REVISION", default="", help="A revision of the service's history"
+        "--to",
+        metavar="REVISION",
+        type=checked("to", revision_number),
+        default=0,
+        help="A revision of the service's history",
     )
     _add_waiting(rollback)
     rollback.add_argument("ref", metavar="SERVICE")
@@ -300,8 +305,7 @@ async def _update(args: Namespace, connection: Connection) -> int:
 
 
 async def _rollback(args: Namespace, connection: Connection) -> int:
-    number = revision_number(args.to) if args.to else 0
-    changed, settled = await edit_service(connection, args.ref, lambda old: old, True, number)
+    changed, settled = await edit_service(connection, args.ref, lambda old: old, True, args.to)
     print(args.ref, flush=True)
     return 0 if args.detach else await _waited(connection, changed, args.quiet, settled)
 

@@ -46,9 +46,9 @@ async def steer(connection: Connection, ref: str, word: str) -> Service:
 
 
 def revision_number(text: str) -> int:
-    """The number after `--to`; for argparse."""
+    """The number after `--to`."""
     if not text.isdecimal() or not int(text):
-        raise InvalidArgument(f'invalid argument "{text}" for "--to": use a number of the history')
+        raise InvalidArgument("use a number of the history")
     return int(text)
 
 

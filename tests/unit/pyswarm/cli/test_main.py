@@ -74,6 +74,8 @@ def test_a_wrong_word_is_named_with_its_command(line, words, capsys):
         ("swarm update", "task-history-limit", "few", "this is no whole number"),
         ("swarm update", "cert-expiry", "soon", "this is no duration"),
         ("service top web", "interval", "x", "this is no number"),
+        ("service rollback web", "to", "first", "use a number of the history"),
+        ("stack logs shop", "tail", "few", "use a number of lines or all"),
         ("service ls", "filter", "web", "use key=value"),
         ("events", "filter", "web", "use key=value"),
     ],
