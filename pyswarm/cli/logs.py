@@ -14,7 +14,7 @@ from typing import Final
 from manager.logs.subscription import Positions
 from pyswarm.api.v1 import control_pb2
 from pyswarm.cli.connection import REOPEN_SECONDS, REOPEN_TRIES, Connection
-from pyswarm.cli.flags.declared import checked
+from pyswarm.cli.flags.declared import checked, is_whole
 from pyswarm.cli.moments import moment, nano_text
 from pyswarm.cli.render import short_id
 from pyswarm.cli.tasks import list_tasks, node_names
@@ -47,7 +47,7 @@ def add_log_options(parser: ArgumentParser) -> None:
 
 
 def _tail(text: str) -> int:
-    if text != "all" and not text.isdecimal():
+    if text != "all" and not is_whole(text):
         raise InvalidArgument("use a number of lines or all")
     return -1 if text == "all" else int(text)
 

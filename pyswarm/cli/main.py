@@ -36,7 +36,7 @@ from pyswarm.cli import (
 from pyswarm.cli.connection import Connection, socket_path
 from pyswarm.cli.flags.declared import BOOLEANS
 from pyswarm.daemon import settings
-from pyswarm.errors import SwarmError
+from pyswarm.errors import InvalidArgument, SwarmError
 from pyswarm.lab import commands as lab
 
 USAGE_CODE = 125
@@ -118,6 +118,8 @@ class _Parser(argparse.ArgumentParser):
     def _get_value(self, action: argparse.Action, text: str) -> Any:
         try:
             return super()._get_value(action, text)
+        except InvalidArgument as error:
+            raise _invalid(action, text, error.message) from None
         except argparse.ArgumentError as error:
             # Our readers name the flag themselves, in Docker's words.
             if error.message.startswith("invalid argument "):

@@ -16,7 +16,7 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
-from pyswarm.cli.flags.declared import checked
+from pyswarm.cli.flags.declared import checked, is_whole
 from pyswarm.cli.formats import add_format, refuse_both, shown_as
 from pyswarm.cli.listings import CountedService
 from pyswarm.cli.logs import add_log_options, find_tasks, logs_request, show_logs
@@ -330,7 +330,7 @@ async def _scale_one(connection: Connection, target: str) -> tuple[Service, bool
     ref, equals, text = target.partition("=")
     if not equals:
         raise InvalidArgument(f"invalid scale specifier '{target}', use SERVICE=REPLICAS")
-    if not text.isdigit():
+    if not is_whole(text):
         raise InvalidArgument(f"{ref}: invalid replicas value {text}: use a whole number")
 
     def edit(old: ServiceSpec) -> ServiceSpec:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import Any, Final
 
-from pyswarm.cli.flags.declared import checked, member_of, with_given
+from pyswarm.cli.flags.declared import checked, member_of, whole, with_given
 from pyswarm.compose.values import duration_seconds
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import FailureAction, UpdateConfig, UpdateOrder
@@ -33,14 +33,13 @@ def _ratio(text: str) -> float:
         raise InvalidArgument("use a number from 0 to 1") from None
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise InvalidArgument("use a whole number, 0 for all")
-    return int(text)
-
-
 _FLAGS: Final[tuple[tuple[str, str, Callable[[str], Any] | None, str], ...]] = (
-    ("parallelism", "parallelism", _count, "Maximum number of tasks {} simultaneously (0: all, 1)"),
+    (
+        "parallelism",
+        "parallelism",
+        whole(),
+        "Maximum number of tasks {} simultaneously (0: all, 1)",
+    ),
     ("delay", "delay_seconds", _duration, "Delay between task {}s (0s)"),
     ("monitor", "monitor_seconds", _duration, "Time to watch each task {} for failure (5s)"),
     ("max-failure-ratio", "max_failure_ratio", _ratio, "Failure rate to tolerate during {} (0)"),

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 
 from pyswarm.api.v1 import control_pb2, updates_pb2
 from pyswarm.cli.connection import Connection
+from pyswarm.cli.flags.declared import is_whole
 from pyswarm.cli.listings import revisions
 from pyswarm.cli.options import add_form
 from pyswarm.errors import InvalidArgument
@@ -47,7 +48,7 @@ async def steer(connection: Connection, ref: str, word: str) -> Service:
 
 def revision_number(text: str) -> int:
     """The number after `--to`."""
-    if not text.isdecimal() or not int(text):
+    if not is_whole(text) or not int(text):
         raise InvalidArgument("use a number of the history")
     return int(text)
 

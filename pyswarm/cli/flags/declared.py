@@ -43,12 +43,16 @@ def checked(flag: str, read: Callable[[str], Any], keeps: bool = False) -> Calla
     return parse
 
 
+def is_whole(text: str) -> bool:
+    """Whether this is a whole number that the managers can store."""
+    return text.isascii() and text.isdecimal() and len(text) < 19
+
+
 def whole(least: int = 0) -> Callable[[str], int]:
     """A reader of whole numbers from `least` on."""
 
     def read(text: str) -> int:
-        digits = text.removeprefix("-")
-        number = int(text) if digits.isascii() and digits.isdecimal() and len(text) < 19 else None
+        number = int(text) if is_whole(text.removeprefix("-")) else None
         if number is None or number < least:
             raise InvalidArgument(f"use a whole number from {least} on")
         return number

@@ -49,7 +49,7 @@ def test_what_is_not_given_stays():
         (
             "--update-parallelism",
             "many",
-            '" flag: use a whole number, 0 for all',
+            '" flag: use a whole number from 0 on',
         ),
         (
             *("--update-delay", "soon"),
