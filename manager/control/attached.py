@@ -52,8 +52,9 @@ def volume_options(driver: str, options: Mapping[str, str]) -> None:
                 raise InvalidArgument(f'missing required option: "{needed}"')
 
 
-def files(word: str, references: Iterable[FileReference], root: str) -> None:
-    """Files of secrets or configs: no two in one place, and rights that can be given."""
+def files(word: str, references: Iterable[FileReference], root: str) -> set[str]:
+    """Files of secrets or configs: no two in one place, and rights that can be given. Their
+    places in the container."""
     taken: dict[str, str] = {}
     for reference in references:
         name = reference.name or reference.id
@@ -70,6 +71,7 @@ def files(word: str, references: Iterable[FileReference], root: str) -> None:
             if text and not text.isdecimal():
                 raise InvalidArgument(f"{word} {name}: {what} '{text}' is not a number")
         signal(reference.signal)
+    return set(taken)
 
 
 def template(spec: PayloadSpec) -> None:

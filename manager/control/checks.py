@@ -153,8 +153,9 @@ def task(spec: TaskSpec) -> None:
             f"on-partition: stop-after must be at least {LEASE_LEAST_SECONDS:g}s: a change "
             "of the leader takes a few seconds"
         )
-    attached.files("secret", container.secrets, "/run/secrets")
-    attached.files("config", container.configs, "/")
+    secrets = attached.files("secret", container.secrets, "/run/secrets")
+    if both := secrets & attached.files("config", container.configs, "/"):
+        raise InvalidArgument(f"a secret and a config have a conflicting target: '{min(both)}'")
     if container.healthcheck is not None:
         _healthcheck(container.healthcheck)
 

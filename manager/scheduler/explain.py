@@ -25,7 +25,8 @@ CANDIDATES_MAX: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Nodes that one reason refuses: some by name, and how many in all."""
+    """Nodes that the same refuses, each rule that does in `reason`: some by name, and how many in
+    all."""
 
     reason: str
     nodes: tuple[str, ...]
@@ -86,11 +87,11 @@ def explain(view: View, task: Task, now: float) -> Explanation:
     good, refusals = [], dict[str, list[str]]()
     home = Homes(view).of(task)
     for info in asked:
-        rule = refusing(task, info)
-        if rule is not None:
-            refusals.setdefault(rule.detail(task, info), []).append(names[info.node.id])
-        elif home is not None and home.node_id != info.node.id:
-            refusals.setdefault(home.reason, []).append(names[info.node.id])
+        reasons = [rule.detail(task, info) for rule in refusing(task, info)]
+        if home is not None and home.node_id != info.node.id:
+            reasons.append(home.reason)
+        if reasons:
+            refusals.setdefault("; ".join(reasons), []).append(names[info.node.id])
         else:
             good.append(info)
     ranked = _ranked(good, task, now)

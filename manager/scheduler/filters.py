@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,9 +110,9 @@ def passes(task: Task, info: NodeInfo) -> bool:
     return all(f.passes(task, info) for f in FILTERS)
 
 
-def refusing(task: Task, info: NodeInfo) -> Filter | None:
-    """The first rule that refuses the node."""
-    return next((f for f in FILTERS if not f.passes(task, info)), None)
+def refusing(task: Task, info: NodeInfo) -> Iterator[Filter]:
+    """The rules that refuse the node."""
+    return (f for f in FILTERS if not f.passes(task, info))
 
 
 def summary(task: Task, infos: Iterable[NodeInfo]) -> str:
@@ -120,7 +120,7 @@ def summary(task: Task, infos: Iterable[NodeInfo]) -> str:
     first."""
     counts = [0] * len(FILTERS)
     for info in infos:
-        rule = refusing(task, info)
+        rule = next(refusing(task, info), None)
         if rule is not None:
             counts[FILTERS.index(rule)] += 1
     refusals = sorted((-count, index) for index, count in enumerate(counts) if count)

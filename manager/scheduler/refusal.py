@@ -38,9 +38,10 @@ def cpus(nano: int) -> str:
 
 
 def not_ready(task: Task, info: NodeInfo) -> str:
-    """The state or the availability."""
+    """The state and the availability, where they are wrong."""
     node = info.node
-    return _STATES.get(node.status.state) or _AVAILABILITIES.get(node.spec.availability, "")
+    state, availability = _STATES.get(node.status.state), node.spec.availability
+    return ", ".join(filter(None, (state, _AVAILABILITIES.get(availability))))
 
 
 def constraints(task: Task, info: NodeInfo) -> str:

@@ -41,9 +41,11 @@ def show_networks(args: Namespace, networks: Iterable[Network]) -> None:
     _show(args, listings.networks(networks, full=args.no_trunc))
 
 
-def show_payloads(args: Namespace, payloads: Sequence[Secret | Config]) -> None:
+def show_payloads(
+    args: Namespace, kind: type[Secret | Config], payloads: Sequence[Secret | Config]
+) -> None:
     """`secret ls` and `config ls`."""
-    _show(args, listings.payloads(payloads, time.time()))
+    _show(args, listings.payloads(kind, payloads, time.time()))
 
 
 def show_stacks(args: Namespace, services: Iterable[Service]) -> None:

@@ -22,7 +22,7 @@ from pyswarm.api.v1 import (
     updates_pb2_grpc,
     volumes_pb2_grpc,
 )
-from pyswarm.errors import InvalidArgument, Unavailable
+from pyswarm.errors import InvalidArgument, NotFound, Unavailable
 from pyswarm.rpc import from_rpc, local_channel
 
 Answer = TypeVar("Answer")
@@ -69,6 +69,13 @@ class Connection:
             return await answer
         except grpc.aio.AioRpcError as error:
             raise self._explain(error) from None
+
+    async def find(self, what: str, ref: str, answer: Awaitable[Answer]) -> Answer:
+        """The answer of a call about the object that `ref` means; NotFound in Docker's words."""
+        try:
+            return await self.call(answer)
+        except NotFound as error:
+            raise NotFound(f"no such {what}: {ref}") from error
 
     async def stream(self, answers: Any) -> AsyncIterator[Any]:
         """The messages of a stream."""

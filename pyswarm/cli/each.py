@@ -10,8 +10,11 @@ from pyswarm.cli.jsonview import inspect_text
 from pyswarm.errors import NotFound, SwarmError
 
 
-async def for_each(refs: Iterable[str], act: Callable[[str], Awaitable[Any]]) -> int:
-    """Print each `ref` for which `act` succeeds, each error on stderr; the exit code."""
+async def for_each(
+    refs: Iterable[str], act: Callable[[str], Awaitable[Any]], silent: bool = False
+) -> int:
+    """Print each `ref` for which `act` succeeds, unless `silent`, and each error on stderr; the
+    exit code."""
     code = 0
     for ref in refs:
         try:
@@ -20,7 +23,8 @@ async def for_each(refs: Iterable[str], act: Callable[[str], Awaitable[Any]]) ->
             print(f"Error: {error.message}", file=sys.stderr)
             code = 1
         else:
-            print(ref)
+            if not silent:
+                print(ref)
     return code
 
 

@@ -11,8 +11,8 @@ from pyswarm.api.v1 import observe_pb2
 from pyswarm.cli.commands import Parsers, command
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.moments import local_text, moment
+from pyswarm.cli.options import FILTER
 from pyswarm.cli.render import clean
-from pyswarm.errors import InvalidArgument
 
 SCOPE: Final = "swarm"
 
@@ -27,7 +27,11 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--since", default="", help="Show all events since a time (or 10m)")
     parser.add_argument("--until", default="", help="Stream events until this time (or 0s)")
     parser.add_argument(
-        "-f", "--filter", action="append", default=[], help="Filter output (key=value)"
+        *("-f", "--filter"),
+        action="append",
+        default=[],
+        type=FILTER,
+        help="Filter output (key=value)",
     )
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="lines, or one JSON a line"
@@ -58,9 +62,7 @@ def event_json(event: Any) -> str:
 def _request(args: Namespace, now: float) -> observe_pb2.EventsRequest:
     request = observe_pb2.EventsRequest(follow=True)
     for text in args.filter:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(f'invalid argument "{text}" for "--filter": use key=value')
+        key, _, value = text.partition("=")
         request.filters.add(key=key, value=value)
     if args.since:
         request.since = moment(args.since, now)

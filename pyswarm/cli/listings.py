@@ -234,20 +234,26 @@ def _labels(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={labels[key]}" for key in sorted(labels))
 
 
-def payloads(found: Sequence[Secret | Config], now: float) -> Listing:
-    """`secret ls` and `config ls`; never the content."""
+def payloads(kind: type[Secret | Config], found: Sequence[Secret | Config], now: float) -> Listing:
+    """`secret ls` and `config ls`; never the content. Docker's columns, and the version after them.
+
+    A secret's driver is that of a plugin, of which there is none here.
+    """
+    driver = {"Driver": ""} if kind is Secret else {}
     rows = []
     for item in sorted(found, key=lambda i: natural_key(i.spec.name)):
         values = {
             "ID": item.id,
             "Name": item.spec.name,
+            **driver,
             "CreatedAt": ago(item.meta.created_at, now),
             "UpdatedAt": ago(item.meta.updated_at, now),
             "Version": str(item.version),
         }
         more = {"Labels": _labels(item.spec.labels)}
         rows.append(Row(item.id, tuple(values.values()), values | more))
-    return Listing(("ID", "NAME", "CREATED", "UPDATED", "VERSION"), tuple(rows))
+    headers = ("ID", "NAME", *map(str.upper, driver), "CREATED", "UPDATED", "VERSION")
+    return Listing(headers, tuple(rows))
 
 
 def stacks(found: Iterable[Service]) -> Listing:

@@ -1,5 +1,5 @@
-"""`service logs` and `stack logs`: the output of many tasks in the order of time, stdout to stdout,
-stderr to stderr, each line with its task."""
+"""`service logs`, `stack logs` and `task logs`: the output of many tasks in the order of time,
+stdout to stdout, stderr to stderr, each line with its task."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Final
 from manager.logs.subscription import Positions
 from pyswarm.api.v1 import control_pb2
 from pyswarm.cli.connection import REOPEN_SECONDS, REOPEN_TRIES, Connection
+from pyswarm.cli.flags.declared import checked, is_whole
 from pyswarm.cli.moments import moment, nano_text
 from pyswarm.cli.render import short_id
 from pyswarm.cli.tasks import list_tasks, node_names
@@ -27,7 +28,12 @@ GAP_SECONDS: Final = 5.0
 def add_log_options(parser: ArgumentParser) -> None:
     """The options of `logs`."""
     parser.add_argument("-f", "--follow", action="store_true", help="Follow log output")
-    parser.add_argument("-n", "--tail", default="all", help="Lines of each task from the end")
+    parser.add_argument(
+        *("-n", "--tail"),
+        type=checked("tail", _tail),
+        default=-1,
+        help="Lines of each task from the end (all)",
+    )
     parser.add_argument("--since", default="", help="From this time on (2026-01-02T13:23:37Z, 42m)")
     parser.add_argument("--until", default="", help="Up to this time (2026-01-02T13:23:37Z, 42m)")
     parser.add_argument("-t", "--timestamps", action="store_true", help="Show timestamps")
@@ -40,14 +46,18 @@ def add_log_options(parser: ArgumentParser) -> None:
     parser.add_argument("--grep", default="", metavar="PATTERN", help="Only lines that match")
 
 
+def _tail(text: str) -> int:
+    if text != "all" and not is_whole(text):
+        raise InvalidArgument("use a number of lines or all")
+    return -1 if text == "all" else int(text)
+
+
 async def logs_request(args: Namespace, connection: Connection) -> control_pb2.LogsRequest:
     """The request that the options make, without the services; raises InvalidArgument."""
-    if args.tail != "all" and not args.tail.isdigit():
-        raise InvalidArgument(f"--tail {args.tail}: use a number of lines or all")
     now = time.time()
     request = control_pb2.LogsRequest(
         follow=args.follow,
-        tail=-1 if args.tail == "all" else int(args.tail),
+        tail=args.tail,
         since=moment(args.since, now) if args.since else 0.0,
         until=moment(args.until, now) if args.until else 0.0,
     )
@@ -60,8 +70,9 @@ async def logs_request(args: Namespace, connection: Connection) -> control_pb2.L
     return request
 
 
-async def find_tasks(connection: Connection, ref: str) -> list[str]:
-    """The ids of the tasks that an id, the start of one, or `service.slot` means."""
+async def find_tasks(connection: Connection, ref: str, what: str) -> list[str]:
+    """The ids of the tasks that an id, the start of one, or `service.slot` means; raises NotFound,
+    where `what` was looked for, or InvalidArgument."""
     found = await list_tasks(connection, control_pb2.Filters(names=[ref]))
     named = [task.id for task in found if ref in (task.name, task.name.rpartition(".")[0])]
     if named:
@@ -70,7 +81,7 @@ async def find_tasks(connection: Connection, ref: str) -> list[str]:
     if len(found) > 1 and ref not in {task.id for task in found}:
         raise InvalidArgument(f"task {ref} is ambiguous: use a longer part of the id")
     if not found:
-        raise NotFound(f"no such task or service: {ref}")
+        raise NotFound(f"no such {what}: {ref}")
     return [ref if ref in {task.id for task in found} else found[0].id]
 
 

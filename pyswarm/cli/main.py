@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 from argparse import Namespace
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from pyswarm import __version__
 from pyswarm.cli import (
@@ -36,15 +36,31 @@ from pyswarm.cli import (
 from pyswarm.cli.connection import Connection, socket_path
 from pyswarm.cli.flags.declared import BOOLEANS
 from pyswarm.daemon import settings
-from pyswarm.errors import SwarmError
+from pyswarm.errors import InvalidArgument, SwarmError
 from pyswarm.lab import commands as lab
 
 USAGE_CODE = 125
 _WAITING = "Operation continuing in background: look at 'pyswarm service ls' and 'service ps'."
+_NUMBERS: Final[dict[Any, str]] = {int: "whole number", float: "number"}
+_ARGUMENT: Final = r"argument (?:-\w/)?(\S+)"
+_WORDS: Final = {
+    r"^the following arguments are required: ": "requires ",
+    rf"^{_ARGUMENT}: ignored explicit argument '(.*)'$": r'invalid argument "\2" for "\1" flag: '
+    "it has no value",
+    rf"^{_ARGUMENT}: not allowed with {_ARGUMENT}$": r"\1 may not be combined with \2",
+}
+"""What argparse says by itself, and what a user of Docker reads."""
+
+
+def _invalid(action: argparse.Action, text: str, why: str) -> argparse.ArgumentError:
+    name = (
+        f'"{max(action.option_strings, key=len)}" flag' if action.option_strings else action.metavar
+    )
+    return argparse.ArgumentError(None, f'invalid argument "{text}" for {name}: {why}')
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with Docker's exit code, and without guessing at shortened flags."""
+    """argparse with Docker's exit code and words, and without guessing at shortened flags."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
@@ -76,7 +92,9 @@ class _Parser(argparse.ArgumentParser):
                 continue
             if word == "--" or (ends and not word.startswith("-")):
                 return [*joined, word, *words]
-            if action is not None and action.nargs is None and words:
+            if action is not None and action.nargs is None:
+                if not words:
+                    self.error(f"flag needs an argument: {word}")
                 value = words.pop(0)
                 is_dashed = value.startswith("-") and word.startswith("--")
                 joined += [f"{word}={value}"] if is_dashed else [word, value]
@@ -97,9 +115,42 @@ class _Parser(argparse.ArgumentParser):
             self.error(f'invalid argument "{value}" for "{name}" flag: use true or false')
         return BOOLEANS[value]
 
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        try:
+            return super()._get_value(action, text)
+        except InvalidArgument as error:
+            raise _invalid(action, text, error.message) from None
+        except argparse.ArgumentError as error:
+            # Our readers name the flag themselves, in Docker's words.
+            if error.message.startswith("invalid argument "):
+                raise argparse.ArgumentError(None, error.message) from None
+            what = _NUMBERS.get(action.type) or getattr(action.type, "__name__", "value")
+            raise _invalid(action, text, f"this is no {what}") from None
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        if isinstance(action, argparse._SubParsersAction):
+            raise argparse.ArgumentError(None, self._unknown(action, value))
+        raise _invalid(action, value, f"use one of {', '.join(action.choices)}")
+
+    def _unknown(self, commands: argparse._SubParsersAction[_Parser], word: str) -> str:
+        """The sentence for a word that is no command; it may be one of a noun's."""
+        parsers = dict.fromkeys(commands.choices.values())
+        meant = [f"'{found.prog}'" for each in parsers if (found := each.command(word))]
+        use = f": use {' or '.join(meant)}" if meant else ""
+        return f"unknown command: {self.prog} {word}{use}"
+
+    def command(self, word: str) -> _Parser | None:
+        """The parser of the sub-command of that name."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                return action.choices.get(word)
+        return None
+
     def error(self, message: str) -> NoReturn:
-        # Our readers name the flag themselves, in Docker's words.
-        message = re.sub(r"^argument \S+: (?=invalid argument )", "", message)
+        for said, better in _WORDS.items():
+            message = re.sub(said, better, message)
         self.exit(USAGE_CODE, f"{self.prog}: {message}\nSee '{self.prog} --help'.\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from typing import Final
 
 from pyswarm.api.v1 import control_pb2
 from pyswarm.cli.flags.declared import checked
@@ -11,11 +12,24 @@ from pyswarm.cli.formats import template
 from pyswarm.errors import InvalidArgument
 
 
+def _pair(text: str) -> None:
+    if "=" not in text:
+        raise InvalidArgument("use key=value")
+
+
+FILTER: Final = checked("filter", _pair, keeps=True)
+"""The type of a flag `--filter`, which answers the text."""
+
+
 def add_list_options(parser: ArgumentParser, truncates: bool = True) -> None:
     """The options of an `ls` or `ps` command."""
     parser.add_argument("-q", "--quiet", action="store_true", help="Only display IDs")
     parser.add_argument(
-        "-f", "--filter", action="append", default=[], help="Filter output (key=value)"
+        *("-f", "--filter"),
+        action="append",
+        default=[],
+        type=FILTER,
+        help="Filter output (key=value)",
     )
     add_form(parser)
     if truncates:
@@ -42,9 +56,7 @@ def filters(args: Namespace, known: Mapping[str, str]) -> control_pb2.Filters:
     """The request's filters; `known` maps a word of `--filter` to its field."""
     fields: dict[str, list[str]] = {}
     for text in args.filter:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(f'invalid argument "{text}" for "--filter": use key=value')
+        key, _, value = text.partition("=")
         if key not in known:
             words = ", ".join(sorted(known))
             raise InvalidArgument(f"invalid filter '{key}', use one of {words}")

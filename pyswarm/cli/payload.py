@@ -39,7 +39,9 @@ def register(parsers: Parsers) -> None:
             "--template-driver", default="", help="golang: each node fills the placeholders"
         )
         create.add_argument("name", metavar=word.upper())
-        create.add_argument("file", nargs="?", default="-", help="a file, or - for STDIN")
+        create.add_argument(
+            "file", metavar="FILE", nargs="?", default="-", help="a file, or - for STDIN"
+        )
         update = command(payload, "update", f"Change the labels of a {word}", _update(kind))
         update.add_argument(
             "--label-add", action="append", default=[], help="Add or change a label"
@@ -73,7 +75,7 @@ def _add_rotation(payload: Parsers, kind: type[Secret] | type[Config]) -> None:
     rotate.add_argument("-d", "--detach", action="store_true", help="Do not wait for the services")
     rotate.add_argument("-q", "--quiet", action="store_true", help="Suppress progress output")
     rotate.add_argument("ref", metavar=word.upper())
-    rotate.add_argument("file", help="a file, or - for STDIN")
+    rotate.add_argument("file", metavar="FILE", help="a file, or - for STDIN")
     versions = command(payload, "versions", f"List the versions of a {word}", _versions(kind))
     versions.add_argument("-q", "--quiet", action="store_true", help="Only display IDs")
     add_form(versions)
@@ -180,7 +182,7 @@ def _list(kind: type[Secret] | type[Config]) -> Run:
             getattr(connection.control, f"List{kind.__name__}s")(request)
         )
         found: Any = answer.secrets if kind is Secret else answer.configs
-        columns.show_payloads(args, [from_message(kind, message) for message in found])
+        columns.show_payloads(args, kind, [from_message(kind, message) for message in found])
         return 0
 
     return run

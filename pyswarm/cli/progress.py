@@ -6,7 +6,7 @@
 A service has converged when every slot has run its newest specification for the monitor period
 (Docker: 5 s), or as soon as the managers call the update complete, since they have monitored it. A
 slot whose task has ended well and is not restarted is done; one that is given up after a failure,
-or whose tasks end one after the other, fails the wait.
+or whose tasks end one after the other, fails the wait, and sooner where a node rejects them all.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ ERROR_LENGTH_MAX: Final = 75
 ENDS_MAX: Final = 5
 """A slot whose tasks end so often in a row is not waited for any longer."""
 
+REJECTIONS_MAX: Final = 2
+"""What a node has rejected so often in a row, in the same words, it will reject again: an agent
+tries what may be a matter of time several times before it rejects a task."""
+
 _BAR_WIDTH: Final = 40
 _STATES: Final = (
     TaskState.NEW,
@@ -65,6 +69,8 @@ class SlotProgress:
     error: str = ""
     final: bool = False
     ends: int = 0
+    rejected_by: str = ""
+    """The node that will not have its tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +204,26 @@ def _slot(
     )
     if state == TaskState.RUNNING:
         return SlotProgress(label, None, error or f"node {task.node_id} is not up")
-    return SlotProgress(label, state, error, ends=ends)
+    return SlotProgress(label, state, error, ends=ends, rejected_by=_rejected_by(tasks, nodes_up))
+
+
+def _rejected_by(tasks: Sequence[Task], names: dict[str, str]) -> str:
+    """The node that has rejected the slot's last tasks for one reason; empty where none has."""
+    last = [task for task in tasks if is_terminal(task.status.state)][-REJECTIONS_MAX:]
+    why = {(task.status.state, task.node_id, task.status.error) for task in last}
+    if len(last) < REJECTIONS_MAX or len(why) > 1 or last[-1].status.state != TaskState.REJECTED:
+        return ""
+    return names.get(last[-1].node_id, last[-1].node_id)
 
 
 def failing(slots: Iterable[SlotProgress]) -> str:
     """The slot whose tasks end one after the other, in words; empty where none does."""
     for slot in slots:
+        if slot.rejected_by:
+            return (
+                f"{slot.label} was rejected {REJECTIONS_MAX} times in a row by "
+                f"{slot.rejected_by}: {slot.error}; the managers keep trying"
+            )
         if slot.ends >= ENDS_MAX:
             word, reason = ("failed", f": {slot.error}") if slot.error else ("ended", "")
             return (

@@ -16,6 +16,7 @@ from pyswarm.cli import columns
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.each import for_each, inspect_each
+from pyswarm.cli.flags.declared import checked, is_whole
 from pyswarm.cli.formats import add_format, refuse_both, shown_as
 from pyswarm.cli.listings import CountedService
 from pyswarm.cli.logs import add_log_options, find_tasks, logs_request, show_logs
@@ -72,7 +73,8 @@ def register(parsers: Parsers) -> None:
     add_service_flags(create)
     _add_waiting(create)
     create.add_argument("image", metavar="IMAGE")
-    create.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    words = create.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    words.required = False
     listing = command(service, "ls", "List services", _list, aliases=["list"])
     add_list_options(listing, truncates=False)
     ps = command(service, "ps", "List the tasks of services", _ps)
@@ -91,7 +93,11 @@ def register(parsers: Parsers) -> None:
     update.add_argument("ref", metavar="SERVICE")
     rollback = command(service, "rollback", "Revert changes to a service", _rollback, epilog=HELP)
     rollback.add_argument(
-        "--to", metavar="REVISION", default="", help="A revision of the service's history"
+        "--to",
+        metavar="REVISION",
+        type=checked("to", revision_number),
+        default=0,
+        help="A revision of the service's history",
     )
     _add_waiting(rollback)
     rollback.add_argument("ref", metavar="SERVICE")
@@ -119,11 +125,8 @@ def _add_waiting(parser: Any) -> None:
 async def get_service(connection: Connection, ref: str) -> Service:
     """The service of that id or name."""
     request = control_pb2.Reference(ref=ref)
-    try:
-        message = await connection.call(connection.control.GetService(request))
-    except NotFound as error:
-        raise NotFound(f"no such service: {ref}") from error
-    return from_message(Service, message)
+    call = connection.control.GetService(request)
+    return from_message(Service, await connection.find("service", ref, call))
 
 
 async def list_services(
@@ -302,8 +305,7 @@ async def _update(args: Namespace, connection: Connection) -> int:
 
 
 async def _rollback(args: Namespace, connection: Connection) -> int:
-    number = revision_number(args.to) if args.to else 0
-    changed, settled = await edit_service(connection, args.ref, lambda old: old, True, number)
+    changed, settled = await edit_service(connection, args.ref, lambda old: old, True, args.to)
     print(args.ref, flush=True)
     return 0 if args.detach else await _waited(connection, changed, args.quiet, settled)
 
@@ -328,7 +330,7 @@ async def _scale_one(connection: Connection, target: str) -> tuple[Service, bool
     ref, equals, text = target.partition("=")
     if not equals:
         raise InvalidArgument(f"invalid scale specifier '{target}', use SERVICE=REPLICAS")
-    if not text.isdigit():
+    if not is_whole(text):
         raise InvalidArgument(f"{ref}: invalid replicas value {text}: use a whole number")
 
     def edit(old: ServiceSpec) -> ServiceSpec:
@@ -346,7 +348,7 @@ async def _logs(args: Namespace, connection: Connection) -> int:
     try:
         request.services.append((await get_service(connection, args.ref)).id)
     except NotFound:
-        request.tasks.extend(await find_tasks(connection, args.ref))
+        request.tasks.extend(await find_tasks(connection, args.ref, "task or service"))
     return await show_logs(args, connection, request)
 
 

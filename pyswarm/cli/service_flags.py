@@ -30,8 +30,9 @@ from pyswarm.cli.flags.declared import (
     add_lists,
     add_single,
     add_switches,
-    choice,
+    checked,
     edited_map,
+    member_of,
     whole,
     with_given,
 )
@@ -83,7 +84,8 @@ def add_create_flags(parser: ArgumentParser) -> None:
     parser.add_argument("--name", default="", help="Service name")
     parser.add_argument(
         "--mode",
-        default="replicated",
+        type=checked("mode", member_of(ServiceMode)),
+        default=ServiceMode.REPLICATED,
         help='Service mode ("replicated", "global", "replicated-job", "global-job")',
     )
     container.add_create_flags(parser)
@@ -174,9 +176,8 @@ def _blank(name: str, mode: ServiceMode) -> ServiceSpec:
 
 def create_spec(args: Namespace, name: str) -> ServiceSpec:
     """The specification of `service create`; `args` has `image` and `command` too."""
-    mode = choice(ServiceMode, args.mode, "mode")
-    _check_mode(args, mode)
-    spec = _edit(args, _blank(args.name or name, mode))
+    _check_mode(args, args.mode)
+    spec = _edit(args, _blank(args.name or name, args.mode))
     new = replace(spec.task.container, image=args.image, args=tuple(args.command))
     return replace(spec, task=replace(spec.task, container=new))
 

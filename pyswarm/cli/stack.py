@@ -221,7 +221,7 @@ async def _logs(args: Namespace, connection: Connection) -> int:
     request = await logs_request(args, connection)
     label = f"{NAMESPACE_LABEL}={args.name}"
     if not await list_services(connection, control_pb2.Filters(labels=[label])):
-        raise NotFound(f"Nothing found in stack: {args.name}")
+        raise NotFound(f"nothing found in stack: {args.name}")
     request.labels.append(label)
     return await show_logs(args, connection, request)
 
@@ -244,7 +244,7 @@ async def _remove(args: Namespace, connection: Connection) -> int:
             print(step.sentence, flush=True)
             await _perform(connection, step)
 
-    return await for_each(args.names, one)
+    return await for_each(args.names, one, silent=True)  # its steps were told, as in Docker
 
 
 def _config(args: Namespace) -> int:

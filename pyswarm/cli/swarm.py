@@ -10,7 +10,7 @@ from pyswarm.api.v1 import control_pb2, local_pb2
 from pyswarm.cli import ca, recovery, unlock
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
-from pyswarm.cli.service_flags import DURATION
+from pyswarm.cli.flags.declared import DURATION, whole
 from pyswarm.cli.unlock import add_autolock, how_to_unlock, unlock_key
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Cluster, ClusterSpec, ImagePolicy, PlacementStrategy
@@ -25,9 +25,9 @@ def register(parsers: Parsers) -> None:
     init.add_argument(
         "--availability", default="active", choices=("active", "pause", "drain"), help="of the node"
     )
-    init.add_argument("--data-path-port", type=int, default=0, help="UDP port of VXLAN (4789)")
+    init.add_argument("--data-path-port", type=whole(), default=0, help="UDP port of VXLAN (4789)")
     init.add_argument("--default-addr-pool", action="append", default=[], help="in CIDR format")
-    init.add_argument("--default-addr-pool-mask-length", type=int, default=24, help="(24)")
+    init.add_argument("--default-addr-pool-mask-length", type=whole(), default=24, help="(24)")
     init.add_argument(
         "--force-new-cluster",
         action="store_true",
@@ -63,10 +63,12 @@ def _add_settings(parser: Any) -> None:
     )
     parser.add_argument("--dispatcher-heartbeat", type=DURATION, help="Heartbeat period (1s)")
     parser.add_argument(
-        "--dispatcher-heartbeat-misses", type=int, help="missed beats until a node is down (3)"
+        "--dispatcher-heartbeat-misses", type=whole(), help="missed beats until a node is down (3)"
     )
-    parser.add_argument("--task-history-limit", type=int, help="Task history retention limit (5)")
-    parser.add_argument("--snapshot-interval", type=int, help="Log entries between snapshots")
+    parser.add_argument(
+        "--task-history-limit", type=whole(-1), help="Task history retention limit (5)"
+    )
+    parser.add_argument("--snapshot-interval", type=whole(), help="Log entries between snapshots")
     for name, read, text in _IMAGES:
         parser.add_argument(f"--image-{name}", type=read, help=text)
     parser.add_argument(
@@ -81,8 +83,8 @@ def _add_settings(parser: Any) -> None:
 _IMAGES: Final = (
     ("max-age", DURATION, "Nodes remove images that nothing needed for so long (168h; 0s: never)"),
     ("grace", DURATION, "Images stay at least so long after their last use (1h)"),
-    ("disk-high", int, "Percent of disk use from which images are removed (85; 0: never)"),
-    ("disk-low", int, "Percent of disk use at which that ends (75)"),
+    ("disk-high", whole(), "Percent of disk use from which images are removed (85; 0: never)"),
+    ("disk-low", whole(), "Percent of disk use at which that ends (75)"),
 )
 
 

@@ -1,4 +1,4 @@
-"""`pyswarm task`: explain."""
+"""`pyswarm task`: explain, logs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from pyswarm.api.v1 import control_pb2
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
-from pyswarm.errors import NotFound
+from pyswarm.cli.logs import add_log_options, find_tasks, logs_request, show_logs
 
 
 def register(parsers: Parsers) -> None:
@@ -20,19 +20,26 @@ def register(parsers: Parsers) -> None:
     explain = command(task, "explain", "Tell why a task is where it is, or nowhere", _explain)
     explain.add_argument("--format", choices=("text", "json"), default="text", help="(text)")
     explain.add_argument("ref", metavar="TASK|SERVICE.SLOT|SERVICE")
+    logs = command(task, "logs", "Fetch the logs of a task", _logs)
+    add_log_options(logs)
+    logs.add_argument("ref", metavar="TASK|SERVICE.SLOT")
 
 
 async def _explain(args: Namespace, connection: Connection) -> int:
     request = control_pb2.Reference(ref=args.ref)
-    try:
-        found = await connection.call(connection.scheduling.ExplainTask(request))
-    except NotFound as error:
-        raise NotFound(f"no such task or service: {args.ref}") from error
+    call = connection.scheduling.ExplainTask(request)
+    found = await connection.find("task or service", args.ref, call)
     if args.format == "json":
         print(json.dumps(MessageToDict(found, preserving_proto_field_name=True), indent=4))
     else:
         print("\n".join(explained(found)))
     return 0
+
+
+async def _logs(args: Namespace, connection: Connection) -> int:
+    request = await logs_request(args, connection)
+    request.tasks.extend(await find_tasks(connection, args.ref, "task"))
+    return await show_logs(args, connection, request)
 
 
 def explained(found: Any) -> list[str]:

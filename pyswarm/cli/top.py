@@ -127,7 +127,8 @@ async def _stats(args: Namespace, connection: Connection) -> int:
     request = observe_pb2.StatsRequest()
     for ref in args.refs:
         reference = control_pb2.Reference(ref=ref)
-        request.tasks.append((await connection.call(connection.control.GetTask(reference))).id)
+        found = await connection.find("task", ref, connection.control.GetTask(reference))
+        request.tasks.append(found.id)
     return await _show(args, connection, request)
 
 
@@ -135,7 +136,7 @@ async def _service_top(args: Namespace, connection: Connection) -> int:
     request = observe_pb2.StatsRequest()
     for ref in args.refs:
         reference = control_pb2.Reference(ref=ref)
-        found = await connection.call(connection.control.GetService(reference))
+        found = await connection.find("service", ref, connection.control.GetService(reference))
         request.services.append(found.id)
     return await _show(args, connection, request)
 

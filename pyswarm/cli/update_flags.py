@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
-from pyswarm.cli.flags.declared import checked
+from pyswarm.cli.flags.declared import checked, member_of, whole, with_given
 from pyswarm.compose.values import duration_seconds
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import FailureAction, UpdateConfig, UpdateOrder
@@ -34,19 +33,23 @@ def _ratio(text: str) -> float:
         raise InvalidArgument("use a number from 0 to 1") from None
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise InvalidArgument("use a whole number, 0 for all")
-    return int(text)
-
-
 _FLAGS: Final[tuple[tuple[str, str, Callable[[str], Any] | None, str], ...]] = (
-    ("parallelism", "parallelism", _count, "Maximum number of tasks {} simultaneously (0: all, 1)"),
+    (
+        "parallelism",
+        "parallelism",
+        whole(),
+        "Maximum number of tasks {} simultaneously (0: all, 1)",
+    ),
     ("delay", "delay_seconds", _duration, "Delay between task {}s (0s)"),
     ("monitor", "monitor_seconds", _duration, "Time to watch each task {} for failure (5s)"),
     ("max-failure-ratio", "max_failure_ratio", _ratio, "Failure rate to tolerate during {} (0)"),
     ("failure-action", "failure_action", None, "Action on {} failure ({actions}; pause)"),
-    ("order", "order", None, "{} order (start-first or stop-first; stop-first)"),
+    (
+        "order",
+        "order",
+        member_of(UpdateOrder),
+        "{} order (start-first or stop-first; stop-first)",
+    ),
     (
         "progress-deadline",
         "progress_deadline_seconds",
@@ -66,31 +69,11 @@ def add_policy_flags(parser: ArgumentParser) -> None:
     for policy, actions in _ACTIONS.items():
         words = ", ".join(action.name.lower() for action in actions)
         for name, _, read, text in _FLAGS:
-            options: dict[str, Any] = {}
-            if read is not None:
-                options["type"] = checked(f"{policy}-{name}", read)
-            shown = text.format(policy, actions=words)
-            parser.add_argument(f"--{policy}-{name}", help=shown, **options)
+            flag = f"{policy}-{name}"
+            reader = checked(flag, read or member_of(actions))
+            parser.add_argument(f"--{flag}", type=reader, help=text.format(policy, actions=words))
 
 
 def policy(args: Namespace, word: str, old: UpdateConfig) -> UpdateConfig:
     """The policy `word` ("update" or "rollback") with what the flags say."""
-    given: dict[str, Any] = {}
-    for name, field, _, _ in _FLAGS:
-        value = getattr(args, f"{word}_{name.replace('-', '_')}")
-        if value is not None:
-            given[field] = value
-    if "failure_action" in given:
-        names = {action.name.lower(): action for action in _ACTIONS[word]}
-        given["failure_action"] = _chosen(given["failure_action"], f"{word}-failure-action", names)
-    if "order" in given:
-        orders = {order.name.lower().replace("_", "-"): order for order in UpdateOrder}
-        given["order"] = _chosen(given["order"], f"{word}-order", orders)
-    return replace(old, **given)
-
-
-def _chosen(text: str, flag: str, names: dict[str, Any]) -> Any:
-    if text not in names:
-        known = ", ".join(names)
-        raise InvalidArgument(f'invalid argument "{text}" for "--{flag}": use one of {known}')
-    return names[text]
+    return with_given(old, args, {field: f"{word}-{name}" for name, field, _, _ in _FLAGS})

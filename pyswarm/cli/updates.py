@@ -7,9 +7,10 @@ from argparse import ArgumentParser, Namespace
 
 from pyswarm.api.v1 import control_pb2, updates_pb2
 from pyswarm.cli.connection import Connection
+from pyswarm.cli.flags.declared import is_whole
 from pyswarm.cli.listings import revisions
 from pyswarm.cli.options import add_form
-from pyswarm.errors import InvalidArgument, NotFound
+from pyswarm.errors import InvalidArgument
 from pyswarm.model import Revision, Service
 from pyswarm.wire import from_message
 
@@ -33,23 +34,22 @@ def refuse_other_flags(args: Namespace) -> None:
     """Refuse flags that change the specification, which is something else than steering."""
     allowed = ("steering", "detach", "quiet", "ref", "daemon_host", "run", "help_of")
     others = (value for name, value in vars(args).items() if name not in allowed)
-    if any(value not in (None, False, [], "") for value in others):
+    # 0 is given too: a number of replicas, or the first word of a flag.
+    if any(value is not None and value is not False and value not in ([], "") for value in others):
         raise InvalidArgument(f"other flags may not be combined with --{args.steering}")
 
 
 async def steer(connection: Connection, ref: str, word: str) -> Service:
     """Pause, continue or abort the update of a service; the service as it is then."""
     request = updates_pb2.SteerUpdateRequest(service=ref, action=_ACTIONS[word][0])
-    try:
-        return from_message(Service, await connection.call(connection.updates.SteerUpdate(request)))
-    except NotFound as error:
-        raise NotFound(f"no such service: {ref}") from error
+    call = connection.updates.SteerUpdate(request)
+    return from_message(Service, await connection.find("service", ref, call))
 
 
 def revision_number(text: str) -> int:
-    """The number after `--to`; for argparse."""
-    if not text.isdecimal() or not int(text):
-        raise InvalidArgument(f'invalid argument "{text}" for "--to": use a number of the history')
+    """The number after `--to`."""
+    if not is_whole(text) or not int(text):
+        raise InvalidArgument("use a number of the history")
     return int(text)
 
 
@@ -63,10 +63,8 @@ def add_history_options(parser: ArgumentParser) -> None:
 async def show_history(args: Namespace, connection: Connection) -> int:
     """`service history`."""
     request = control_pb2.Reference(ref=args.ref)
-    try:
-        answer = await connection.call(connection.updates.ListRevisions(request))
-    except NotFound as error:
-        raise NotFound(f"no such service: {args.ref}") from error
+    call = connection.updates.ListRevisions(request)
+    answer = await connection.find("service", args.ref, call)
     found = [from_message(Revision, message) for message in answer.revisions]
     listing = revisions(found, answer.current, time.time(), full=args.no_trunc)
     print(listing.text(args.format))

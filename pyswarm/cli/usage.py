@@ -13,6 +13,7 @@ from pyswarm.api.v1 import system_pb2
 from pyswarm.cli import usage_text
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
+from pyswarm.cli.options import FILTER
 from pyswarm.errors import InvalidArgument
 
 
@@ -31,7 +32,11 @@ def register(parsers: Parsers) -> None:
     )
     prune.add_argument("--volumes", action="store_true", help="Prune anonymous volumes")
     prune.add_argument(
-        "--filter", action="append", default=[], help="(e.g. until=24h, or until=<timestamp>)"
+        "--filter",
+        action="append",
+        default=[],
+        type=FILTER,
+        help="(e.g. until=24h, or until=<timestamp>)",
     )
     prune.add_argument("-f", "--force", action="store_true", help="Do not prompt for confirmation")
 

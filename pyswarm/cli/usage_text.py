@@ -168,9 +168,7 @@ def until_of(filters: Iterable[str], now: float) -> float:
     """The time that `until=` names, in seconds since the epoch; 0 without one."""
     until = 0.0
     for text in filters:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(f'invalid argument "{text}" for "--filter": use key=value')
+        key, _, value = text.partition("=")
         if key != "until":
             raise InvalidArgument(f"invalid filter '{key}', use until")
         until = _moment(value, now)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import gc
 import logging
 import os
 import resource
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 
 from agent.runtime.runtime import ContainerdRuntime
 from pyswarm.api.v1 import local_pb2_grpc, recovery_pb2_grpc
+from pyswarm.daemon import interpreter
 from pyswarm.daemon.recovery import RecoverableNode, RecoveryServer
 from pyswarm.daemon.server import ControlHere, LocalServer
 from pyswarm.daemon.settings import Settings
@@ -24,9 +24,6 @@ from pyswarm.rpc import local_server
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 20.0
-COLLECT_AFTER = (50_000, 20, 100)
-"""Python's own (700, 10, 10) looks through everything that is young over and over while thousands
-of records are made, none of which is garbage: half of a planner's time."""
 
 
 @contextmanager
@@ -111,7 +108,7 @@ def run(settings: Settings, debug: bool = False) -> int:
         level=logging.DEBUG if debug else logging.INFO,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
-    gc.set_threshold(*COLLECT_AFTER)
+    interpreter.tune()
     # Each task has a handful of files, and a shell's soft limit of 1024 is for programs that use
     # select(2). Containers have limits of their own.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

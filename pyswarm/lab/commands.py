@@ -66,7 +66,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     push.add_argument("directory", metavar="DIRECTORY")
     push.add_argument("reference", metavar="IMAGE:TAG")
     daemon = command("daemon", _daemon, "act on a host's daemon alone; containers go on")
-    daemon.add_argument("action", choices=["restart", "kill", "stop", "start"])
+    daemon.add_argument("action", metavar="ACTION", choices=["restart", "kill", "stop", "start"])
     daemon.add_argument("host", metavar="HOST")
 
 

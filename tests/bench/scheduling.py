@@ -30,7 +30,7 @@ from manager.placement.constraint import satisfied
 from manager.scheduler.driver import Scheduler
 from manager.state.changes import Chain, Put, encode_change, encode_set
 from manager.state.driver import Store
-from pyswarm.daemon.main import COLLECT_AFTER
+from pyswarm.daemon import interpreter
 from pyswarm.model import (
     Meta,
     NetworkAttachment,
@@ -184,7 +184,7 @@ async def run(services: int, each: int, node_count: int) -> dict[str, float]:
     store.proposer = AtOnce(store)
     gc.collect()
     gc.freeze()  # as after the restart of a manager
-    gc.set_threshold(*COLLECT_AFTER)  # as in the daemon
+    interpreter.tune()  # as in a daemon
     scheduler = Scheduler(store)
     with store.watch(1 << 20) as commits:
         scheduler.observe(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any, Final, TypeVar
 
 from pyswarm.cli.pairs import key_values
@@ -42,15 +43,31 @@ def checked(flag: str, read: Callable[[str], Any], keeps: bool = False) -> Calla
     return parse
 
 
+def is_whole(text: str) -> bool:
+    """Whether this is a whole number that the managers can store."""
+    return text.isascii() and text.isdecimal() and len(text) < 19
+
+
 def whole(least: int = 0) -> Callable[[str], int]:
     """A reader of whole numbers from `least` on."""
 
     def read(text: str) -> int:
-        digits = text.removeprefix("-")
-        number = int(text) if digits.isascii() and digits.isdecimal() and len(text) < 19 else None
+        number = int(text) if is_whole(text.removeprefix("-")) else None
         if number is None or number < least:
             raise InvalidArgument(f"use a whole number from {least} on")
         return number
+
+    return read
+
+
+def member_of(members: Iterable[Enum]) -> Callable[[str], Any]:
+    """A reader of these members of an enum by their words, such as `start-first`."""
+    words = {member.name.lower().replace("_", "-"): member for member in members}
+
+    def read(text: str) -> Any:
+        if text not in words:
+            raise InvalidArgument(f"use one of {', '.join(words)}")
+        return words[text]
 
     return read
 
@@ -160,15 +177,6 @@ def _add_list(
     if read is not None:
         options["type"] = checked(name, read, keeps=True)
     parser.add_argument(*names, **options)
-
-
-def choice(kind: type[Any], text: str, flag: str) -> Any:
-    """The member of an enum that the flag's word names."""
-    word = text.replace("-", "_").upper()
-    if word not in kind.__members__:
-        known = ", ".join(name.replace("_", "-").lower() for name in kind.__members__)
-        raise InvalidArgument(f'invalid argument "{text}" for "--{flag}": use one of {known}')
-    return kind[word]
 
 
 def with_given(record: Record, args: Namespace, flags: Mapping[str, str]) -> Record:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterable
+from dataclasses import replace
 
-from pyswarm.cli.flags.declared import Listed, Single, choice, edited
+from pyswarm.cli.flags.declared import Listed, Single, edited, member_of, with_given
 from pyswarm.cli.flags.ports import ports
 from pyswarm.cli.pairs import split_fields
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import EndpointSpec, NetworkAttachmentConfig, PortConfig, ResolutionMode
 
-SINGLE = (Single("endpoint-mode", None, "Endpoint mode (vip or dnsrr)"),)
+SINGLE = (Single("endpoint-mode", member_of(ResolutionMode), "Endpoint mode (vip or dnsrr)"),)
 LISTS = (
     Listed("publish", "-p", "Publish a port as a node port", read=ports, read_removed=ports),
     Listed("network", None, "Network attachments", read=lambda text: _network(text)),
@@ -42,13 +43,7 @@ def _network(text: str) -> NetworkAttachmentConfig:
 
 def edit_endpoint(args: Namespace, old: EndpointSpec) -> EndpointSpec:
     """The endpoint after the flags."""
-    mode = old.mode
-    if args.endpoint_mode is not None:
-        mode = choice(ResolutionMode, args.endpoint_mode, "endpoint-mode")
-    return EndpointSpec(
-        mode=mode,
-        ports=_ports(args, old.ports),
-    )
+    return replace(with_given(old, args, {"mode": "endpoint-mode"}), ports=_ports(args, old.ports))
 
 
 def _ports(args: Namespace, old: Iterable[PortConfig]) -> tuple[PortConfig, ...]:

@@ -35,6 +35,14 @@ def test_two_files_in_one_place_are_refused_in_the_words_of_docker():
         "secret references 'a' and 'b' have a conflicting target: '/run/secrets/x'"
     )
     checks.service(with_secrets(one, FileReference(name="a", target="y")))
+    both = ContainerSpec(image="nginx", secrets=(one,), configs=(two,))
+    assert refused(service(container=both)).endswith(
+        "a secret and a config have a conflicting target: '/run/secrets/x'"
+    )
+    one, two = (FileReference(name=name, target="/x") for name in "ab")
+    assert refused(service(container=ContainerSpec(image="nginx", configs=(one, two)))).endswith(
+        "config references 'a' and 'b' have a conflicting target: '/x'"
+    )
 
 
 @pytest.mark.parametrize(

@@ -100,15 +100,36 @@ def test_each_refused_node_is_told_what_is_wrong_with_it():
         "256MiB of memory free, 512MiB reserved": ("m1", "w1"),
         "drained": ("m2",),
         "label zone is a, not b": ("w2",),
-        "down": ("w3",),
-        "paused": ("w4",),
+        "down; label zone is not set, b is wanted": ("w3",),
+        "paused; label zone is not set, b is wanted": ("w4",),
         "label zone is not set, b is wanted": ("w5",),
     }
     found = explain(view, find(view, "t3"), 10.0)
+    # In short it is one reason a node, the one that waiting changes least.
     assert found.sentence == (
         "no suitable node (3 nodes not available for new tasks; scheduling constraints not "
         "satisfied on 2 nodes; insufficient resources on 2 nodes)"
     )
+
+
+def test_a_node_is_told_everything_that_is_wrong_with_it():
+    view = state(
+        WEB,
+        node("m1", availability=Availability.DRAIN, status=NodeState.DOWN),
+        node("m2"),
+        task("t1", TaskState.RUNNING, Resources(nano_cpus=3 * 10**9), "m2"),
+        task(
+            "t2",
+            reserved=Resources(nano_cpus=2 * 10**9),
+            constraints=("node.role==manager",),
+            max_replicas=1,
+        ),
+    )
+    assert told(view, "t2") == {
+        "down, drained; its role is worker, not manager": ("m1",),
+        "its role is worker, not manager; 1 CPUs free, 2 reserved; "
+        "1 of at most 1 task of the service": ("m2",),
+    }
 
 
 @pytest.mark.parametrize(

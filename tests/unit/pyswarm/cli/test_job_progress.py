@@ -178,6 +178,27 @@ def test_a_service_that_keeps_failing_fails_the_wait_unless_it_runs_at_last():
     assert seen(found, [*failed, last(TaskState.RUNNING)]).phase == Phase.VERIFYING
 
 
+def test_what_a_node_rejects_again_and_again_is_not_tried_five_times():
+    found = one_shot(RestartCondition.ANY, replicas=1)
+
+    def tries(*ends):
+        last = task(1, TaskState.NEW, TaskState.RUNNING, at=9.0, job_iteration=0, quick_ends=2)
+        return seen(found, [*(replace(e, id=f"t{n}") for n, e in enumerate(ends)), last])
+
+    rejected = ended(1, TaskState.REJECTED, 'no group "x"')
+    assert tries(rejected).phase == Phase.WORKING
+    wait = tries(rejected, rejected)
+    assert wait.phase == Phase.FAILED
+    assert wait.verdict == (
+        '1/1 was rejected 2 times in a row by host1: no group "x"; the managers keep trying'
+    )
+    # Another node, another reason, or a task that did start: the next try may be better.
+    elsewhere = replace(rejected, node_id="n2")
+    unlike = ended(1, TaskState.REJECTED, "the registry does not answer")
+    for other in (elsewhere, unlike, ended(1, TaskState.FAILED, 'no group "x"')):
+        assert tries(rejected, other).phase == Phase.WORKING
+
+
 def test_a_service_whose_tasks_always_end_well_and_start_again_is_not_waited_for_either():
     found = one_shot(RestartCondition.ANY, replicas=1)
     tasks = [

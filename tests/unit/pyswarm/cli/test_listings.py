@@ -9,6 +9,7 @@ from pyswarm.cli.listings import CountedService
 from pyswarm.compose import NAMESPACE_LABEL
 from pyswarm.model import (
     Availability,
+    Config,
     ContainerSpec,
     Endpoint,
     ManagerStatus,
@@ -182,9 +183,18 @@ def test_networks_have_short_ids_unless_full_ones_are_asked_for():
 def test_secrets_show_their_age_and_never_their_content():
     meta = Meta(created_at=NOW - 7200, updated_at=NOW - 60)
     secret = Secret(id="s", meta=meta, spec=PayloadSpec(name="pw", data=b"hunter2"))
-    listing = listings.payloads([secret], NOW)
-    assert listing.rows[0].cells == ("s", "pw", "2 hours ago", "About a minute ago", "1")
+    listing = listings.payloads(Secret, [secret], NOW)
+    assert listing.rows[0].cells == ("s", "pw", "", "2 hours ago", "About a minute ago", "1")
     assert "hunter2" not in listing.text() + listing.text("json")
+
+
+def test_the_version_comes_after_the_columns_of_docker():
+    secrets = listings.payloads(Secret, [Secret(id="s", version=3)], NOW)
+    assert secrets.headers == ("ID", "NAME", "DRIVER", "CREATED", "UPDATED", "VERSION")
+    assert json.loads(secrets.text("json"))["Driver"] == ""
+    configs = listings.payloads(Config, [Config(id="c", version=3)], NOW)
+    assert configs.headers == ("ID", "NAME", "CREATED", "UPDATED", "VERSION")
+    assert [listing.rows[0].cells[-1] for listing in (secrets, configs)] == ["3", "3"]
 
 
 def test_stacks_are_counted_from_the_labels_of_services():

@@ -43,6 +43,13 @@ def test_the_words_of_a_container_are_left_alone():
             "service rm --wait=maybe web",
             'invalid argument "maybe" for "--wait" flag: use true or false',
         ),
+        ("service create", "pyswarm service create: requires IMAGE\n"),
+        ("secret rotate", "pyswarm secret rotate: requires SECRET, FILE\n"),
+        ("service create --name", "pyswarm service create: flag needs an argument: --name\n"),
+        ("service update --pause --abort web", ": --abort may not be combined with --pause\n"),
+        ("service ps -qx web", ': invalid argument "x" for "--quiet" flag: it has no value\n'),
+        ("service nosuch", "pyswarm service: unknown command: pyswarm service nosuch\n"),
+        ("top", "unknown command: pyswarm top: use 'pyswarm node top' or 'pyswarm service top'\n"),
     ],
 )
 def test_a_wrong_word_is_named_with_its_command(line, words, capsys):
@@ -50,3 +57,36 @@ def test_a_wrong_word_is_named_with_its_command(line, words, capsys):
         parsed(line)
     assert ended.value.code == USAGE_CODE
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "value", "why"),
+    [
+        ("node update m1", "role", "boss", "use one of worker, manager"),
+        ("node update m1", "availability", "away", "use one of active, pause, drain"),
+        ("service create nginx", "mode", "some", "use one of replicated, global, "),
+        ("service create nginx", "endpoint-mode", "x", "use one of vip, dnsrr"),
+        ("service create nginx", "restart-condition", "x", "use one of none, on-failure, any"),
+        ("service update web", "update-order", "sideways", "use one of stop-first, start-first"),
+        ("service update web", "update-failure-action", "x", "use one of pause, continue, roll"),
+        ("service update web", "rollback-failure-action", "rollback", "use one of pause, contin"),
+        ("stack deploy", "resolve-image", "x", "use one of always, changed, never"),
+        ("swarm update", "task-history-limit", "few", "use a whole number from -1 on"),
+        ("swarm update", "snapshot-interval", "9" * 30, "use a whole number from 0 on"),
+        ("lab up", "managers", "few", "this is no whole number"),
+        ("swarm update", "cert-expiry", "soon", "this is no duration"),
+        ("service top web", "interval", "x", "this is no number"),
+        ("service rollback web", "to", "first", "use a number of the history"),
+        ("service rollback web", "to", "9" * 30, "use a number of the history"),
+        ("stack logs shop", "tail", "few", "use a number of lines or all"),
+        ("stack logs shop", "tail", "9" * 30, "use a number of lines or all"),
+        ("service ls", "filter", "web", "use key=value"),
+        ("events", "filter", "web", "use key=value"),
+    ],
+)
+def test_a_wrong_value_has_one_sentence_whatever_the_flag(command, flag, value, why, capsys):
+    noun, *rest = command.split()
+    with pytest.raises(SystemExit) as ended:
+        parsed(" ".join([noun, *rest[:1], f"--{flag}={value}", *rest[1:]]))
+    assert ended.value.code == USAGE_CODE
+    assert f'invalid argument "{value}" for "--{flag}" flag: {why}' in capsys.readouterr().err

@@ -67,11 +67,6 @@ def test_a_global_service_takes_no_replicas():
         create("--mode", "global", "--replicas", "2")
 
 
-def test_an_unknown_word_names_the_known_ones():
-    with pytest.raises(InvalidArgument, match="stop-first, start-first"):
-        create("--update-order", "never")
-
-
 def test_an_update_touches_only_what_is_named():
     old = create("-e", "A=1", "-e", "B=2", "-p", "8080:80")
     new = update(old, "--env-rm", "A", "--env-add", "C=3", "--image", "nginx:2")
@@ -204,7 +199,6 @@ def test_a_job_is_restarted_on_failure_unless_told_otherwise():
             ["--mode", "replicated-job", "--update-delay", "2s"],
             "--update-delay can only be used with replicated or global mode",
         ),
-        (["--mode", "sometimes"], "replicated, global, replicated-job, global-job"),
     ],
 )
 def test_a_flag_of_another_mode_is_refused(flags, words):

@@ -390,6 +390,11 @@ def test_ports_logging_and_platform():
             "declare it under volumes at the top level",
         ),
         ("secrets: [pw]", "", "services.web.secrets[0]: the secret 'pw' is not declared"),
+        (
+            "configs: [{source: a, target: /x}, {source: b, target: /x}]",
+            "configs: {a: {external: true}, b: {external: true}}",
+            "services.web.configs[1]: another config is already shown as /x",
+        ),
         ("deploy: {mode: global-job, replicas: 2}", "", "a global-job service runs once on every"),
         (
             "deploy: {mode: global-job}\nrestart: always",
