@@ -2,6 +2,7 @@ from dataclasses import replace
 
 from pyswarm.model import (
     Availability,
+    ClusterSpec,
     ContainerSpec,
     EndpointSpec,
     FailureAction,
@@ -184,6 +185,27 @@ def test_some_failures_are_tolerated():
         broken += [t.id for t in w.running(s) if t.spec.force_update][:1]
     w.settle()
     assert versions(w, s) == [1, 1, 1, 1]
+
+
+def test_failures_count_to_the_end_of_the_update_where_no_history_is_kept():
+    config = UpdateConfig(parallelism=1, max_failure_ratio=0.3)
+    w, s = settled(spec(update=config))
+    cluster = w.view.cluster
+    w.write(lambda tx: tx.put(replace(cluster, spec=ClusterSpec(task_history_limit=0))))
+    failed = set()
+
+    def once(task):
+        """The first new task of each slot."""
+        if task.spec.force_update == 0 or task.slot in failed:
+            return None
+        failed.add(task.slot)
+        return TaskState.FAILED
+
+    w.ends = once
+    w.change(s, spec(1, update=config))
+    w.settle()
+    assert w.service(s).update_status.state == UpdateState.PAUSED
+    assert versions(w, s).count(0) == 2
 
 
 def test_a_failing_update_rolls_back_and_keeps_the_number_of_replicas():
