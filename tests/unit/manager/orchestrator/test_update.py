@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from pyswarm.model import (
     Availability,
     ClusterSpec,
@@ -11,6 +13,7 @@ from pyswarm.model import (
     Placement,
     PortConfig,
     PublishMode,
+    RestartCondition,
     RestartPolicy,
     ServiceSpec,
     TaskSpec,
@@ -125,6 +128,28 @@ def test_start_first_never_has_fewer_tasks_than_wanted():
         assert 4 <= len(up) <= 6
     w.settle()
     assert versions(w, s) == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("condition", [RestartCondition.NONE, RestartCondition.ANY])
+def test_start_first_does_not_run_again_and_again_what_ends_before_it_is_seen_to_run(condition):
+    config = UpdateConfig(order=UpdateOrder.START_FIRST, monitor_seconds=2)
+    first, second = (
+        replace(s, task=replace(s.task, restart=RestartPolicy(condition=condition)))
+        for s in (spec(replicas=1, update=config), spec(1, replicas=1, update=config))
+    )
+    w, s = settled(first)
+    w.change(s, second)
+    made = set()
+    for _ in range(12):
+        w.step()
+        new = [t for t in w.view.tasks_of_service(s) if t.spec.force_update]
+        made |= {t.id for t in new}
+        for each in new:
+            if each.status.state < TaskState.RUNNING and each.start_after <= w.now:
+                done = replace(each.status, state=TaskState.COMPLETE, timestamp=w.now)
+                w.write(lambda tx, t=each, to=done: tx.put(replace(t, status=to)))
+    assert len(made) <= (1 if condition is RestartCondition.NONE else 4)
+    assert all(t.spec.force_update for t in living(w, s)), "the old one has stopped"
 
 
 def test_parallelism_bounds_how_many_are_down_and_zero_is_all():
