@@ -56,8 +56,12 @@ class Overlay(Protocol):
     async def flush(self, task_id: str) -> None:
         """Until the last answers of a task that has ended in order have arrived, bounded."""
 
+    async def close_ports(self, task_id: str) -> None:
+        """Let the host-mode ports of a task that shall stop take no new connection."""
+
     async def mark_dead(self, task_id: str) -> None:
-        """Take a task that just died out of this node's virtual addresses and DNS answers."""
+        """Take a task that just died out of this node's virtual addresses, ports and DNS
+        answers."""
 
     def attached(self) -> Collection[str]:
         """The tasks that have a namespace."""

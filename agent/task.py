@@ -23,6 +23,7 @@ from agent.task_events import (
     Cleaned,
     Command,
     DependenciesReady,
+    Drain,
     Event,
     Exited,
     Failed,
@@ -280,11 +281,12 @@ class TaskMachine:
 
     def _drain(self, now: float) -> list[Command]:
         """Stop, after the moment in which the last connections come in."""
-        if not self.task.networks or self.status.state < TaskState.RUNNING:
+        reached = self.task.networks or self.task.ports
+        if not reached or self.status.state < TaskState.RUNNING:
             return self._stop(now)
         seconds = UNHEALTHY_DRAIN_SECONDS if self._unhealthy else DRAIN_SECONDS
         self._enter(Phase.DRAINING, now + seconds)
-        return []
+        return [Drain()] if self.task.ports else []
 
     def _stop(self, now: float) -> list[Command]:
         container = self.task.spec.container

@@ -13,6 +13,7 @@ class Step(Enum):
 
     PREPARE = "prepare"
     START = "start"
+    DRAIN = "drain"
     STOP = "stop"
     KILL = "kill"
     CLEAN = "clean"
@@ -32,6 +33,11 @@ class Start:
 @dataclass(frozen=True, slots=True)
 class Watch:
     """The container runs already: answer `Started` again, and tell when it exits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Let the ports that the task has on this host take no new connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Report:
     status: TaskStatus
 
 
-Command = Prepare | Start | Watch | Stop | Kill | Cancel | Clean | Remove | Report
+Command = Prepare | Start | Watch | Drain | Stop | Kill | Cancel | Clean | Remove | Report
 
 
 @dataclass(frozen=True, slots=True)

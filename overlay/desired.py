@@ -91,12 +91,14 @@ class Router:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """Everything that the desired state follows from. `complete`: the managers have named every
-    network, so one that is not in `sets` is gone."""
+    """Everything that the desired state follows from. `closed` are the tasks whose host-mode ports
+    take no new connection. `complete`: the managers have named every network, so one that is not in
+    `sets` is gone."""
 
     sets: Mapping[str, EndpointSet]
     attached: Mapping[str, Attached]
     dead: frozenset[str] = frozenset()
+    closed: frozenset[str] = frozenset()
     complete: bool = False
 
 

@@ -85,6 +85,7 @@ class Overlay:
         self._told = False
         self._attached: dict[str, Attached] = {}
         self._dead: set[str] = set()
+        self._closed: set[str] = set()
         self._ip_forward = ""
         self._firewall: list[str] = []
         self._lock = asyncio.Lock()
@@ -211,6 +212,13 @@ class Overlay:
                 return  # it is gone already
             await asyncio.sleep(FLUSH_POLL_SECONDS)
 
+    async def close_ports(self, task_id: str) -> None:
+        """A task of this node is about to be stopped: its host-mode ports take no new connection,
+        and those that are there go on."""
+        async with self._lock:
+            self._closed.add(task_id)
+            await self._pass()
+
     async def mark_dead(self, task_id: str) -> None:
         """A task of this node has just ended: take it out of virtual addresses, ports and names
         here at once, before the managers know."""
@@ -247,6 +255,7 @@ class Overlay:
         nameservers: tuple[str, ...],
     ) -> None:
         self._dead.discard(task_id)
+        self._closed.discard(task_id)
         local_address = ""
         if needs_local(attachments, self._sets, has_host_ports=bool(host_ports)):
             local_address = await self._in_worker(self._local_address)
@@ -321,10 +330,12 @@ class Overlay:
         """Bring everything to what is wished for now."""
         named = {task.task_id for endpoints in self._sets.values() for task in endpoints.tasks}
         self._dead &= named | self._attached.keys()
+        self._closed &= self._attached.keys()
         wish = Wish(
             sets=self._sets,
             attached=dict(self._attached),
             dead=frozenset(self._dead),
+            closed=frozenset(self._closed),
             complete=self._told,
         )
         outcome = await self._in_worker(lambda: self._reconciler.run(wish))

@@ -60,10 +60,14 @@ def ingress_ports(
     return found
 
 
-def host_ports(attached: Iterable[Attached]) -> dict[PublishedPort, tuple[Target, ...]]:
-    """The host-mode ports of the containers here."""
+def host_ports(
+    attached: Iterable[Attached], closed: Collection[str]
+) -> dict[PublishedPort, tuple[Target, ...]]:
+    """The host-mode ports of the containers here; those of tasks that are `closed` lead nowhere."""
     return {
-        PublishedPort(port.published_port, port.protocol): ((task.exit_address, port.target_port),)
+        PublishedPort(port.published_port, port.protocol): ()
+        if task.task_id in closed
+        else ((task.exit_address, port.target_port),)
         for task in attached
         for port in task.host_ports
         if port.published_port

@@ -197,6 +197,10 @@ class Executor:
         except SwarmError as error:
             log.warning("task %s: still in its addresses: %s", task.name, error.message)
 
+    async def drain(self, task: Task) -> None:
+        """Close the task's ports on this host; who is connected stays so."""
+        await self._overlay.close_ports(task.id)
+
     async def stop(self, task: Task, signal: str) -> None:
         """Send the stop signal; one that is gone already needs none."""
         self._stopping.add(task.id)

@@ -23,6 +23,7 @@ from agent.task_events import (
     Cleaned,
     Command,
     DependenciesReady,
+    Drain,
     Event,
     Exited,
     Failed,
@@ -80,6 +81,9 @@ class Steps(Protocol):
         """Until the container has ended; the overlay knows of the death before this returns."""
         ...
 
+    async def drain(self, task: Task) -> None:
+        """Let its host-mode ports take no new connection."""
+
     async def stop(self, task: Task, signal: str) -> None:
         """Send the stop signal."""
 
@@ -105,6 +109,7 @@ _STEPS = {
     Prepare: Step.PREPARE,
     Start: Step.START,
     Watch: Step.START,
+    Drain: Step.DRAIN,
     Stop: Step.STOP,
     Kill: Step.KILL,
     Clean: Step.CLEAN,
@@ -244,6 +249,8 @@ class TaskRunner:
                 return await self._up(await self._steps.start(task))
             case Watch():
                 return await self._up(await self._steps.find(task))
+            case Drain():
+                await self._steps.drain(task)
             case Stop(signal):
                 await self._steps.stop(task, signal)
             case Kill():

@@ -20,6 +20,7 @@ from pyswarm.model import (
     Node,
     NodeSpec,
     PayloadSpec,
+    PublishMode,
     Secret,
     Service,
     ServiceSpec,
@@ -83,6 +84,9 @@ def update_service(old: Service, spec: ServiceSpec, now: float) -> Service:
         raise Unimplemented("service mode change is not allowed")
     if old.pending_delete:
         raise NotFound(f"service {old.spec.name} not found: it is being removed")
+    if _publishes(spec) and not _publishes(old.spec) and spec.task == old.spec.task:
+        # The tasks that run are not in the ingress network: no port would lead to them.
+        spec = replace(spec, task=replace(spec.task, force_update=spec.task.force_update + 1))
     meta = replace(old.meta, updated_at=now)
     changed = replace(old, spec=spec, meta=meta, previous_spec=previous_spec(old, spec))
     if spec.mode.is_job:
@@ -103,6 +107,11 @@ def update_service(old: Service, spec: ServiceSpec, now: float) -> Service:
         spec_version=old.spec_version + 1,
         update_status=begun(now, "update in progress"),
     )
+
+
+def _publishes(spec: ServiceSpec) -> bool:
+    ports = spec.endpoint.ports
+    return not spec.mode.is_job and any(p.publish_mode == PublishMode.INGRESS for p in ports)
 
 
 def update_node(old: Node, spec: NodeSpec, now: float) -> Node:

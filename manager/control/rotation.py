@@ -1,12 +1,14 @@
 """What a rotation changes: the new version, and the services and tasks that follow to it.
 
 A version is a record of its own with an id of its own, so a reference names a version and never
-changes its content behind a task. A service follows in one of three ways:
+changes its content behind a task. A service follows in one of four ways:
 
     update   its references move and an update begins, which can fail and be rolled back: the
              previous specification still has the version before
     live     the references of its specifications and of its tasks move together, without an
              update; the agents see tasks with other references, and replace the files
+    job      the references of its specifications move, and its next iteration begins with them: an
+             update would run it again
     stays    its references say `never`, or name an older version: it was rolled back to that
 """
 
@@ -47,6 +49,7 @@ class Rotation:
     updated: tuple[str, ...] = ()
     live: tuple[str, ...] = ()
     stayed: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
 
 
 def next_version(old: Payload, new_id: str, spec: PayloadSpec, signal: str) -> Payload:
@@ -104,7 +107,7 @@ def rotate(
     """What follows when `new_id` takes the place of `payload`, the newest version so far; `older`
     are the ids of the versions before. A live rotation also moves those of older versions."""
     kind, moves = type(payload), _Moves(payload.id, older, new_id, live)
-    followed, stayed = [], []
+    followed, stayed, jobs = [], [], []
     records: list[Service | Task | Revision] = []
     updates: list[Service] = []
     services: list[Service] = sorted(view.list(Service), key=lambda s: s.spec.name)
@@ -115,36 +118,47 @@ def rotate(
             continue
 
         if any(map(moves.is_live, concerned)):
-            service, others = _followed_live(view, service, kind, moves.live)
+            service, *others = _followed_live(view, service, kind, moves.live)
             records += [service, *others]
             followed.append(service.spec.name)
         task = moved(service.spec.task, kind, moves.all)
-        if task is not service.spec.task:
+        if task is not service.spec.task and service.spec.mode.is_job:
+            records += _moved_specs(view, service, kind, moves.all)
+            jobs.append(service.spec.name)
+        elif task is not service.spec.task:
             spec = replace(service.spec, task=task)
             updates.append(edits.update_service(service, spec, now))
         elif service.spec.name not in followed:
             stayed.append(service.spec.name)
     updated = tuple(service.spec.name for service in updates)
-    return Rotation(tuple(records), tuple(updates), updated, tuple(followed), tuple(stayed))
+    return Rotation(
+        tuple(records), tuple(updates), updated, tuple(followed), tuple(stayed), tuple(jobs)
+    )
 
 
-def _followed_live(
+def _moved_specs(
     view: View, service: Service, kind: type[Secret] | type[Config], move: Move
-) -> tuple[Service, list[Task | Revision]]:
-    """The service and its tasks, all at once: a task that differs from its service is an old one.
-
-    The specifications of its history follow too: a live rotation is no revision of the service.
-    """
+) -> tuple[Service, *tuple[Revision, ...]]:
+    """The service with its specifications, those of its history too: this is no revision of it."""
     spec, previous = service.spec, service.previous_spec
     service = replace(service, spec=replace(spec, task=moved(spec.task, kind, move)))
     if previous is not None:
         previous = replace(previous, task=moved(previous.task, kind, move))
         service = replace(service, previous_spec=previous)
-    others: list[Task | Revision] = []
+    changed = []
     for revision in revisions.history(view, service):
         task_spec = moved(revision.spec.task, kind, move)
         if task_spec is not revision.spec.task:
-            others.append(replace(revision, spec=replace(revision.spec, task=task_spec)))
+            changed.append(replace(revision, spec=replace(revision.spec, task=task_spec)))
+    return service, *changed
+
+
+def _followed_live(
+    view: View, service: Service, kind: type[Secret] | type[Config], move: Move
+) -> tuple[Service, *tuple[Task | Revision, ...]]:
+    """The service and its tasks, all at once: a task that differs from it is an old one."""
+    service, *found = _moved_specs(view, service, kind, move)
+    others: list[Task | Revision] = [*found]
     for task in view.tasks_of_service(service.id):
         if is_terminal(task.status.state):
             continue
@@ -153,4 +167,4 @@ def _followed_live(
             # Tasks of one specification hold one object, and their entries in the log are small.
             shared = new == service.spec.task
             others.append(replace(task, spec=service.spec.task if shared else new))
-    return service, others
+    return service, *others

@@ -79,11 +79,14 @@ def _is_over(draft: Draft, task: Task) -> bool:
 
 
 def _history_limit(draft: Draft) -> int:
-    """How many ended tasks a slot keeps; the restart policy counts on its share."""
-    cluster = draft.view.cluster
+    """How many ended tasks a slot keeps; the restart policy counts on its share, and an update on
+    the one by which a slot has failed."""
+    cluster, service = draft.view.cluster, draft.settled_service
     limit = cluster.spec.task_history_limit if cluster is not None else 5
-    attempts = draft.settled_service.spec.task.restart.max_attempts
-    return limit if limit < 0 or not attempts else max(limit, attempts + 1)
+    if limit < 0:
+        return limit
+    attempts = service.spec.task.restart.max_attempts
+    return max(limit, attempts + 1 if attempts else 0, int(service.update_status.state.is_running))
 
 
 def _trim(draft: Draft, slot: Slot, limit: int) -> None:

@@ -63,7 +63,9 @@ def is_current(service: Service, task: Task) -> bool:
         return False
     if task.job_iteration != service.job_status.iteration:
         return False
-    return task.spec is service.spec.task or task.spec == service.spec.task
+    # Within an iteration of a job nothing changes but versions of secrets and configs.
+    same = task.spec is service.spec.task or service.spec.mode.is_job
+    return same or task.spec == service.spec.task
 
 
 def has_ended(task: Task) -> bool:

@@ -203,11 +203,17 @@ def _still_writes(draft: Draft, slot: Slot, task: Task) -> bool:
 
 
 def _finish(draft: Draft, slot: Slot) -> None:
-    """Start-first: stop the old task once the new one runs."""
+    """Start-first: stop the old task once the new one runs, or has done its work already: one that
+    is quick is not always seen to run."""
     if len(slot.tasks) < 2:
         return
     service = draft.settled_service
-    if any(t.status.state == TaskState.RUNNING for t in _new(service, slot)):
+    since = service.update_status.started_at
+    if any(t.status.state == TaskState.RUNNING for t in _new(service, slot)) or any(
+        t.status.state == TaskState.COMPLETE and t.meta.created_at >= since
+        for t in slot.tasks.values()
+        if is_current(service, t)
+    ):
         for task in _old(service, slot):
             draft.put(wish(task, TaskState.SHUTDOWN))
 

@@ -194,7 +194,7 @@ class Reconciler:
     ) -> tuple[dict[PublishedPort, tuple[Target, ...]], dict[PublishedPort, str]]:
         """The ports that could be bound with their targets, and a sentence for each other one."""
         shared = ingress_ports(wish.sets.values(), wish.dead)
-        own = host_ports(wish.attached.values())
+        own = host_ports(wish.attached.values(), wish.dead | wish.closed)
         self._kernel.release([*shared, *own])
         published: dict[PublishedPort, tuple[Target, ...]] = {}
         taken: dict[PublishedPort, str] = {}

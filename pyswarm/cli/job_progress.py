@@ -7,12 +7,20 @@ has no end that could be waited for: then the wait says so.
 
 from __future__ import annotations
 
-from pyswarm.cli.progress import Convergence, Phase, Progress, failing
+from pyswarm.cli.progress import ENDS_MAX, Convergence, Phase, Progress, failing
 from pyswarm.model import JobState, Service, ServiceMode
 
 
 class JobWait(Convergence):
     """A machine that watches one iteration of a job, and the ones that overtake it."""
+
+    def __init__(
+        self, service: Service, settled: bool = False, started: float | None = None
+    ) -> None:
+        """See `Convergence`."""
+        super().__init__(service, settled, started)
+        self._finished = 0
+        self._vain_runs = 0
 
     def handle(self, service: Service, progress: Progress, now: float) -> None:
         """Take what is known now; after CONVERGED or FAILED nothing changes any more."""
@@ -29,6 +37,16 @@ class JobWait(Convergence):
             if problem:
                 self.phase, self.problem = Phase.FAILED, f"job is failing: {problem}"
         self.tick(now)
+
+    def _take(self, service: Service, progress: Progress, now: float) -> None:
+        ran = self.progress.running > 0
+        super()._take(service, progress, now)
+        if ran and not progress.running:
+            # The time in which something ran does not count, unless it only ever fails.
+            self._vain_runs = 0 if progress.finished != self._finished else self._vain_runs + 1
+            self._finished = progress.finished
+            if self._vain_runs < ENDS_MAX:
+                self._patience.begin(now)
 
     def _takes_its_time(self) -> bool:
         # How long a job runs is its own affair; how long it takes to begin is not.

@@ -20,6 +20,7 @@ from pyswarm.cli.render import short_id
 from pyswarm.cli.tasks import list_tasks, node_names
 from pyswarm.errors import InvalidArgument, NotFound, Unavailable
 from pyswarm.model import Task
+from pyswarm.model.logdrivers import pattern
 
 GAP_SECONDS: Final = 5.0
 """A line may be so much older than those that were shown before it: it was on its way."""
@@ -118,7 +119,8 @@ class _Names:
 
 
 def details(task: Task) -> str:
-    """`key=value` of the labels and variables that the log options `labels` and `env` name."""
+    """`key=value` of the labels and variables that the log options `labels` and `env`, and those
+    with `-regex`, name."""
     options, container = task.spec.log_options, task.spec.container
     variables = dict(entry.partition("=")[::2] for entry in container.env)
     found = {key: container.labels[key] for key in _words(options, "labels", container.labels)}
@@ -127,7 +129,9 @@ def details(task: Task) -> str:
 
 
 def _words(options: Mapping[str, str], option: str, known: Mapping[str, str]) -> list[str]:
-    return [word for word in options.get(option, "").split(",") if word in known]
+    words = [word for word in options.get(option, "").split(",") if word in known]
+    regex = options.get(f"{option}-regex", "")
+    return words + [word for word in known if regex and pattern(regex).search(word)]
 
 
 class _Printer:

@@ -69,6 +69,10 @@ class Patience:
             return
         self._since = now
 
+    def begin(self, now: float) -> None:
+        """Count anew from here."""
+        self._since = now
+
     def end(self, service: Service) -> float:
         """When the wait ends if nothing comes forward; the managers' own deadline goes first."""
         if self._since is None:

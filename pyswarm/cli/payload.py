@@ -145,6 +145,7 @@ def _rotate(kind: type[Secret] | type[Config]) -> Run:
             (done.updated, "update begun"),
             (done.live, "replaced in its running tasks"),
             (done.stayed, "stays at its version"),
+            (done.jobs, "is a job, and follows with its next run"),
         ):
             for name in names:
                 print(f"{name}: {what}", flush=True)

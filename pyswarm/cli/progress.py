@@ -42,6 +42,9 @@ REJECTIONS_MAX: Final = 2
 """What a node has rejected so often in a row, in the same words, it will reject again: an agent
 tries what may be a matter of time several times before it rejects a task."""
 
+UNMADE_SECONDS: Final = 2.0
+"""A global service without any task may be one whose tasks the managers have yet to make."""
+
 _BAR_WIDTH: Final = 40
 _STATES: Final = (
     TaskState.NEW,
@@ -287,7 +290,10 @@ class Convergence:
             self.phase = Phase.CONVERGED
         elif self.phase == Phase.WORKING:
             self.phase = Phase.VERIFYING
-            self._verified_at = now + service.spec.update.monitor_seconds
+            quiet = service.spec.update.monitor_seconds
+            if service.spec.mode.is_global and not progress.wanted:
+                quiet = max(quiet, UNMADE_SECONDS)
+            self._verified_at = now + quiet
         self.tick(now)
 
     def _needs_no_watch(self, progress: Progress) -> bool:

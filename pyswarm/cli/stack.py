@@ -153,7 +153,7 @@ async def carry_out(
             step = replace(step, version=0)
         answer = await _perform(connection, step, login)
         if step.action == Action.ROTATE:
-            rotated |= {*answer.updated, *answer.live}
+            rotated |= {*answer.updated, *answer.live, *answer.jobs}
         if step.kind == Kind.SERVICE and step.action != Action.REMOVE:
             updated = step.action == Action.UPDATE
             services[answer.id] = from_message(Service, answer) if updated else None

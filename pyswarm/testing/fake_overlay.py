@@ -69,6 +69,10 @@ class FakeOverlay:
         """Everything has arrived."""
         self.calls.append(("flush", task_id))
 
+    async def close_ports(self, task_id: str) -> None:
+        """Remember that nobody comes in by its ports any more."""
+        self.calls.append(("close-ports", task_id))
+
     async def mark_dead(self, task_id: str) -> None:
         """Remember that the task was taken out."""
         self.calls.append(("dead", task_id))

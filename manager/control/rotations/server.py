@@ -81,6 +81,7 @@ class RotationCalls(Calls, volumes_pb2_grpc.RotationServicer):
                 updated=done.updated,
                 live=done.live,
                 stayed=done.stayed,
+                jobs=done.jobs,
             )
 
         return await self._store.update(change, confirm=True)

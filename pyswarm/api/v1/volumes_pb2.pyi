@@ -247,7 +247,7 @@ Global___RotateRequest: _TypeAlias = RotateRequest  # noqa: Y015
 
 @_typing.final
 class RotateResponse(_message.Message):
-    """`updated`, `live` and `stayed` are names of services."""
+    """`updated`, `live`, `stayed` and `jobs` are names of services."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -256,6 +256,7 @@ class RotateResponse(_message.Message):
     UPDATED_FIELD_NUMBER: _builtins.int
     LIVE_FIELD_NUMBER: _builtins.int
     STAYED_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
     @_builtins.property
@@ -264,6 +265,8 @@ class RotateResponse(_message.Message):
     def live(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def stayed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -272,10 +275,11 @@ class RotateResponse(_message.Message):
         updated: _abc.Iterable[_builtins.str] | None = ...,
         live: _abc.Iterable[_builtins.str] | None = ...,
         stayed: _abc.Iterable[_builtins.str] | None = ...,
+        jobs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "live", b"live", "stayed", b"stayed", "updated", b"updated", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "jobs", b"jobs", "live", b"live", "stayed", b"stayed", "updated", b"updated", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

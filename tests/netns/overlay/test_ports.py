@@ -128,6 +128,12 @@ def test_a_host_mode_port_leads_to_its_container_which_sees_the_client(hosts):
     with pytest.raises(AlreadyExists, match="port 9000/tcp of this node is taken"):
         nodes[0].call("attach", "second", [], host_ports=[tcp(9000, 80)])
     assert nodes[0].call("attached") == ("bare", "i")
+    held, _words = hosts.client.connect(nodes[0].address, 9000)
+    nodes[0].call("close_ports", "bare")
+    with pytest.raises(ConnectionRefusedError):
+        hosts.client.ask(nodes[0].address, 9000)
+    assert hosts.client.ask(nodes[0].address, 9001)[0] == "inner"
+    lab.say(held, times=2)  # who was there before goes on
     nodes[0].call("detach", "bare")
     with pytest.raises(ConnectionRefusedError):
         hosts.client.ask(nodes[0].address, 9000)

@@ -21,6 +21,7 @@ from agent.task_events import (
     Clean,
     Cleaned,
     DependenciesReady,
+    Drain,
     Exited,
     Failed,
     Found,
@@ -46,6 +47,8 @@ from pyswarm.model import (
     HealthResult,
     HealthState,
     NetworkAttachment,
+    PortConfig,
+    PublishMode,
     RestartPolicy,
     Task,
     TaskHealth,
@@ -168,6 +171,16 @@ def test_a_task_in_a_network_drains_before_the_signal():
     story.run_up()
     assert story.tell(wish(TaskState.SHUTDOWN, networks=task.networks), now=10.0) == []
     assert story.machine.deadline() == 10.0 + DRAIN_SECONDS
+    assert story.tell(Tick(), now=11.0) == ["stop"]
+
+
+def test_a_task_with_ports_of_its_host_closes_them_before_the_signal():
+    ports = (PortConfig(published_port=80, target_port=80, publish_mode=PublishMode.HOST),)
+    story = Story(replace(TASK, ports=ports))
+    story.run_up()
+    assert story.tell(wish(TaskState.SHUTDOWN, ports=ports), now=10.0) == ["drain"]
+    assert story.machine.deadline() == 10.0 + DRAIN_SECONDS
+    assert story.tell(Failed(Step.DRAIN, "no", True), now=10.1) == []
     assert story.tell(Tick(), now=11.0) == ["stop"]
 
 
@@ -397,7 +410,7 @@ def test_after_any_story_a_forgotten_task_is_removed_by_a_willing_executor(event
                 return Cleaned()
             case Remove():
                 return Removed()
-            case Cancel() | Report() | Watch():
+            case Cancel() | Report() | Watch() | Drain():
                 return None
 
     for event in [*events, Unassigned()]:

@@ -53,7 +53,12 @@ def test_a_host_mode_port_leads_to_the_leg_with_the_way_out():
     attached = Attached(
         task_id="t", legs=legs, host_ports=(PortConfig(published_port=8080, target_port=80),)
     )
-    assert ports.host_ports([attached]) == {WEB: (("172.18.0.2", 80),)}
+    assert ports.host_ports([attached], {"other"}) == {WEB: (("172.18.0.2", 80),)}
+
+
+def test_the_host_mode_port_of_a_task_that_shall_stop_leads_nowhere_and_is_still_ours():
+    port = PortConfig(published_port=8080, target_port=80)
+    assert ports.host_ports([Attached(task_id="t", host_ports=(port,))], {"t"}) == {WEB: ()}
 
 
 PUBLISHED = st.dictionaries(

@@ -12,11 +12,13 @@ from pyswarm.model import (
     Cluster,
     ClusterSpec,
     ContainerSpec,
+    EndpointSpec,
     FileReference,
     JobState,
     JobStatus,
     NetworkAttachmentConfig,
     PayloadSpec,
+    PortConfig,
     Secret,
     Service,
     ServiceMode,
@@ -40,6 +42,21 @@ def test_a_changed_task_begins_an_update():
 def test_scaling_is_no_update():
     changed = edits.update_service(WEB, replace(SPEC, replicas=5), now=5.0)
     assert (changed.spec_version, changed.update_status.state) == (1, UpdateState.NONE)
+
+
+def test_the_first_published_port_replaces_the_tasks_and_no_other_does():
+    """They are made without the ingress network."""
+    web, ssh = PortConfig(target_port=80), PortConfig(target_port=22)
+    one = replace(SPEC, endpoint=EndpointSpec(ports=(web,)))
+    first = edits.update_service(WEB, one, now=5.0)
+    assert first.spec.task != SPEC.task
+    assert (first.spec_version, first.update_status.state) == (2, UpdateState.UPDATING)
+    two = replace(first.spec, endpoint=EndpointSpec(ports=(web, ssh)))
+    for then in (two, replace(first.spec, endpoint=EndpointSpec())):
+        assert edits.update_service(first, then, now=6.0).spec == then
+    job = replace(WEB, spec=replace(SPEC, mode=ServiceMode.REPLICATED_JOB))
+    published = replace(job.spec, endpoint=one.endpoint)
+    assert edits.update_service(job, published, now=5.0).spec == published, "or it runs again"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from manager.control import edits, rotation
 from manager.control.view_of import newest, versions_of
+from manager.orchestrator.tasks import is_current
 from manager.placement.versions import superseded
 from manager.state import Transaction, View
 from manager.state.apply import build
@@ -20,6 +21,7 @@ from pyswarm.model import (
     Revision,
     Secret,
     Service,
+    ServiceMode,
     ServiceSpec,
     Task,
     TaskSpec,
@@ -112,6 +114,18 @@ def test_each_reference_may_say_how_it_follows(live):
     )
     assert (done.live, done.updated) == (("always-live",), ("always-new",))
     assert done.stayed == ("fixed",)
+
+
+@pytest.mark.parametrize("state", [TaskState.RUNNING, TaskState.COMPLETE])
+def test_a_job_is_not_run_again_and_its_next_run_has_the_new_version(state):
+    job = replace(service("job"), spec=replace(spec("job"), mode=ServiceMode.REPLICATED_JOB))
+    done = rotated(job, task(job, state))
+    (after,) = done.records
+    assert (done.jobs, done.updated, done.live, done.stayed) == (("job",), (), (), ())
+    assert shown(after) == ["s2"]
+    assert (after.spec_version, after.job_status) == (job.spec_version, job.job_status)
+    assert is_current(after, task(job, state)), "or a slot that was given up would begin anew"
+    assert rotated(job, task(job), live=True).live == ("job",)
 
 
 def test_a_service_that_was_rolled_back_stays_unless_the_rotation_is_live():

@@ -1,7 +1,10 @@
 from dataclasses import replace
 
+import pytest
+
 from pyswarm.model import (
     Availability,
+    ClusterSpec,
     ContainerSpec,
     EndpointSpec,
     FailureAction,
@@ -10,6 +13,7 @@ from pyswarm.model import (
     Placement,
     PortConfig,
     PublishMode,
+    RestartCondition,
     RestartPolicy,
     ServiceSpec,
     TaskSpec,
@@ -126,6 +130,28 @@ def test_start_first_never_has_fewer_tasks_than_wanted():
     assert versions(w, s) == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("condition", [RestartCondition.NONE, RestartCondition.ANY])
+def test_start_first_does_not_run_again_and_again_what_ends_before_it_is_seen_to_run(condition):
+    config = UpdateConfig(order=UpdateOrder.START_FIRST, monitor_seconds=2)
+    first, second = (
+        replace(s, task=replace(s.task, restart=RestartPolicy(condition=condition)))
+        for s in (spec(replicas=1, update=config), spec(1, replicas=1, update=config))
+    )
+    w, s = settled(first)
+    w.change(s, second)
+    made = set()
+    for _ in range(12):
+        w.step()
+        new = [t for t in w.view.tasks_of_service(s) if t.spec.force_update]
+        made |= {t.id for t in new}
+        for each in new:
+            if each.status.state < TaskState.RUNNING and each.start_after <= w.now:
+                done = replace(each.status, state=TaskState.COMPLETE, timestamp=w.now)
+                w.write(lambda tx, t=each, to=done: tx.put(replace(t, status=to)))
+    assert len(made) <= (1 if condition is RestartCondition.NONE else 4)
+    assert all(t.spec.force_update for t in living(w, s)), "the old one has stopped"
+
+
 def test_parallelism_bounds_how_many_are_down_and_zero_is_all():
     for parallelism, expected in ((2, 2), (0, 4)):
         config = UpdateConfig(parallelism=parallelism, monitor_seconds=1)
@@ -184,6 +210,27 @@ def test_some_failures_are_tolerated():
         broken += [t.id for t in w.running(s) if t.spec.force_update][:1]
     w.settle()
     assert versions(w, s) == [1, 1, 1, 1]
+
+
+def test_failures_count_to_the_end_of_the_update_where_no_history_is_kept():
+    config = UpdateConfig(parallelism=1, max_failure_ratio=0.3)
+    w, s = settled(spec(update=config))
+    cluster = w.view.cluster
+    w.write(lambda tx: tx.put(replace(cluster, spec=ClusterSpec(task_history_limit=0))))
+    failed = set()
+
+    def once(task):
+        """The first new task of each slot."""
+        if task.spec.force_update == 0 or task.slot in failed:
+            return None
+        failed.add(task.slot)
+        return TaskState.FAILED
+
+    w.ends = once
+    w.change(s, spec(1, update=config))
+    w.settle()
+    assert w.service(s).update_status.state == UpdateState.PAUSED
+    assert 0 in versions(w, s)
 
 
 def test_a_failing_update_rolls_back_and_keeps_the_number_of_replicas():

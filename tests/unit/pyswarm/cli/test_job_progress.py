@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pyswarm.cli.job_progress import wait_for
-from pyswarm.cli.progress import Phase, measure, service_lines, stack_lines
+from pyswarm.cli.outcomes import Outcome
+from pyswarm.cli.progress import ENDS_MAX, Phase, measure, service_lines, stack_lines
 from pyswarm.model import (
     JobState,
     JobStatus,
@@ -96,6 +97,39 @@ def test_a_job_is_over_when_the_managers_say_so_and_not_when_nothing_is_seen():
     assert stack_lines([wait]) == ["work  3/3 completed  complete"]
     wait = seen(job(ServiceMode.GLOBAL_JOB, state=JobState.COMPLETED), [])
     assert service_lines(wait)[-1] == "job complete: no node fits it"
+
+
+def test_how_long_a_task_of_a_job_runs_does_not_count_as_waiting():
+    """Its end is seen before what the managers make of it: the next task, or the job's end."""
+    hour = 3600.0
+    found = job(replicas=2, most=1)
+    wait = wait_for(found, started=0.0)
+    done, second = task(1, TaskState.COMPLETE), task(2, TaskState.RUNNING)
+    stages = [
+        [task(1, TaskState.RUNNING)],
+        [done],
+        [done, second],
+        [done, task(2, TaskState.FAILED, TaskState.SHUTDOWN, error="exit 1")],
+        [done, replace(second, id="again")],
+        [done, task(2, TaskState.COMPLETE)],
+    ]
+    for number, tasks in enumerate(stages):
+        wait.handle(found, measure(found, tasks, NODES), number * hour)
+        assert wait.phase == Phase.WORKING, (number, wait.problem)
+    wait.handle(job(state=JobState.COMPLETED), measure(found, [], NODES), 6 * hour)
+    assert wait.phase == Phase.CONVERGED
+
+
+def test_a_job_whose_tasks_run_long_and_only_fail_is_not_waited_for_without_end():
+    """Where the managers keep no history, either."""
+    found = job(replicas=1)
+    wait = wait_for(found, started=0.0)
+    for number in range(2 * ENDS_MAX):
+        state = TaskState.PENDING if number % 2 else TaskState.RUNNING
+        assert wait.phase == Phase.WORKING, number
+        wait.handle(found, measure(found, [task(1, state)], NODES), number * 3600.0)
+    assert wait.phase == Phase.FAILED
+    assert wait.outcome == Outcome.TIMED_OUT
 
 
 def test_an_older_iteration_that_was_complete_is_not_this_one():

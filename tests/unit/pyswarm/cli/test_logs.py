@@ -13,6 +13,7 @@ def task(**options):
 def test_details_are_what_the_log_options_name():
     assert details(task()) == ""
     assert details(task(labels="tier,none", env="MODE,KEY")) == "KEY=a=b,MODE=live,tier=front"
+    assert details(task(**{"labels-regex": "^ti", "env-regex": "^M"})) == "MODE=live,tier=front"
 
 
 def shown(follower, *lines):

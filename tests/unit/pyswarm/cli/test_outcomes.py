@@ -154,7 +154,9 @@ def test_a_job_that_runs_takes_its_time_and_one_that_cannot_begin_does_not():
     wait = JobWait(job)
     wait.handle(job, HALF, now=0.0)
     assert wait.deadline() == NEVER
-    wait.handle(job, Progress(0, 2), now=31.0)
+    wait.handle(job, Progress(0, 2), now=100.0)
+    assert wait.deadline() == 130.0
+    wait.tick(now=130.0)
     assert wait.outcome == Outcome.TIMED_OUT
 
 

@@ -25,6 +25,7 @@ from pyswarm.model import (
     TaskSpec,
     TaskState,
     TaskStatus,
+    UpdateConfig,
     UpdateState,
     UpdateStatus,
 )
@@ -107,6 +108,18 @@ def test_a_global_service_counts_the_nodes_that_have_a_task():
     assert measure(web, drained, NODES) == Progress(0, 0)
     failed = [task(0, TaskState.FAILED, desired=TaskState.SHUTDOWN, error="x")]
     assert measure(web, failed, NODES).slots == (SlotProgress("host1", None, "x"),)
+
+
+def test_a_global_service_has_not_converged_before_its_tasks_are_made():
+    spec = replace(WEB.spec, mode=ServiceMode.GLOBAL, update=UpdateConfig(monitor_seconds=0.0))
+    web = replace(WEB, spec=spec)
+    wait = Convergence(web)
+    wait.handle(web, Progress(0, 0), now=10.0)
+    assert wait.phase == Phase.VERIFYING
+    wait.handle(web, HALF, now=10.1)
+    assert wait.phase == Phase.WORKING
+    wait.handle(web, DONE, now=11.0)
+    assert wait.phase == Phase.CONVERGED
 
 
 def test_a_service_converges_when_it_has_run_for_the_monitor_period():
