@@ -61,7 +61,8 @@ class Header:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a backup holds. `index` and `term` are the place in the log at which it was taken,
-    `created_at` seconds since the epoch, `counts` how many records of each kind."""
+    `created_at` seconds since the epoch, `counts` how many records of each kind. Without the root's
+    key, which an external CA may have alone, nothing can be restored."""
 
     created_at: float
     pyswarm_version: str
@@ -73,6 +74,7 @@ class Manifest:
     membership: Membership
     state_bytes: int
     counts: Mapping[str, int]
+    root_key: bool = True
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

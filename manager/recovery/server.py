@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from certs.authority import issuer_of
 from manager.raft.driver import RaftNode
 from manager.raft.membership import Member
 from manager.recovery import alone, status
@@ -198,6 +199,7 @@ async def backup(context: RecoveryContext) -> AsyncIterator[recovery_pb2.BackupC
         membership=membership,
         state_bytes=len(data),
         counts={f"{kind.__name__.lower()}s": view.count(kind) for kind in KINDS.values()},
+        root_key=bool(issuer_of(cluster.root_ca).key_pem),
     )
     yield recovery_pb2.BackupChunk(manifest=encode_manifest(manifest))
     for start in range(0, len(data), PIECE_BYTES):
