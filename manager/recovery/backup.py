@@ -41,6 +41,8 @@ _NONCE: Final = struct.Struct(">Q3xB")
 _LAST: Final = 1 << 31
 _TAG_BYTES: Final = 16
 _KEY_BYTES: Final = 32
+_LATEST: Final = 253_402_300_799
+"""The last second of the year 9999."""
 
 Read = Callable[[int], bytes]
 """The next bytes of a file, at most as many as asked for; fewer only at its end."""
@@ -91,12 +93,22 @@ def decode_manifest(data: bytes) -> Manifest:
         known = {name: value for name, value in fields.items() if name in names}
         known["membership"] = decode_membership(known["membership"].encode())
         manifest = Manifest(**known)
-        numbers = (manifest.index, manifest.term, manifest.state_bytes, *manifest.counts.values())
-        if any(type(number) is not int or number < 0 for number in numbers):
-            raise ValueError("a number is not one")
+        _check(manifest)
         return manifest
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataLoss("the backup does not say what it holds: it cannot be used") from error
+
+
+def _check(manifest: Manifest) -> None:
+    """ValueError where a field is not what its annotation says, or no time of a calendar."""
+    numbers = (manifest.index, manifest.term, manifest.state_bytes, *manifest.counts.values())
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError("a number is not one")
+    texts = (manifest.pyswarm_version, manifest.cluster_id, manifest.node_id, manifest.hostname)
+    if not all(isinstance(each, str) for each in texts) or type(manifest.root_key) is not bool:
+        raise ValueError("a text is not one")
+    if not 0 <= manifest.created_at <= _LATEST:
+        raise ValueError("it was taken at no time")
 
 
 def new_key(passphrase: bytes, header: Header) -> bytes:
