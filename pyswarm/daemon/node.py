@@ -411,7 +411,8 @@ class SwarmNode:
             await self._pool.close()
             self._pool = None
         self._keeper = None
-        self.locked = False
+        self.locked = self.removed = False
+        self.problem = ""
         self._certificates.remove()
         reach("leave.disarmed")
         for name in ("manager", "worker", "overlay"):
@@ -470,8 +471,8 @@ class SwarmNode:
         async with self._lock:
             if self.membership is None:
                 raise FailedPrecondition("This node is not part of a swarm")
-            manager, locked = self.membership.manager, self.locked
-            check_leave(manager=manager, locked=locked, force=force)
+            manager = self.membership.manager and not self.removed
+            check_leave(manager=manager, locked=self.locked, force=force)
             await self._say_goodbye()
             self._become(passing=True)
             reach("leave.said-goodbye")
