@@ -100,7 +100,12 @@ async def swarm_status(context: RecoveryContext) -> recovery_pb2.SwarmStatus:
         quorum=quorum.needed,
         reachable=quorum.reachable,
         may_fail=quorum.may_fail,
-        advice=status.advice(standings, asked, alone.waiting_nodes(view)),
+        advice=status.advice(
+            standings,
+            asked,
+            alone.waiting_nodes(view),
+            autolock=cluster is not None and cluster.spec.autolock,
+        ),
     )
     for member, standing, answer in zip(members, standings, answers, strict=True):
         line = member_status(context, member)

@@ -80,17 +80,20 @@ def lag_of(member: Standing, members: Sequence[Standing]) -> int:
     return 0 if member.applied is None else max(0, newest - member.applied)
 
 
-def advice(members: Sequence[Standing], asked: str, waiting: Sequence[str]) -> list[str]:
+def advice(
+    members: Sequence[Standing], asked: str, waiting: Sequence[str], *, autolock: bool = False
+) -> list[str]:
     """Sentences about what is wrong, the gravest first; none where all is well.
 
     `asked` is the hostname of the manager that looked, `waiting` those of the nodes that have not
     come back since a recovery.
     """
+    locked = ", which may be locked: 'pyswarm swarm unlock' there" if autolock else ""
     quorum = quorum_of(members)
     said = []
     silent = [member for member in members if not member.reachable]
     if not quorum.kept:
-        said.append(_lost(quorum, members, asked))
+        said.append(_lost(quorum, members, asked, locked))
     elif leader_of(members) is None:
         said.append(
             f"No manager leads, though {quorum.reachable} of {quorum.managers} answer: an election "
@@ -101,7 +104,8 @@ def advice(members: Sequence[Standing], asked: str, waiting: Sequence[str]) -> l
         left = f"{quorum.may_fail} more may fail" if quorum.may_fail else "no other may fail"
         said.append(
             f"{_names(silent)} cannot be reached from {asked}; {left} before nothing can be "
-            "changed. Start it, or take it out for good with 'pyswarm node demote' and 'node rm'."
+            f"changed. Start it{locked}, or take it out for good with 'pyswarm node demote' and "
+            "'node rm'."
         )
     if quorum.kept and quorum.managers % 2 == 0:
         said.append(
@@ -135,14 +139,14 @@ def _names(members: Sequence[Standing]) -> str:
     return ", ".join(f"{member.hostname} ({member.address})" for member in members)
 
 
-def _lost(quorum: Quorum, members: Sequence[Standing], asked: str) -> str:
+def _lost(quorum: Quorum, members: Sequence[Standing], asked: str, locked: str) -> str:
     silent = [member for member in members if not member.reachable]
     # An entry that a majority had may be committed in one log only of those that are left.
     furthest = max((member for member in members if member.reachable), key=lambda each: each.last)
     return (
         f"Quorum is lost: {quorum.needed} of {quorum.managers} managers must agree, and "
         f"{quorum.reachable} can be reached from {asked}. Nothing can be changed; what runs goes "
-        f"on. Bring back {_names(silent)}. Only if they are lost for good: 'pyswarm swarm init "
+        f"on. Bring back {_names(silent)}{locked}. Only if they are lost for good: 'pyswarm swarm init "
         f"--force-new-cluster --dry-run' on {furthest.hostname}, whose log goes furthest of those "
         "that answer, says what would be lost."
     )

@@ -66,6 +66,14 @@ def test_without_a_quorum_nobody_is_told_to_promote() -> None:
     assert "promote" not in text
 
 
+def test_with_autolock_a_silent_manager_may_wait_for_its_key() -> None:
+    down = [manager(2, up=False), manager(3, up=False)]
+    for members in ([manager(1), manager(2), down[1]], [manager(1, leader=0), *down]):
+        assert "unlock" not in said(*members)
+        [text] = advice(members, "m1", (), autolock=True)
+        assert ", which may be locked: 'pyswarm swarm unlock' there" in text
+
+
 def test_a_clock_that_is_off_is_named() -> None:
     members = [manager(1), manager(2, ahead=-90.0), manager(3, ahead=4.0)]
     assert said(*members).startswith("The clock of m2 is 90 s behind that of m1: set it")
