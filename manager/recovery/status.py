@@ -147,6 +147,6 @@ def _lost(quorum: Quorum, members: Sequence[Standing], asked: str, locked: str) 
         f"Quorum is lost: {quorum.needed} of {quorum.managers} managers must agree, and "
         f"{quorum.reachable} can be reached from {asked}. Nothing can be changed; what runs goes "
         f"on. Bring back {_names(silent)}{locked}. Only if they are lost for good: 'pyswarm swarm "
-        f"init --force-new-cluster --dry-run' on {furthest.hostname}, whose log goes furthest of those "
-        "that answer, says what would be lost."
+        f"init --force-new-cluster --dry-run' on {furthest.hostname}, whose log goes furthest of "
+        "those that answer, says what would be lost."
     )
