@@ -38,6 +38,7 @@ from pyswarm.daemon.founding import availability_of, first_records
 from pyswarm.daemon.leader import learn
 from pyswarm.daemon.leaving import check_leave, may_leave, put_down, say_goodbye
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
+from pyswarm.daemon.moving import watch_address
 from pyswarm.daemon.roles import JOIN_SECONDS, RoleFollower, join_raft
 from pyswarm.daemon.settings import Settings
 from pyswarm.errors import FailedPrecondition, InvalidArgument
@@ -170,6 +171,7 @@ class SwarmNode:
             # A crash may have come between the demotion and this.
             await self._wipe_manager()
         self._supervisor.start(self._follower.run(), "role")
+        self._supervisor.start(watch_address(self), "address")
         host, _ = machine.split_address(self.membership.address, 0)
         self._mtu_bytes = await asyncio.to_thread(machine.interface_mtu_bytes, host)
         self.agent = self._new_agent()
