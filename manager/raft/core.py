@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from manager.raft.leader import Leader
 from manager.raft.log import Log
@@ -73,8 +74,7 @@ class Write:
     promises: tuple[Message, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """What the owner has to do."""
 
     messages: Sequence[Message] = ()

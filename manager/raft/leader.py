@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from manager.raft import quorum
@@ -26,6 +27,9 @@ from pyswarm.errors import FailedPrecondition, NotFound, NotLeader, Unavailable
 
 if TYPE_CHECKING:
     from manager.raft.core import Raft
+
+
+_heartbeat = lru_cache(64)(Heartbeat)  # most are those of the tick before
 
 
 class Leader:
@@ -231,7 +235,7 @@ class Leader:
         self._heartbeat_elapsed = 0
         for peer, progress in self.progress.items():
             raft.send(
-                Heartbeat(
+                _heartbeat(
                     sender=raft.id,
                     to=peer,
                     term=raft.term,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from manager.raft import quorum
@@ -23,6 +24,7 @@ from manager.raft.reads import Read
 if TYPE_CHECKING:
     from manager.raft.core import Raft
 
+_heartbeat_reply = lru_cache(64)(HeartbeatReply)  # most are those of the tick before
 FROM_LEADER = (Append, Heartbeat, InstallSnapshot)
 
 
@@ -93,7 +95,7 @@ class Follower:
         raft = self._raft
         raft.log.commit_to(message.commit)
         raft.send(
-            HeartbeatReply(
+            _heartbeat_reply(
                 sender=raft.id, to=message.sender, term=raft.term, context=message.context
             )
         )

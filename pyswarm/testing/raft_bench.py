@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from copy import copy
 
 from manager.raft.membership import AddMember, Change, Member, Membership, RemoveMember
 from manager.raft.messages import (
@@ -168,7 +169,8 @@ class Bench:
             self.observer.look(node)
             ready = node.ready()
             self.observer.look(node)
-            self.pool.extend(node.with_data(message) for message in ready.messages)
+            # Copied as by a wire: the bench tells messages apart by identity.
+            self.pool.extend(copy(node.with_data(message)) for message in ready.messages)
             for read in ready.reads:
                 self.served.append((raft_id, read.request, read.index))
                 self.observer.served(node, read, self._floors.get(read.request, 0))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import random
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,24 +20,22 @@ class Timeline:
     def __init__(self) -> None:
         self.now = 0
         self.soon: deque[Callable[[], object]] = deque()
-        self._events: list[tuple[int, int, Callable[[], object]]] = []
-        self._order = 0
+        self._due: defaultdict[int, list[Callable[[], object]]] = defaultdict(list)
 
     def at(self, delay: int, do: Callable[[], object]) -> None:
         """Call `do` after `delay` units."""
-        self._order += 1
-        heapq.heappush(self._events, (self.now + delay, self._order, do))
+        self._due[self.now + delay].append(do)
 
     def advance(self, time: int) -> None:
         """Let everything happen that is due until `time`."""
-        events, soon, pop = self._events, self.soon, heapq.heappop
-        while True:
-            while soon and not (events and events[0][0] <= self.now):
-                soon.popleft()()
-            if not (events and events[0][0] <= time):
-                break
-            self.now, _, do = pop(events)
-            do()
+        due, soon = self._due, self.soon
+        for now in range(self.now, time + 1):
+            while now in due or soon:
+                self.now = now
+                for do in due.pop(now, ()):
+                    do()
+                while soon and now not in due:
+                    soon.popleft()()
         self.now = time
 
 
@@ -71,6 +68,7 @@ class Network:
         self._faults = faults
         self._chance = chance
         self._random = chance.random
+        self._doubled = 1 - faults.drop - faults.duplicate
         self._deliver = deliver
 
     def partition(self, ids: Sequence[int]) -> None:
@@ -97,15 +95,15 @@ class Network:
 
     def send(self, message: Message) -> bool:
         """On its way, once or twice; False where it is lost."""
-        faults, random_, at = self._faults, self._random, self._line.at
-        if self.blocked and (message.sender, message.to) in self.blocked:
+        blocked, faults, chance = self.blocked, self._faults, self._random
+        if blocked and (message.sender, message.to) in blocked:
             return False
-        fate = 1.0 if self.calm else random_() - faults.drop
+        fate = 1.0 if self.calm else chance() - faults.drop
         if fate < 0:
             return False
         most = faults.late_delay if fate < faults.late else faults.delay
-        delay = 1 + int(random_() * most) if most > 1 else 1
-        at(delay, partial(self._deliver, message))
-        if fate > 1 - faults.drop - faults.duplicate and not self.calm:
-            at(1 + int(random_() * faults.delay), partial(self._deliver, message))
+        arrive = partial(self._deliver, message)
+        self._line.at(1 + int(chance() * most) if most > 1 else 1, arrive)
+        if fate > self._doubled and not self.calm:
+            self._line.at(1 + int(chance() * faults.delay), arrive)
         return True

@@ -58,7 +58,8 @@ class SimDisk:
     def save_snapshot(self, snapshot: SnapshotMeta, chain: int, keep: int) -> None:
         """An own snapshot, and what it replaces goes."""
         self.snapshot, self.chain = snapshot, chain
-        self.entries = [e for e in self.entries if e.index > snapshot.index - keep]
+        if self.entries:
+            del self.entries[: max(0, snapshot.index - keep + 1 - self.entries[0].index)]
 
     def has(self, index: int, term: int) -> bool:
         """Whether the entry would survive a crash."""

@@ -30,7 +30,7 @@ class Observer:
         """Check one member after something happened to it."""
         raft = node.raft
         log, role = raft.log, raft.role
-        if isinstance(role, Leader):
+        if role.__class__ is Leader:
             self._matches(node, role)
         marks = (
             role,

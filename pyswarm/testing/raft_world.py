@@ -40,6 +40,8 @@ class Faults(NetworkFaults):
     crash: float = 0.002
     write_arrives: float = 0.3  # of a write that was under way at a crash
     down_time: int = 250
+    killed: float = 0.5  # of a crash: of a process alone, whose connections break at once
+    disconnect: float = 0.001  # a connection to the leader breaks, and both live
     pause: float = 0.0008  # a process that is stopped: its messages wait for it
     pause_time: int = 150
     drift: float = 0.15  # a clock's pace differs from the true one by up to this share
@@ -51,6 +53,7 @@ class Faults(NetworkFaults):
     change: float = 0.003
     snapshot: float = 0.01
     members: int = 7
+    least: int = 1  # as many voters stay
     files: bool = False  # the real disk instead of a model, with torn and damaged writes
     damage: float = 0.15  # of a restart from real files: a bit has flipped, and it is refused
 
@@ -137,6 +140,7 @@ class Simulation:
             (faults.proposal, self._propose),
             (faults.read, self._read),
             (faults.crash, self._crash),
+            (faults.disconnect, self._disconnect),
             (faults.partition, self._partition),
             (faults.disk_full, self._fill_disk),
             (faults.slow_disk, self._slow_down),
@@ -241,18 +245,19 @@ class Simulation:
 
     def _let_tick(self, node: SimNode) -> None:
         life, raft, later, chance = node.life, node.raft, self.line.at, self.chance.random
+        paused, pace, raft_id = self._paused, self._pace, node.id
 
         def tick() -> None:
             if not node.up or node.life != life:
                 return
-            if node.id in self._paused:
-                self._paused[node.id].append(tick)
+            if raft_id in paused:
+                paused[raft_id].append(tick)
                 return
             role = raft.role
             raft.tick()
             if role is not raft.role or role.__class__ is not Follower:
                 self._schedule(node)  # a follower that goes on to follow has only counted
-            later(int(TICK * self._pace[node.id] + chance()), tick)
+            later(int(TICK * pace[raft_id] + chance()), tick)
 
         later(self.chance.randint(1, TICK), tick)
 
@@ -266,11 +271,23 @@ class Simulation:
             return
         node.crash(write_arrived=self.chance.random() < self.faults.write_arrives)
         self._full.discard(node.id)
+        if self.chance.random() < self.faults.killed:
+            for peer in self.nodes.values():
+                if peer.up and (node.id, peer.id) not in self.network.blocked:
+                    self._later(self.faults.delay, partial(self._broken, node.id), peer)
         damaged = self.chance.random() < self.faults.damage
         if damaged and isinstance(node.disk, FileDisk) and self._can_lose(node.id):
             node.disk.damage()
             self.lost.add(node.id)
         self.line.at(self.chance.randint(1, self.faults.down_time), partial(self._start, node.id))
+
+    def _broken(self, peer: int, node: SimNode, life: int) -> None:
+        node.raft.disconnected(peer)
+
+    def _disconnect(self) -> None:
+        node = self._any_up()
+        if node is not None and node.raft.leader_id:
+            node.raft.disconnected(node.raft.leader_id)
 
     def _can_lose(self, raft_id: int) -> bool:
         """Whether the others can go on for ever without this one, as far as anybody knows."""
@@ -382,6 +399,8 @@ class Simulation:
             change = RemoveMember(raft_id)
             if member is not None and member.learner and self.chance.random() < 0.7:
                 change = AddMember(Member(raft_id))
+            elif len(node.raft.membership.voters) <= self.faults.least:
+                return
         try:
             node.raft.propose_change(change)
         except SwarmError:
@@ -408,7 +427,6 @@ class Simulation:
         """Do what the core asks for, until it asks for nothing."""
         node.due = False
         while node.up:
-            was_writing, had_batch = node.writing, bool(node.batch)
             ready = node.ready()
             self.observer.look(node)
             if ready is NOTHING:
@@ -424,12 +442,12 @@ class Simulation:
                     self.observer.served(node, read, client.floor)
                     node.waiting.for_index(read.index, client)
                     node.waiting.check(node.applied)
-            if node.writing is not None and was_writing is None:
+            if ready.write is not None:
                 slow = node.id in self._slow
                 faults = self.faults
                 most = faults.slow_write_time if slow else faults.write_time
                 self._later(most, self._write, node)
-            if not node.batch or had_batch:
+            if not ready.committed:
                 return
             if self.chance.random() < self.faults.slow_apply:
                 self._later(40, self._apply_later, node)

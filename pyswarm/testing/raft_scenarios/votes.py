@@ -11,6 +11,7 @@ from manager.raft.messages import (
     VoteReply,
     VoteRequest,
 )
+from manager.raft.settings import RaftSettings
 from pyswarm.testing.raft_bench import SETTINGS, Bench
 from pyswarm.testing.raft_scenarios.stage import cut_off, leaders, live, promise
 
@@ -167,6 +168,31 @@ def all_ask_at_once() -> None:
             if leaders(bench):
                 break
         promise(bool(leaders(bench)), "five members find no leader in forty elections")
+
+
+def the_leader_is_killed() -> None:
+    """All see its connections break at once: a new one leads before anybody's timeout is over."""
+    settings = RaftSettings()
+    for seed in range(40):
+        bench = Bench((1, 2, 3), settings, random.Random(seed))
+        bench.elect(1)
+        bench.settle()
+        bench.crash(1)
+        for peer in (2, 3):
+            bench.do(peer, lambda node: node.raft.disconnected(1))
+        live(bench, settings.election_ticks)
+        promise(bool(leaders(bench)), "nobody leads soon after the leader was killed")
+
+
+def a_connection_breaks() -> None:
+    """3 sees the leader's connection break, and the leader lives: it stays."""
+    bench = Bench((1, 2, 3))
+    bench.elect(1)
+    bench.settle()
+    bench.do(3, lambda node: node.raft.disconnected(1))
+    live(bench, 60)
+    promise(leaders(bench) == [1], "a broken connection deposed the leader")
+    promise(bench.nodes[1].raft.term == 2, "a broken connection made a new term")
 
 
 def a_follower_returns() -> None:

@@ -12,12 +12,14 @@ from pyswarm.testing.planted_bugs import Bug, hunt
 from pyswarm.testing.planted_bugs.raft import BUGS
 
 SLOW = {
-    "pre-vote-counts-as-vote",
-    "term-and-vote-not-written",
-    "append-without-a-look",
+    "commit-beyond-the-append",
     "install-keeps-the-batch",
     "new-segment-forgets-the-state",
-    "old-snapshot-removed-first",
+    "pre-vote-counts-as-vote",
+    "replay-keeps-replaced-entries",
+    "term-and-vote-not-written",
+    "torn-tail-kept",
+    "torn-tail-refused",
 }
 """Chance needs more than a second for these."""
 

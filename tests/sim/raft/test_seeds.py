@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyswarm.testing import store_sim
-from pyswarm.testing.raft_sim import DISK, STORM, run_seed
+from pyswarm.testing.raft_sim import DISK, STORM, measure, run_seed
 
 
 @pytest.mark.parametrize("first", range(0, 160, 20))
@@ -25,6 +25,11 @@ def test_in_a_storm(first: int) -> None:
 def test_with_real_disks_that_lose_power(first: int) -> None:
     for seed in range(first, first + 20):
         run_seed(seed, DISK)
+
+
+def test_with_the_default_settings_for_half_an_hour() -> None:
+    seconds, _ = measure(0)
+    assert seconds > 1800
 
 
 def test_with_proposals_that_get_lost() -> None:

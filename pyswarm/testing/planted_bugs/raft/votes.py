@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from manager.raft import quorum
+from manager.raft import core, quorum
 from manager.raft.core import Raft, Saved
 from manager.raft.leader import Leader
 from manager.raft.messages import Append, Heartbeat, Message, TimeoutNow, VoteReply, VoteRequest
@@ -160,6 +160,37 @@ def no_pre_vote() -> Planted:
             self.stand(transfer=transfer)
 
     return patched((Raft, "campaign", campaign))
+
+
+@BUGS.add("A broken connection is taken for a death.", story("a_connection_breaks"))
+def broken_connection_is_a_death() -> Planted:
+    """It deposes a leader that lives."""
+
+    def sure(self: Raft, peer: int) -> None:
+        if peer == self.leader_id:
+            self.campaign(transfer=True)
+
+    return patched((Raft, "disconnected", sure))
+
+
+@BUGS.add("Nobody notices that the leader's connections break.", story("the_leader_is_killed"))
+def broken_connection_not_noticed() -> Planted:
+    """Writes wait for a whole timeout."""
+    return patched((Raft, "disconnected", lambda self, peer: None))
+
+
+@BUGS.add("All ask equally soon for a new leader.", story("the_leader_is_killed"))
+def hurry_not_random() -> Planted:
+    """Their votes are split until they hurry no more."""
+    return patched((core, "DISCONNECTED_TICKS", 1))
+
+
+@BUGS.add(
+    "Who split the votes after a leader's death hurries no more.", story("the_leader_is_killed")
+)
+def hurry_only_once() -> Planted:
+    """The second election waits for a whole timeout."""
+    return patched((core, "DISCONNECTED_TRIES", 1))
 
 
 @BUGS.add("Who hears its leader takes part in elections all the same.", story("one_hears_nothing"))

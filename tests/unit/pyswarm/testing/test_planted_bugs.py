@@ -78,7 +78,7 @@ def test_the_budget_ends_a_hunt_and_so_does_a_try_without_an_end() -> None:
 def command(tmp_path, monkeypatch):
     monkeypatch.setattr(__main__, "STATE", tmp_path / "state.json")
     monkeypatch.setattr(__main__, "fingerprint", lambda: "these sources")
-    monkeypatch.setattr(__main__, "catalogue", lambda: list(BUGS))
+    monkeypatch.setattr(__main__, "catalogue", lambda part: list(BUGS))
     return monkeypatch
 
 
@@ -91,13 +91,20 @@ def test_the_command_says_what_was_caught(command, capsys) -> None:
 
 
 def test_the_command_fails_where_one_is_missed(command, capsys) -> None:
-    command.setattr(__main__, "catalogue", lambda: [*BUGS, missed()])
+    command.setattr(__main__, "catalogue", lambda part: [*BUGS, missed()])
     assert __main__.main(["--format", "json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert [one["caught"] for one in told] == [True, True, False]
     assert __main__.main(["--only", "no-limit"]) == 0
     with pytest.raises(SystemExit):
         __main__.main(["--only", "nothing"])
+
+
+def test_a_catalogue_can_be_run_alone() -> None:
+    raft, plane, both = (__main__.catalogue(part) for part in ("raft", "plane", None))
+    assert raft
+    assert plane
+    assert raft + plane == both
 
 
 def test_an_interrupted_run_goes_on_and_forgets_what_other_sources_said(command) -> None:
