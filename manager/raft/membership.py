@@ -146,11 +146,24 @@ def _parse(data: bytes) -> Any:
         raise ValueError("too many brackets") from error
 
 
+def _raft_id(found: Any) -> int:
+    if not isinstance(found, int):
+        raise ValueError("not a raft id")
+    return found
+
+
+def _member(fields: Any) -> Member:
+    match fields:
+        case [int(raft_id), str(node_id), str(address), bool(learner)]:
+            return Member(raft_id, node_id, address, learner)
+    raise ValueError("not a member")
+
+
 def decode_change(data: bytes) -> Change:
     """The reverse of `encode_change`; ValueError for anything else."""
     match _parse(data):
-        case ["add", int(raft_id), str(node_id), str(address), bool(learner)]:
-            return AddMember(Member(raft_id, node_id, address, learner))
+        case ["add", *fields]:
+            return AddMember(_member(fields))
         case ["remove", int(raft_id)]:
             return RemoveMember(raft_id)
         case ["update", int(raft_id), str(address)]:
@@ -169,7 +182,8 @@ def decode_membership(data: bytes) -> Membership:
     try:
         members, removed = _parse(data)
         return Membership(
-            members=tuple(Member(*fields) for fields in members), removed=frozenset(removed)
+            members=tuple(map(_member, members)),
+            removed=frozenset(_raft_id(each) for each in removed),
         )
     except (TypeError, AssertionError) as error:
         raise ValueError("not a membership") from error

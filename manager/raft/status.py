@@ -34,6 +34,7 @@ class RaftStatus:
     first_index: int
     last_index: int
     snapshot_index: int
+    last_term: int = 0
     peers: tuple[PeerStatus, ...] = ()
 
 
@@ -62,5 +63,6 @@ def status_of(raft: Raft) -> RaftStatus:
         first_index=raft.log.base_index + 1,
         last_index=raft.log.last_index,
         snapshot_index=raft.log.snapshot.index,
+        last_term=raft.log.last_term,
         peers=peers,
     )

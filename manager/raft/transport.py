@@ -41,10 +41,16 @@ CHUNK_BYTES = 512 << 10
 WRITE_SECONDS = 5.0
 SNAPSHOT_SECONDS = 60.0
 SNAPSHOT_BYTES_PER_SECOND = 1 << 20
+RESUME_SECONDS = 2.0
+"""How long a sender waits for the word what has arrived; managers of older versions give none."""
+KEPT_SECONDS = 60.0
+"""How long what has arrived of a snapshot is kept, so that the next call goes on there."""
 LEARNT_PEERS = 64
 GOODBYE_SECONDS = 3.0
 REMOVED_KEY = "pyswarm-raft-removed"
 """Trailing metadata of the refusal that a removed member gets."""
+ARRIVED_KEY = "pyswarm-raft-arrived"
+"""Initial metadata: how many bytes of this snapshot have arrived in an earlier call."""
 
 Connect = Callable[[str, str], grpc.aio.Channel]
 """(address, node id) -> a new channel, on which that node must answer; the transport closes it."""
@@ -71,6 +77,7 @@ class PeerTransport:
         self._places: dict[int, tuple[str, str]] = {}  # of the members, as the log has them
         self._supervisor = Supervisor("raft-transport")
         self._installing = False
+        self._arrived: tuple[object, bytearray] | None = None
         self._streams: Counter[int] = Counter()
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -155,9 +162,11 @@ class PeerTransport:
                         head=snapshots.encode_meta(message.snapshot, size),
                     )
                 )
-                for start in range(0, size, CHUNK_BYTES):
+                first = min(await _has(call), size) if peer.broke_off else 0
+                # One without data where all of it is there already, and the answer was lost.
+                for start in range(first, size, CHUNK_BYTES) or (first,):
                     piece = message.data[start : start + CHUNK_BYTES]
-                    await call.write(pb.RaftSnapshotChunk(data=piece))
+                    await call.write(pb.RaftSnapshotChunk(data=piece, offset=start))
                 await call.done_writing()
                 await call
                 arrived = True
@@ -169,6 +178,7 @@ class PeerTransport:
                 _reason(error),
             )
         finally:
+            peer.broke_off = not arrived
             done(arrived)
             if channel is not None:
                 await channel.close(None)
@@ -214,7 +224,8 @@ class PeerTransport:
     ) -> None:
         """Put a snapshot together and deliver it; one at a time, within the limit."""
         head = await anext(chunks, pb.RaftSnapshotChunk())
-        receiver = self.admit(self.authorize(context), head.sender, head.address)
+        node_id = self.authorize(context)
+        receiver = self.admit(node_id, head.sender, head.address)
         if self._installing:
             raise ResourceExhausted("another snapshot is being received")
         self._installing = True
@@ -225,26 +236,61 @@ class PeerTransport:
                     f"a snapshot of {size} bytes is above the limit of "
                     f"{receiver.snapshot_limit_bytes()}"
                 )
-            parts, left = [], size
-            async for chunk in chunks:
-                left -= len(chunk.data)
-                if left < 0:
-                    break
-                parts.append(chunk.data)
-            if left:
-                raise InvalidArgument("a snapshot is longer or shorter than its head says")
+            # A leader of one term is one process, so these are the same bytes.
+            data = self._begun((node_id, head.sender, head.term, head.head))
+            await context.send_initial_metadata(((ARRIVED_KEY, str(len(data))),))
+            await _gather(chunks, data, size)
             message = InstallSnapshot(
                 sender=head.sender,
                 to=head.to,
                 term=head.term,
                 snapshot=meta,
-                data=b"".join(parts),
+                data=bytes(data),
             )
+            self._arrived = None
             receiver.receive([message])
         except ValueError as error:
             raise InvalidArgument(f"the head of a snapshot cannot be read: {error}") from error
         finally:
             self._installing = False
+            asyncio.get_running_loop().call_later(KEPT_SECONDS, self._drop, self._arrived)
+
+    def _begun(self, key: object) -> bytearray:
+        """What has arrived of this snapshot, to be added to; of another one nothing is kept."""
+        if self._arrived is None or self._arrived[0] != key:
+            self._arrived = (key, bytearray())
+        return self._arrived[1]
+
+    def _drop(self, arrived: object) -> None:
+        if self._arrived is arrived and not self._installing:
+            self._arrived = None
+
+
+async def _has(call: Any) -> int:
+    """How many bytes the other side has of a snapshot."""
+    try:
+        metadata = await asyncio.wait_for(call.initial_metadata(), RESUME_SECONDS)
+    except TimeoutError:
+        return 0
+    found = dict(metadata or ()).get(ARRIVED_KEY, "")
+    return int(found) if found.isdecimal() else 0
+
+
+async def _gather(chunks: AsyncIterator[pb.RaftSnapshotChunk], data: bytearray, size: int) -> None:
+    """Add the chunks to what is there, or begin anew where they do; InvalidArgument."""
+    first = True
+    async for chunk in chunks:
+        if first and chunk.offset not in (0, len(data)):
+            raise InvalidArgument("a snapshot does not go on where it broke off")
+        if first and not chunk.offset:
+            data.clear()
+        first = False
+        data += chunk.data
+        if len(data) > size:
+            data.clear()
+            raise InvalidArgument("a snapshot is longer than its head says")
+    if len(data) < size:
+        raise InvalidArgument("a snapshot is shorter than its head says")
 
 
 class _Peer:
@@ -255,6 +301,8 @@ class _Peer:
     ) -> None:
         self.member = member
         self.task: asyncio.Task[Any] | None = None
+        self.broke_off = False
+        """Whether the last snapshot for it did not arrive."""
         self._receiver = receiver
         self._connect = connect
         self._own_address = own_address

@@ -78,7 +78,7 @@ def changed_at(view: View) -> float:
     return max(times, default=0.0)
 
 
-def stranded(node: Node, *, keep_managers: bool) -> Node | None:
+def stranded(node: Node, now: float, *, keep_managers: bool) -> Node | None:
     """What becomes of another node: a manager is demoted or removed, a worker is waited for.
 
     A node that was ready is neither ready nor down until it comes back: its tasks stay its own,
@@ -92,6 +92,7 @@ def stranded(node: Node, *, keep_managers: bool) -> Node | None:
             spec=replace(node.spec, role=NodeRole.WORKER),
             role=NodeRole.WORKER,
             manager=None,
+            demoted_at=now,
             status=replace(node.status, state=NodeState.DOWN, message=DEMOTED),
         )
     if node.status.state is NodeState.READY:
@@ -120,7 +121,7 @@ def with_one_manager(
 ) -> View:
     """The state with `own` as the only manager, as an entry at `index` would have made it.
 
-    The other managers' records are demoted, or removed and their certificates refused.
+    The other managers are demoted, or removed; their certificates of before count no more.
     """
     tx = Transaction(view, recovery.now)
     tx.put(own)
@@ -128,7 +129,7 @@ def with_one_manager(
     for node in view.list(Node):
         if node.id == own.id:
             continue
-        after = stranded(node, keep_managers=keep_managers)
+        after = stranded(node, recovery.now, keep_managers=keep_managers)
         if after is None:
             removed.append(node)
             tx.delete(Node, node.id)

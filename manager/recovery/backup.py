@@ -41,6 +41,8 @@ _NONCE: Final = struct.Struct(">Q3xB")
 _LAST: Final = 1 << 31
 _TAG_BYTES: Final = 16
 _KEY_BYTES: Final = 32
+_LATEST: Final = 253_402_300_799
+"""The last second of the year 9999."""
 
 Read = Callable[[int], bytes]
 """The next bytes of a file, at most as many as asked for; fewer only at its end."""
@@ -61,7 +63,8 @@ class Header:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a backup holds. `index` and `term` are the place in the log at which it was taken,
-    `created_at` seconds since the epoch, `counts` how many records of each kind."""
+    `created_at` seconds since the epoch, `counts` how many records of each kind. Without the root's
+    key, which an external CA may have alone, nothing can be restored."""
 
     created_at: float
     pyswarm_version: str
@@ -73,6 +76,7 @@ class Manifest:
     membership: Membership
     state_bytes: int
     counts: Mapping[str, int]
+    root_key: bool = True
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -89,12 +93,22 @@ def decode_manifest(data: bytes) -> Manifest:
         known = {name: value for name, value in fields.items() if name in names}
         known["membership"] = decode_membership(known["membership"].encode())
         manifest = Manifest(**known)
-        numbers = (manifest.index, manifest.term, manifest.state_bytes, *manifest.counts.values())
-        if any(type(number) is not int or number < 0 for number in numbers):
-            raise ValueError("a number is not one")
+        _check(manifest)
         return manifest
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataLoss("the backup does not say what it holds: it cannot be used") from error
+
+
+def _check(manifest: Manifest) -> None:
+    """ValueError where a field is not what its annotation says, or no time of a calendar."""
+    numbers = (manifest.index, manifest.term, manifest.state_bytes, *manifest.counts.values())
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError("a number is not one")
+    texts = (manifest.pyswarm_version, manifest.cluster_id, manifest.node_id, manifest.hostname)
+    if not all(isinstance(each, str) for each in texts) or type(manifest.root_key) is not bool:
+        raise ValueError("a text is not one")
+    if not 0 <= manifest.created_at <= _LATEST:
+        raise ValueError("it was taken at no time")
 
 
 def new_key(passphrase: bytes, header: Header) -> bytes:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from certs.authority import issuer_of
 from manager.raft.driver import RaftNode
 from manager.raft.membership import Member
 from manager.recovery import alone, status
@@ -74,6 +75,8 @@ async def own_figures(context: RecoveryContext) -> recovery_pb2.ManagerFigures:
         snapshot_bytes=files.snapshot_bytes,
         log_bytes=files.log_bytes,
         log_segments=files.log_segments,
+        last_term=raft.last_term,
+        clock=time.time(),
     )
 
 
@@ -97,7 +100,12 @@ async def swarm_status(context: RecoveryContext) -> recovery_pb2.SwarmStatus:
         quorum=quorum.needed,
         reachable=quorum.reachable,
         may_fail=quorum.may_fail,
-        advice=status.advice(standings, asked, alone.waiting_nodes(view)),
+        advice=status.advice(
+            standings,
+            asked,
+            alone.waiting_nodes(view),
+            autolock=cluster is not None and cluster.spec.autolock,
+        ),
     )
     for member, standing, answer in zip(members, standings, answers, strict=True):
         line = member_status(context, member)
@@ -105,39 +113,54 @@ async def swarm_status(context: RecoveryContext) -> recovery_pb2.SwarmStatus:
         line.leader = standing is leader
         line.lag_entries = status.lag_of(standing, standings)
         if answer is not None:
-            line.figures.CopyFrom(answer)
+            line.figures.CopyFrom(answer.figures)
         report.members.append(line)
     return report
 
 
-async def _ask(context: RecoveryContext, member: Member) -> recovery_pb2.ManagerFigures | None:
-    """The member's figures; None where it does not answer."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A member's figures, and how many seconds its clock is ahead of this machine's."""
+
+    figures: recovery_pb2.ManagerFigures
+    ahead_seconds: float = 0.0
+
+
+async def _ask(context: RecoveryContext, member: Member) -> Answer | None:
+    """What the member says; None where it does not answer."""
     if member.node_id == context.node_id:
-        return await own_figures(context)
+        return Answer(await own_figures(context))
     channel = context.pool.get(member.address, node_name(member.node_id))
     stub = recovery_pb2_grpc.HealthStub(channel)
     try:
         with swarm_errors(member.address):
-            answer: recovery_pb2.ManagerFigures = await stub.Figures(
-                control_pb2.Empty(), timeout=ASK_SECONDS
-            )
-            return answer
+            asked = time.time()
+            answer = await stub.Figures(control_pb2.Empty(), timeout=ASK_SECONDS)
+            between = (asked + time.time()) / 2
+            # A manager of an older version does not say.
+            return Answer(answer, answer.clock - between if answer.clock else 0.0)
     except SwarmError:
         return None
 
 
-def _standing(
-    context: RecoveryContext, member: Member, answer: recovery_pb2.ManagerFigures | None
-) -> status.Standing:
-    return status.Standing(
+def _standing(context: RecoveryContext, member: Member, answer: Answer | None) -> status.Standing:
+    silent = status.Standing(
         raft_id=member.raft_id,
         hostname=_hostname(context, member.node_id),
         address=member.address,
         learner=member.learner,
-        commit=answer.commit_index if answer else None,
-        applied=answer.applied_index if answer else None,
-        leads=answer is not None and answer.leader_id == member.raft_id,
-        names=answer.leader_id if answer else 0,
+    )
+    if answer is None:
+        return silent
+    figures = answer.figures
+    return replace(
+        silent,
+        commit=figures.commit_index,
+        applied=figures.applied_index,
+        last=(figures.last_term, figures.last_index),
+        leads=figures.leader_id == member.raft_id,
+        names=figures.leader_id,
+        ahead_seconds=answer.ahead_seconds,
     )
 
 
@@ -181,6 +204,7 @@ async def backup(context: RecoveryContext) -> AsyncIterator[recovery_pb2.BackupC
         membership=membership,
         state_bytes=len(data),
         counts={f"{kind.__name__.lower()}s": view.count(kind) for kind in KINDS.values()},
+        root_key=bool(issuer_of(cluster.root_ca).key_pem),
     )
     yield recovery_pb2.BackupChunk(manifest=encode_manifest(manifest))
     for start in range(0, len(data), PIECE_BYTES):

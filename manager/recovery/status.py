@@ -10,11 +10,16 @@ from manager.raft.quorum import majority
 LAG_ENTRIES = 1_000
 """A follower that is further behind is named: with the defaults of a busy swarm, a second or so."""
 
+SKEW_SECONDS = 5.0
+"""A clock that is further off is named. Far below what certificates tolerate; above what an answer
+that took its time can feign."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """One manager. `applied` and `commit` are None where it could not be asked; `leads` is its own
-    word, `names` the raft id of the leader that it follows (0 for none)."""
+    word, `names` the raft id of the leader that it follows (0 for none). `last` is the term and the
+    index of its log's last entry, `ahead_seconds` its clock against that of who asks."""
 
     raft_id: int
     hostname: str
@@ -22,8 +27,10 @@ class Standing:
     learner: bool = False
     commit: int | None = None
     applied: int | None = None
+    last: tuple[int, int] = (0, 0)
     leads: bool = False
     names: int = 0
+    ahead_seconds: float = 0.0
 
     @property
     def reachable(self) -> bool:
@@ -73,17 +80,20 @@ def lag_of(member: Standing, members: Sequence[Standing]) -> int:
     return 0 if member.applied is None else max(0, newest - member.applied)
 
 
-def advice(members: Sequence[Standing], asked: str, waiting: Sequence[str]) -> list[str]:
+def advice(
+    members: Sequence[Standing], asked: str, waiting: Sequence[str], *, autolock: bool = False
+) -> list[str]:
     """Sentences about what is wrong, the gravest first; none where all is well.
 
     `asked` is the hostname of the manager that looked, `waiting` those of the nodes that have not
     come back since a recovery.
     """
+    locked = ", which may be locked: 'pyswarm swarm unlock' there" if autolock else ""
     quorum = quorum_of(members)
     said = []
     silent = [member for member in members if not member.reachable]
     if not quorum.kept:
-        said.append(_lost(quorum, silent, asked))
+        said.append(_lost(quorum, members, asked, locked))
     elif leader_of(members) is None:
         said.append(
             f"No manager leads, though {quorum.reachable} of {quorum.managers} answer: an election "
@@ -94,9 +104,10 @@ def advice(members: Sequence[Standing], asked: str, waiting: Sequence[str]) -> l
         left = f"{quorum.may_fail} more may fail" if quorum.may_fail else "no other may fail"
         said.append(
             f"{_names(silent)} cannot be reached from {asked}; {left} before nothing can be "
-            "changed. Start it, or take it out for good with 'pyswarm node demote' and 'node rm'."
+            f"changed. Start it{locked}, or take it out for good with 'pyswarm node demote' and "
+            "'node rm'."
         )
-    if quorum.managers % 2 == 0:
+    if quorum.kept and quorum.managers % 2 == 0:
         said.append(
             f"{quorum.managers} managers tolerate no more failures than {quorum.managers - 1}: "
             "promote one more node, or demote one."
@@ -107,6 +118,12 @@ def advice(members: Sequence[Standing], asked: str, waiting: Sequence[str]) -> l
             said.append(
                 f"{member.hostname} is {lag} entries behind: if this grows, its disk or its "
                 "network is too slow; until it is less, it does not help when another fails."
+            )
+        if abs(member.ahead_seconds) > SKEW_SECONDS:
+            side = "ahead of" if member.ahead_seconds > 0 else "behind"
+            said.append(
+                f"The clock of {member.hostname} is {abs(member.ahead_seconds):.0f} s {side} that "
+                f"of {asked}: set it, for instance with NTP. Certificates tolerate an hour."
             )
     if waiting:
         shown = ", ".join(waiting[:10]) + (", ..." if len(waiting) > 10 else "")
@@ -122,10 +139,14 @@ def _names(members: Sequence[Standing]) -> str:
     return ", ".join(f"{member.hostname} ({member.address})" for member in members)
 
 
-def _lost(quorum: Quorum, silent: Sequence[Standing], asked: str) -> str:
+def _lost(quorum: Quorum, members: Sequence[Standing], asked: str, locked: str) -> str:
+    silent = [member for member in members if not member.reachable]
+    # An entry that a majority had may be committed in one log only of those that are left.
+    furthest = max((member for member in members if member.reachable), key=lambda each: each.last)
     return (
         f"Quorum is lost: {quorum.needed} of {quorum.managers} managers must agree, and "
         f"{quorum.reachable} can be reached from {asked}. Nothing can be changed; what runs goes "
-        f"on. Bring back {_names(silent)}. Only if they are lost for good: 'pyswarm swarm init "
-        f"--force-new-cluster --dry-run' on the manager that is furthest says what would be lost."
+        f"on. Bring back {_names(silent)}{locked}. Only if they are lost for good: 'pyswarm swarm "
+        f"init --force-new-cluster --dry-run' on {furthest.hostname}, whose log goes furthest of "
+        "those that answer, says what would be lost."
     )

@@ -164,7 +164,7 @@ async def _wait(connection: Connection, quiet: bool) -> Cluster:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationProgress:
     """How far a rotation is: of `total` nodes, those with a certificate of the new root, and those
-    that trust nothing else. `missing` names nodes that are waited for, though they are down."""
+    that trust nothing else. `missing` names nodes that are waited for, and are not there."""
 
     digest: str
     total: int
@@ -184,8 +184,8 @@ class RotationProgress:
             names = ", ".join(self.missing[:NAMES_SHOWN])
             more = len(self.missing) - NAMES_SHOWN
             shown.append(
-                f"  waiting for {names}{f' and {more} more' if more > 0 else ''}, down: "
-                "the rotation ends once they are back, or removed with 'pyswarm node rm'"
+                f"  waiting for {names}{f' and {more} more' if more > 0 else ''}, not "
+                "ready: the rotation ends once they are back, or removed with 'pyswarm node rm'"
             )
         return shown
 
@@ -193,7 +193,7 @@ class RotationProgress:
 def measure(cluster: Cluster, nodes: Iterable[Node]) -> RotationProgress:
     """The progress of the rotation that is under way, or of the one that has just ended.
 
-    A node that is down counts as done once the rotation is over: it has its certificate.
+    A node that is away counts as done once the rotation is over: it has its certificate.
     """
     root, nodes = cluster.root_ca, list(nodes)
     wanted, certificate = root.digest, root.certificate_pem
@@ -202,12 +202,12 @@ def measure(cluster: Cluster, nodes: Iterable[Node]) -> RotationProgress:
     done = [node for node in nodes if node.description.certificate_root == wanted]
     alone = [node for node in done if node.description.trusted_roots == (wanted,)]
     lagging = [node for node in nodes if node not in done]
-    up = [node for node in nodes if node.status.state != NodeState.DOWN]
+    up = [node for node in nodes if node.status.state == NodeState.READY]
     return RotationProgress(
         digest=hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.decode())).hexdigest(),
         total=len(nodes),
         certificates=len(done),
         roots=len(alone),
-        missing=tuple(n.hostname for n in lagging if n.status.state == NodeState.DOWN),
+        missing=tuple(n.hostname for n in lagging if n.status.state != NodeState.READY),
         over=root.rotation is None and all(node in alone for node in up),
     )

@@ -10,6 +10,10 @@ from pyswarm.api.v1 import recovery_pb2
 from pyswarm.cli.render import ago, clean, human_duration, human_size, table
 
 _KINDS = ("nodes", "services", "tasks", "networks", "secrets", "configs")
+NO_ROOT_KEY = (
+    "It cannot be restored: only the external CA has the root's key. After 'pyswarm swarm ca "
+    "--rotate' to a root of the swarm's own, or one whose key is given, take another one."
+)
 
 
 def moment(at: float) -> str:
@@ -21,14 +25,17 @@ def contents(manifest: Manifest) -> str:
     """What is in a backup."""
     counts = ", ".join(f"{manifest.counts.get(kind, 0)} {kind}" for kind in _KINDS)
     members = ", ".join(m.address for m in manifest.membership.members)
+    lines = [] if manifest.root_key else [NO_ROOT_KEY]
+    holds = "the root key and the join tokens" if manifest.root_key else "the join tokens"
     return clean_lines(
         f"Backup of swarm {manifest.cluster_id}",
         f" Taken: {moment(manifest.created_at)} by {manifest.hostname}, "
         f"pyswarm {manifest.pyswarm_version}",
         f" Log: entry {manifest.index} of term {manifest.term}",
-        f" Holds: {counts}; the root key and the join tokens",
+        f" Holds: {counts}; {holds}",
         f" Size: {human_size(manifest.state_bytes)}",
         f" Managers then: {members}",
+        *lines,
     )
 
 

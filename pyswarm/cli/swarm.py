@@ -37,6 +37,7 @@ def register(parsers: Parsers) -> None:
         "--dry-run", action="store_true", help="with --force-new-cluster: only say what it does"
     )
     _add_settings(init)
+    init.set_defaults(untouched=vars(init.parse_args([])))
     join = command(swarm, "join", "Join a swarm as a node and/or manager", _join)
     join.add_argument("--token", required=True, help="Token for entry into the swarm")
     join.add_argument("--advertise-addr", default="", help="Advertised address (ADDR or interface)")
@@ -117,6 +118,7 @@ def settings_of(args: Namespace, old: ClusterSpec) -> ClusterSpec:
 
 async def _init(args: Namespace, connection: Connection) -> int:
     if args.force_new_cluster:
+        _require_no_settings(args)
         return await recovery.force_new_cluster(args, connection)
     if args.dry_run:
         raise InvalidArgument("--dry-run belongs to --force-new-cluster")
@@ -142,6 +144,18 @@ async def _init(args: Namespace, connection: Connection) -> int:
     if args.autolock:
         print("\n" + how_to_unlock(await unlock_key(connection)))
     return 0
+
+
+def _require_no_settings(args: Namespace) -> None:
+    """Refuse flags of a new swarm where an old one goes on."""
+    known = {"force_new_cluster", "dry_run", "advertise_addr"}
+    for name, default in args.untouched.items():
+        if name not in known and getattr(args, name) != default:
+            raise InvalidArgument(
+                f"--{name.replace('_', '-')} is of a new swarm, and --force-new-cluster keeps the "
+                "settings of this one: change them afterwards with 'pyswarm swarm update' or "
+                "'pyswarm node update'"
+            )
 
 
 async def _join(args: Namespace, connection: Connection) -> int:

@@ -71,7 +71,11 @@ async def _unlock_key(args: Namespace, connection: Connection) -> int:
         request = control_pb2.UpdateClusterRequest(rotate_unlock_key=True)
         await connection.call(connection.control.UpdateCluster(request))
         if not args.quiet:
-            print("Successfully rotated manager unlock key.\n")
+            print(
+                "Successfully rotated manager unlock key.\n\n"
+                "A manager that is not up opens with the key of before: keep that one until every\n"
+                "manager has been up again.\n"
+            )
     key = await unlock_key(connection)
     if not key:
         raise FailedPrecondition("no unlock key is set")

@@ -100,6 +100,16 @@ def own_addresses() -> frozenset[str]:
         )
 
 
+def has_address(host: str) -> bool:
+    """Whether a socket of this machine can have this IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
+
+
 def interface_of(wanted: str) -> str:
     """`wanted` where it names an interface, and not an address or nothing."""
     try:

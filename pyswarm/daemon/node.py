@@ -38,6 +38,7 @@ from pyswarm.daemon.founding import availability_of, first_records
 from pyswarm.daemon.leader import learn
 from pyswarm.daemon.leaving import check_leave, may_leave, put_down, say_goodbye
 from pyswarm.daemon.membership import MembershipFile, SwarmMembership
+from pyswarm.daemon.moving import watch_address
 from pyswarm.daemon.roles import JOIN_SECONDS, RoleFollower, join_raft
 from pyswarm.daemon.settings import Settings
 from pyswarm.errors import FailedPrecondition, InvalidArgument
@@ -170,6 +171,7 @@ class SwarmNode:
             # A crash may have come between the demotion and this.
             await self._wipe_manager()
         self._supervisor.start(self._follower.run(), "role")
+        self._supervisor.start(watch_address(self), "address")
         host, _ = machine.split_address(self.membership.address, 0)
         self._mtu_bytes = await asyncio.to_thread(machine.interface_mtu_bytes, host)
         self.agent = self._new_agent()
@@ -411,7 +413,8 @@ class SwarmNode:
             await self._pool.close()
             self._pool = None
         self._keeper = None
-        self.locked = False
+        self.locked = self.removed = False
+        self.problem = ""
         self._certificates.remove()
         reach("leave.disarmed")
         for name in ("manager", "worker", "overlay"):
@@ -470,8 +473,8 @@ class SwarmNode:
         async with self._lock:
             if self.membership is None:
                 raise FailedPrecondition("This node is not part of a swarm")
-            manager, locked = self.membership.manager, self.locked
-            check_leave(manager=manager, locked=locked, force=force)
+            manager = self.membership.manager and not self.removed
+            check_leave(manager=manager, locked=self.locked, force=force)
             await self._say_goodbye()
             self._become(passing=True)
             reach("leave.said-goodbye")

@@ -124,7 +124,7 @@ class RecoveryServer(recovery_pb2_grpc.RecoveryServicer):
         self._node = node
 
     def _manager(self) -> Manager:
-        if self._node.manager is None:
+        if self._node.manager is None or self._node.removed:
             raise FailedPrecondition(why_no_manager(self._node))
         return self._node.manager
 

@@ -30,9 +30,12 @@ Context = grpc.aio.ServicerContext
 
 
 def why_no_manager(node: SwarmNode) -> str:
-    """The sentence for calls that only a manager answers, where the node is none."""
+    """The sentence for calls that only a manager answers, where the node is none, or is one that
+    the others have removed: what it knows is of the past, and they seem lost to it."""
     if node.locked:
         return LOCKED
+    if node.removed:
+        return node.problem
     return NOT_MANAGER if node.membership else NOT_IN_SWARM
 
 
@@ -115,7 +118,7 @@ class ControlHere(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
         method = self._methods.get(handler_call_details.method)
         if method is None:
             return None
-        if self._node.manager is not None:
+        if self._node.manager is not None and not self._node.removed:
             return self._node.manager.control.service(handler_call_details)
         text = why_no_manager(self._node)
 

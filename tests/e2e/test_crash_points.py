@@ -58,9 +58,31 @@ def test_a_node_that_died_while_it_founded_a_swarm_is_outside_and_founds_another
     ready(lab, "m1")
 
 
+@pytest.mark.parametrize("point", ["join.certified", "join.credentials-stored"])
+def test_a_worker_that_died_before_it_remembered_the_swarm_is_outside_and_joins_again(
+    lab: LabDriver, point: str
+):
+    join = ("swarm", "join", "--token", token(lab, "worker"), f"{lab.address('m1')}:2377")
+    dies(lab, "w1", point, *join)
+    assert state(lab, "w1") == "inactive"
+    ok(lab, *join, host="w1")
+    ready(lab, "w1")
+    ok(lab, "swarm", "leave", host="w1")
+
+
 def test_a_manager_that_died_before_the_raft_group_knew_of_it_asks_again(lab: LabDriver):
     join = ("swarm", "join", "--token", token(lab, "manager"), f"{lab.address('m1')}:2377")
     dies(lab, "m2", "join.serving", *join)
+    lab.wait_until(lambda: nodes(lab)["m2"]["ManagerStatus"] == "Reachable", what="m2 is a manager")
+    ready(lab, "m2")
+    ok(lab, "swarm", "leave", "--force", host="m2")
+    lab.wait_until(lambda: nodes(lab)["m2"]["Status"] == "Down", what="m2 has left")
+    ok(lab, "node", "rm", "--force", "m2")
+
+
+def test_a_manager_that_died_before_it_had_the_state_gets_it(lab: LabDriver):
+    join = ("swarm", "join", "--token", token(lab, "manager"), f"{lab.address('m1')}:2377")
+    dies(lab, "m2", "join.raft-joined", *join)
     lab.wait_until(lambda: nodes(lab)["m2"]["ManagerStatus"] == "Reachable", what="m2 is a manager")
     ready(lab, "m2")
 
@@ -72,7 +94,9 @@ def test_a_worker_that_died_while_it_joined_is_in_when_it_comes_back(lab: LabDri
     assert state(lab, "w1") == "active"
 
 
-@pytest.mark.parametrize("point", ["leave.said-goodbye", "leave.disarmed"])
+@pytest.mark.parametrize(
+    "point", ["leave.said-goodbye", "leave.wiped", "leave.disarmed", "leave.emptied"]
+)
 def test_a_worker_that_died_while_it_left_is_out_and_may_join_again(lab: LabDriver, point: str):
     dies(lab, "w1", point, "swarm", "leave")
     assert state(lab, "w1") == "inactive"

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from backups import BACKUPS
 from fuzzing import Target
 from google.protobuf.message import DecodeError
 from specs import SERVICE_SPECS
@@ -357,6 +358,7 @@ WORDS = (
 
 TARGETS = (
     SERVICE_SPECS,
+    *BACKUPS,
     Target("wal", read_wal, (DataLoss,), (b"".join(map(wal.frame, _writes())),), (b"PSW1",)),
     Target(
         "wal-records",

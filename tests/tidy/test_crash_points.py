@@ -45,6 +45,13 @@ def test_each_point_is_registered_and_reached_from_one_place() -> None:
     assert not POINTS.keys() - places.keys(), "registered, and reached from nowhere"
 
 
+def test_each_point_of_a_node_that_comes_or_goes_kills_a_daemon_in_the_lab() -> None:
+    # The others are enumerated by the tests that reach them.
+    tree = ast.parse((ROOT / "tests/e2e/test_crash_points.py").read_text())
+    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert not {n for n in POINTS if n.startswith(("join.", "leave."))} - named
+
+
 def test_no_code_but_that_of_tests_arms_a_point() -> None:
     bad = [
         place

@@ -362,6 +362,7 @@ class RaftSnapshotChunk(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     HEAD_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
     sender: _builtins.int
     to: _builtins.int
     term: _builtins.int
@@ -369,6 +370,8 @@ class RaftSnapshotChunk(_message.Message):
     head: _builtins.bytes
     """index, term, length of the data, members"""
     data: _builtins.bytes
+    offset: _builtins.int
+    """of the data; where the first one begins, another call may have broken off"""
     def __init__(
         self,
         *,
@@ -378,10 +381,11 @@ class RaftSnapshotChunk(_message.Message):
         address: _builtins.str = ...,
         head: _builtins.bytes = ...,
         data: _builtins.bytes = ...,
+        offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "data", b"data", "head", b"head", "sender", b"sender", "term", b"term", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "data", b"data", "head", b"head", "offset", b"offset", "sender", b"sender", "term", b"term", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

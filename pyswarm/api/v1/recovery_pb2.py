@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from pyswarm.api.v1 import control_pb2 as pyswarm_dot_api_dot_v1_dot_control__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpyswarm/api/v1/recovery.proto\x12\x0epyswarm.api.v1\x1a\x1cpyswarm/api/v1/control.proto\"\xa5\x02\n\x0eManagerFigures\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07raft_id\x18\x02 \x01(\x03\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\x03\x12\x11\n\tleader_id\x18\x05 \x01(\x03\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x03\x12\x15\n\rapplied_index\x18\x07 \x01(\x03\x12\x13\n\x0b\x66irst_index\x18\x08 \x01(\x03\x12\x12\n\nlast_index\x18\t \x01(\x03\x12\x16\n\x0esnapshot_index\x18\n \x01(\x03\x12\x13\n\x0bsnapshot_at\x18\x0b \x01(\x01\x12\x16\n\x0esnapshot_bytes\x18\x0c \x01(\x03\x12\x11\n\tlog_bytes\x18\r \x01(\x03\x12\x14\n\x0clog_segments\x18\x0e \x01(\x03\"\xe4\x01\n\x0cMemberStatus\x12\x0f\n\x07raft_id\x18\x01 \x01(\x03\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x10\n\x08hostname\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0f\n\x07learner\x18\x05 \x01(\x08\x12\x11\n\treachable\x18\x06 \x01(\x08\x12\x0e\n\x06leader\x18\x07 \x01(\x08\x12\x13\n\x0blag_entries\x18\x08 \x01(\x03\x12\x15\n\rheard_seconds\x18\t \x01(\x01\x12/\n\x07\x66igures\x18\n \x01(\x0b\x32\x1e.pyswarm.api.v1.ManagerFigures\"\xda\x01\n\x0bSwarmStatus\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x10\n\x08hostname\x18\x03 \x01(\t\x12\x0e\n\x06leader\x18\x04 \x01(\t\x12\x10\n\x08managers\x18\x05 \x01(\x03\x12\x0e\n\x06quorum\x18\x06 \x01(\x03\x12\x11\n\treachable\x18\x07 \x01(\x03\x12\x10\n\x08may_fail\x18\x08 \x01(\x03\x12-\n\x07members\x18\t \x03(\x0b\x32\x1c.pyswarm.api.v1.MemberStatus\x12\x0e\n\x06\x61\x64vice\x18\n \x03(\t\";\n\x0b\x42\x61\x63kupChunk\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\"m\n\x0cRestoreChunk\x12\x19\n\x11\x61\x64vertise_address\x18\x01 \x01(\t\x12\x14\n\x0c\x61vailability\x18\x02 \x01(\t\x12\x10\n\x08manifest\x18\x03 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0c\n\x04last\x18\x05 \x01(\x08\"i\n\x0fRestoreResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07waiting\x18\x04 \x03(\t\x12\x0f\n\x07\x64ropped\x18\x05 \x03(\t\"D\n\x16\x46orceNewClusterRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12\x19\n\x11\x61\x64vertise_address\x18\x02 \x01(\t\"\xe9\x01\n\x17\x46orceNewClusterResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x12\n\nlast_index\x18\x03 \x01(\x03\x12\x14\n\x0c\x63ommit_index\x18\x04 \x01(\x03\x12\x12\n\nchanged_at\x18\x05 \x01(\x01\x12\x19\n\x11unconfirmed_count\x18\x06 \x01(\x03\x12\x13\n\x0bunconfirmed\x18\x07 \x03(\t\x12-\n\x07\x64ropped\x18\x08 \x03(\x0b\x32\x1c.pyswarm.api.v1.MemberStatus\x12\x0f\n\x07waiting\x18\t \x03(\t\"%\n\x10ReconnectRequest\x12\x11\n\taddresses\x18\x01 \x03(\t2J\n\x06Health\x12@\n\x07\x46igures\x12\x15.pyswarm.api.v1.Empty\x1a\x1e.pyswarm.api.v1.ManagerFigures2\xfe\x02\n\x08Recovery\x12<\n\x06Status\x12\x15.pyswarm.api.v1.Empty\x1a\x1b.pyswarm.api.v1.SwarmStatus\x12>\n\x06\x42\x61\x63kup\x12\x15.pyswarm.api.v1.Empty\x1a\x1b.pyswarm.api.v1.BackupChunk0\x01\x12J\n\x07Restore\x12\x1c.pyswarm.api.v1.RestoreChunk\x1a\x1f.pyswarm.api.v1.RestoreResponse(\x01\x12\x62\n\x0f\x46orceNewCluster\x12&.pyswarm.api.v1.ForceNewClusterRequest\x1a\'.pyswarm.api.v1.ForceNewClusterResponse\x12\x44\n\tReconnect\x12 .pyswarm.api.v1.ReconnectRequest\x1a\x15.pyswarm.api.v1.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpyswarm/api/v1/recovery.proto\x12\x0epyswarm.api.v1\x1a\x1cpyswarm/api/v1/control.proto\"\xc7\x02\n\x0eManagerFigures\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07raft_id\x18\x02 \x01(\x03\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\x03\x12\x11\n\tleader_id\x18\x05 \x01(\x03\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x03\x12\x15\n\rapplied_index\x18\x07 \x01(\x03\x12\x13\n\x0b\x66irst_index\x18\x08 \x01(\x03\x12\x12\n\nlast_index\x18\t \x01(\x03\x12\x16\n\x0esnapshot_index\x18\n \x01(\x03\x12\x13\n\x0bsnapshot_at\x18\x0b \x01(\x01\x12\x16\n\x0esnapshot_bytes\x18\x0c \x01(\x03\x12\x11\n\tlog_bytes\x18\r \x01(\x03\x12\x14\n\x0clog_segments\x18\x0e \x01(\x03\x12\x11\n\tlast_term\x18\x0f \x01(\x03\x12\r\n\x05\x63lock\x18\x10 \x01(\x01\"\xe4\x01\n\x0cMemberStatus\x12\x0f\n\x07raft_id\x18\x01 \x01(\x03\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x10\n\x08hostname\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0f\n\x07learner\x18\x05 \x01(\x08\x12\x11\n\treachable\x18\x06 \x01(\x08\x12\x0e\n\x06leader\x18\x07 \x01(\x08\x12\x13\n\x0blag_entries\x18\x08 \x01(\x03\x12\x15\n\rheard_seconds\x18\t \x01(\x01\x12/\n\x07\x66igures\x18\n \x01(\x0b\x32\x1e.pyswarm.api.v1.ManagerFigures\"\xda\x01\n\x0bSwarmStatus\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x10\n\x08hostname\x18\x03 \x01(\t\x12\x0e\n\x06leader\x18\x04 \x01(\t\x12\x10\n\x08managers\x18\x05 \x01(\x03\x12\x0e\n\x06quorum\x18\x06 \x01(\x03\x12\x11\n\treachable\x18\x07 \x01(\x03\x12\x10\n\x08may_fail\x18\x08 \x01(\x03\x12-\n\x07members\x18\t \x03(\x0b\x32\x1c.pyswarm.api.v1.MemberStatus\x12\x0e\n\x06\x61\x64vice\x18\n \x03(\t\";\n\x0b\x42\x61\x63kupChunk\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\"m\n\x0cRestoreChunk\x12\x19\n\x11\x61\x64vertise_address\x18\x01 \x01(\t\x12\x14\n\x0c\x61vailability\x18\x02 \x01(\t\x12\x10\n\x08manifest\x18\x03 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0c\n\x04last\x18\x05 \x01(\x08\"i\n\x0fRestoreResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07waiting\x18\x04 \x03(\t\x12\x0f\n\x07\x64ropped\x18\x05 \x03(\t\"D\n\x16\x46orceNewClusterRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12\x19\n\x11\x61\x64vertise_address\x18\x02 \x01(\t\"\xe9\x01\n\x17\x46orceNewClusterResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x12\n\nlast_index\x18\x03 \x01(\x03\x12\x14\n\x0c\x63ommit_index\x18\x04 \x01(\x03\x12\x12\n\nchanged_at\x18\x05 \x01(\x01\x12\x19\n\x11unconfirmed_count\x18\x06 \x01(\x03\x12\x13\n\x0bunconfirmed\x18\x07 \x03(\t\x12-\n\x07\x64ropped\x18\x08 \x03(\x0b\x32\x1c.pyswarm.api.v1.MemberStatus\x12\x0f\n\x07waiting\x18\t \x03(\t\"%\n\x10ReconnectRequest\x12\x11\n\taddresses\x18\x01 \x03(\t2J\n\x06Health\x12@\n\x07\x46igures\x12\x15.pyswarm.api.v1.Empty\x1a\x1e.pyswarm.api.v1.ManagerFigures2\xfe\x02\n\x08Recovery\x12<\n\x06Status\x12\x15.pyswarm.api.v1.Empty\x1a\x1b.pyswarm.api.v1.SwarmStatus\x12>\n\x06\x42\x61\x63kup\x12\x15.pyswarm.api.v1.Empty\x1a\x1b.pyswarm.api.v1.BackupChunk0\x01\x12J\n\x07Restore\x12\x1c.pyswarm.api.v1.RestoreChunk\x1a\x1f.pyswarm.api.v1.RestoreResponse(\x01\x12\x62\n\x0f\x46orceNewCluster\x12&.pyswarm.api.v1.ForceNewClusterRequest\x1a\'.pyswarm.api.v1.ForceNewClusterResponse\x12\x44\n\tReconnect\x12 .pyswarm.api.v1.ReconnectRequest\x1a\x15.pyswarm.api.v1.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pyswarm.api.v1.recovery_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MANAGERFIGURES']._serialized_start=80
-  _globals['_MANAGERFIGURES']._serialized_end=373
-  _globals['_MEMBERSTATUS']._serialized_start=376
-  _globals['_MEMBERSTATUS']._serialized_end=604
-  _globals['_SWARMSTATUS']._serialized_start=607
-  _globals['_SWARMSTATUS']._serialized_end=825
-  _globals['_BACKUPCHUNK']._serialized_start=827
-  _globals['_BACKUPCHUNK']._serialized_end=886
-  _globals['_RESTORECHUNK']._serialized_start=888
-  _globals['_RESTORECHUNK']._serialized_end=997
-  _globals['_RESTORERESPONSE']._serialized_start=999
-  _globals['_RESTORERESPONSE']._serialized_end=1104
-  _globals['_FORCENEWCLUSTERREQUEST']._serialized_start=1106
-  _globals['_FORCENEWCLUSTERREQUEST']._serialized_end=1174
-  _globals['_FORCENEWCLUSTERRESPONSE']._serialized_start=1177
-  _globals['_FORCENEWCLUSTERRESPONSE']._serialized_end=1410
-  _globals['_RECONNECTREQUEST']._serialized_start=1412
-  _globals['_RECONNECTREQUEST']._serialized_end=1449
-  _globals['_HEALTH']._serialized_start=1451
-  _globals['_HEALTH']._serialized_end=1525
-  _globals['_RECOVERY']._serialized_start=1528
-  _globals['_RECOVERY']._serialized_end=1910
+  _globals['_MANAGERFIGURES']._serialized_end=407
+  _globals['_MEMBERSTATUS']._serialized_start=410
+  _globals['_MEMBERSTATUS']._serialized_end=638
+  _globals['_SWARMSTATUS']._serialized_start=641
+  _globals['_SWARMSTATUS']._serialized_end=859
+  _globals['_BACKUPCHUNK']._serialized_start=861
+  _globals['_BACKUPCHUNK']._serialized_end=920
+  _globals['_RESTORECHUNK']._serialized_start=922
+  _globals['_RESTORECHUNK']._serialized_end=1031
+  _globals['_RESTORERESPONSE']._serialized_start=1033
+  _globals['_RESTORERESPONSE']._serialized_end=1138
+  _globals['_FORCENEWCLUSTERREQUEST']._serialized_start=1140
+  _globals['_FORCENEWCLUSTERREQUEST']._serialized_end=1208
+  _globals['_FORCENEWCLUSTERRESPONSE']._serialized_start=1211
+  _globals['_FORCENEWCLUSTERRESPONSE']._serialized_end=1444
+  _globals['_RECONNECTREQUEST']._serialized_start=1446
+  _globals['_RECONNECTREQUEST']._serialized_end=1483
+  _globals['_HEALTH']._serialized_start=1485
+  _globals['_HEALTH']._serialized_end=1559
+  _globals['_RECOVERY']._serialized_start=1562
+  _globals['_RECOVERY']._serialized_end=1944
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,8 @@ class ManagerFigures(_message.Message):
     SNAPSHOT_BYTES_FIELD_NUMBER: _builtins.int
     LOG_BYTES_FIELD_NUMBER: _builtins.int
     LOG_SEGMENTS_FIELD_NUMBER: _builtins.int
+    LAST_TERM_FIELD_NUMBER: _builtins.int
+    CLOCK_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     raft_id: _builtins.int
     role: _builtins.str
@@ -55,6 +57,10 @@ class ManagerFigures(_message.Message):
     log_bytes: _builtins.int
     """on disk"""
     log_segments: _builtins.int
+    last_term: _builtins.int
+    """of the entry at last_index"""
+    clock: _builtins.float
+    """seconds since the epoch"""
     def __init__(
         self,
         *,
@@ -72,10 +78,12 @@ class ManagerFigures(_message.Message):
         snapshot_bytes: _builtins.int = ...,
         log_bytes: _builtins.int = ...,
         log_segments: _builtins.int = ...,
+        last_term: _builtins.int = ...,
+        clock: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "commit_index", b"commit_index", "first_index", b"first_index", "last_index", b"last_index", "leader_id", b"leader_id", "log_bytes", b"log_bytes", "log_segments", b"log_segments", "node_id", b"node_id", "raft_id", b"raft_id", "role", b"role", "snapshot_at", b"snapshot_at", "snapshot_bytes", b"snapshot_bytes", "snapshot_index", b"snapshot_index", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "clock", b"clock", "commit_index", b"commit_index", "first_index", b"first_index", "last_index", b"last_index", "last_term", b"last_term", "leader_id", b"leader_id", "log_bytes", b"log_bytes", "log_segments", b"log_segments", "node_id", b"node_id", "raft_id", b"raft_id", "role", b"role", "snapshot_at", b"snapshot_at", "snapshot_bytes", b"snapshot_bytes", "snapshot_index", b"snapshot_index", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

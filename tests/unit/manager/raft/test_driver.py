@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from manager.raft import transport
 from manager.raft.membership import AddMember, Member, RemoveMember, UpdateMember
-from pyswarm.errors import DeadlineExceeded, NotFound, NotLeader
+from pyswarm.errors import DeadlineExceeded, NotFound, NotLeader, Unavailable
 from pyswarm.testing.raft_cluster import SETTINGS, Cluster, eventually
 
 
@@ -141,6 +142,48 @@ def test_a_manager_that_is_far_behind_gets_a_snapshot_in_chunks(tmp_path: Path) 
             assert again.machine.restored > 50
 
     run(story())
+
+
+def test_a_snapshot_that_breaks_off_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(transport, "CHUNK_BYTES", 50_000)
+    calls: list[list[int]] = []
+    whole = transport.PeerTransport.take_snapshot
+
+    async def take_snapshot(self, chunks, context) -> None:
+        seen: list[int] = []
+        calls.append(seen)
+
+        async def breaking():
+            async for chunk in chunks:
+                yield chunk
+                if chunk.data:
+                    seen.append(chunk.offset)
+                if len(seen) == 3 and len(calls) == 1:
+                    raise Unavailable("a cable was pulled")
+
+        await whole(self, breaking(), context)
+
+    monkeypatch.setattr(transport.PeerTransport, "take_snapshot", take_snapshot)
+
+    async def story() -> None:
+        settings = replace(SETTINGS, snapshot_interval_entries=50, entries_for_slow_followers=5)
+        async with Cluster(tmp_path, settings) as cluster:
+            await cluster.start(3)
+            leader = await cluster.leader()
+            slow = next(raft_id for raft_id in (1, 2, 3) if raft_id != leader.raft_id)
+            await cluster.stop(slow)
+            values = [str(number) * 20_000 for number in range(100)]
+            for value in values:
+                await write(cluster, value)
+            await eventually(lambda: leader.node.status().snapshot_index > 50)
+            back = await cluster.restart(slow)
+            await eventually(everyone_has(cluster, values))
+            assert back.machine.restored > 50
+
+    run(story())
+    assert calls[0] == [0, 50_000, 100_000]
+    assert calls[1][0] == 150_000
+    assert len(calls) == 2
 
 
 def test_the_leadership_is_handed_over_on_request_and_on_stop(tmp_path: Path) -> None:

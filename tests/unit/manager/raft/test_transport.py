@@ -161,3 +161,43 @@ def test_a_snapshot_that_is_cut_off_or_too_long_is_refused(tmp_path: Path) -> No
         assert manager.node.term == 0
 
     with_a_manager(tmp_path, story)
+
+
+def test_a_snapshot_goes_on_only_where_the_other_side_says_what_it_has(monkeypatch) -> None:
+    class Call:
+        def __init__(self, metadata: object) -> None:
+            self._metadata = metadata
+
+        async def initial_metadata(self) -> object:
+            if self._metadata is None:
+                await asyncio.Event().wait()
+            return self._metadata
+
+    monkeypatch.setattr(transport, "RESUME_SECONDS", 0.01)
+    for metadata, has in (
+        (None, 0),
+        ((), 0),
+        (((transport.ARRIVED_KEY, "17"),), 17),
+        (((transport.ARRIVED_KEY, "-1"),), 0),
+    ):
+        assert asyncio.run(transport._has(Call(metadata))) == has
+
+
+def test_a_snapshot_that_does_not_go_on_where_it_broke_off_is_refused(tmp_path: Path) -> None:
+    async def story(manager: Manager, stub: rpc.RaftTransportStub) -> None:
+        meta = snapshots.encode_meta(SnapshotMeta(5, 3), 10)
+        head = pb.RaftSnapshotChunk(sender=2, to=1, term=9, head=meta)
+        piece = pb.RaftSnapshotChunk(data=bytes(6))
+        await refusal(stub.InstallSnapshot, "n2", head, piece)
+        late = pb.RaftSnapshotChunk(data=bytes(4), offset=7)
+        code, why = await refusal(stub.InstallSnapshot, "n2", head, late)
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert "does not go on where it broke off" in why
+        # Another leader, or the same one in another term, begins anew.
+        other = pb.RaftSnapshotChunk(sender=2, to=1, term=10, head=meta)
+        rest = pb.RaftSnapshotChunk(data=bytes(4), offset=6)
+        code, why = await refusal(stub.InstallSnapshot, "n2", other, rest)
+        assert "does not go on where it broke off" in why
+        assert manager.node.term == 0
+
+    with_a_manager(tmp_path, story)

@@ -113,6 +113,9 @@ def test_managers_are_demoted_and_workers_are_waited_for(keep: int) -> None:
     states = {n.id: (n.status.state, n.role, n.spec.role, n.manager) for n in view.list(Node)}
     worker = NodeRole.WORKER
     assert states["m2"] == states["m3"] == (NodeState.DOWN, worker, worker, None)
+    assert [view.require(Node, name).demoted_at for name in ("m2", "m3")] == [NOW, NOW], (
+        "or their certificates of before would still be managers'"
+    )
     assert states["w1"] == (NodeState.UNKNOWN, worker, worker, None)
     assert states["w2"] == (NodeState.DOWN, worker, worker, None)
     own = view.require(Node, "m1")

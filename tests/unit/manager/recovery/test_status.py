@@ -6,7 +6,14 @@ from manager.recovery.status import Standing, advice, lag_of, leader_of, quorum_
 
 
 def manager(
-    number: int, *, up: bool = True, leader: int = 1, applied: int = 100, learner: bool = False
+    number: int,
+    *,
+    up: bool = True,
+    leader: int = 1,
+    applied: int = 100,
+    learner: bool = False,
+    last: tuple[int, int] = (3, 100),
+    ahead: float = 0.0,
 ) -> Standing:
     return Standing(
         raft_id=number,
@@ -17,6 +24,8 @@ def manager(
         applied=applied if up else None,
         leads=up and leader == number,
         names=leader if up else 0,
+        last=last,
+        ahead_seconds=ahead,
     )
 
 
@@ -39,6 +48,39 @@ def test_a_lost_quorum_comes_first_and_names_the_way_out() -> None:
     assert "m2 (10.0.0.2:2377), m3 (10.0.0.3:2377)" in text
     assert "--force-new-cluster --dry-run" in text
     assert len(text.splitlines()) == 1
+
+
+def test_without_a_quorum_the_way_out_leads_to_the_log_that_goes_furthest() -> None:
+    gone = [manager(number, up=False, leader=0, last=(9, 999)) for number in (4, 5)]
+    behind = manager(1, leader=0, last=(3, 100))
+    assert "--dry-run' on m2," in said(behind, manager(2, leader=0, last=(3, 101)), *gone)
+    later = manager(3, leader=0, last=(4, 90))
+    assert "--dry-run' on m3," in said(behind, manager(2, up=False), later, *gone), (
+        "the later term counts, as in an election"
+    )
+
+
+def test_without_a_quorum_nobody_is_told_to_promote() -> None:
+    text = said(manager(1, leader=0), manager(2, up=False))
+    assert text.startswith("Quorum is lost: 2 of 2 managers")
+    assert "promote" not in text
+
+
+def test_with_autolock_a_silent_manager_may_wait_for_its_key() -> None:
+    down = [manager(2, up=False), manager(3, up=False)]
+    for members in ([manager(1), manager(2), down[1]], [manager(1, leader=0), *down]):
+        assert "unlock" not in said(*members)
+        [text] = advice(members, "m1", (), autolock=True)
+        assert ", which may be locked: 'pyswarm swarm unlock' there" in text
+
+
+def test_a_clock_that_is_off_is_named() -> None:
+    members = [manager(1), manager(2, ahead=-90.0), manager(3, ahead=4.0)]
+    assert said(*members).startswith("The clock of m2 is 90 s behind that of m1: set it")
+    assert len(said(*members).splitlines()) == 1
+    assert "m3 is 3600 s ahead of that of m1" in said(
+        manager(1), *members[1:2], manager(3, ahead=3600)
+    )
 
 
 def test_a_silent_manager_is_named_with_what_may_still_fail() -> None:

@@ -29,15 +29,16 @@ def test_progress_counts_certificates_and_roots_and_names_who_is_waited_for():
         node("m1", AFTER.digest, (BEFORE.digest, AFTER.digest)),
         node("m2", BEFORE.digest, (BEFORE.digest,)),
         node("w1", BEFORE.digest, (BEFORE.digest,), NodeState.DOWN),
+        node("never-came-up", "", (), NodeState.UNKNOWN),
     ]
     progress = measure(Cluster(root_ca=DURING), nodes)
     digest = hashlib.sha256(x509.to_der(AFTER.certificate_pem)).hexdigest()
     assert not progress.over
     assert progress.lines() == [
         f"desired root digest: sha256:{digest}",
-        "  rotated TLS certificates:  1/3 nodes",
-        "  rotated CA certificates:   0/3 nodes",
-        "  waiting for w1, down: the rotation ends once they are back, "
+        "  rotated TLS certificates:  1/4 nodes",
+        "  rotated CA certificates:   0/4 nodes",
+        "  waiting for w1, never-came-up, not ready: the rotation ends once they are back, "
         "or removed with 'pyswarm node rm'",
     ]
 
@@ -50,6 +51,8 @@ def test_it_is_over_when_all_that_are_up_trust_the_new_root_alone():
     progress = measure(Cluster(root_ca=AFTER), [done, asleep])
     assert progress.over
     assert (progress.certificates, progress.roots, progress.missing) == (2, 1, ())
+    waited_for = node("w1", AFTER.digest, (BEFORE.digest, AFTER.digest), NodeState.UNKNOWN)
+    assert measure(Cluster(root_ca=AFTER), [done, waited_for]).over
 
 
 def test_an_external_ca_is_read_and_refused_in_docker_s_words(tmp_path):

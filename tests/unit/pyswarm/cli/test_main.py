@@ -1,8 +1,11 @@
 """The words of a command line, before any command runs."""
 
+import asyncio
+
 import pytest
 
 from pyswarm.cli.main import USAGE_CODE, build_parser
+from pyswarm.errors import InvalidArgument
 
 
 def parsed(line: str):
@@ -90,3 +93,21 @@ def test_a_wrong_value_has_one_sentence_whatever_the_flag(command, flag, value, 
         parsed(" ".join([noun, *rest[:1], f"--{flag}={value}", *rest[1:]]))
     assert ended.value.code == USAGE_CODE
     assert f'invalid argument "{value}" for "--{flag}" flag: {why}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--availability drain",
+        "--autolock=false",
+        "--cert-expiry 2h",
+        "--data-path-port 4790",
+        "--default-addr-pool 10.9.0.0/16",
+        "--default-addr-pool-mask-length 26",
+        "--image-grace 2h",
+    ],
+)
+def test_a_swarm_that_goes_on_alone_takes_no_settings_of_a_new_one(flag):
+    args = parsed(f"swarm init --force-new-cluster --dry-run {flag}")
+    with pytest.raises(InvalidArgument, match=f"{flag.split('=')[0].split()[0]} is of a new swarm"):
+        asyncio.run(args.run(args, None))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,17 @@ def test_a_backup_that_breaks_off_leaves_the_older_one(
         write(path, passphrase, daemon)
     assert path.read_text() == "an older one"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "passphrase"]
+
+
+def test_a_backup_that_no_restore_could_use_says_so() -> None:
+    assert "the root key" in recovery_text.contents(MANIFEST)
+    assert "cannot be restored" not in recovery_text.contents(MANIFEST)
+    text = recovery_text.contents(replace(MANIFEST, root_key=False))
+    assert "the root key and" not in text
+    assert "cannot be restored: only the external CA has the root's key" in text
+    older = json.loads(encode_manifest(MANIFEST))
+    del older["root_key"]
+    assert backup.decode_manifest(json.dumps(older).encode()) == MANIFEST
 
 
 def test_a_file_that_is_cut_off_or_damaged_is_refused(tmp_path: Path, passphrase: str) -> None:
