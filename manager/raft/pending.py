@@ -41,22 +41,21 @@ def refuse(waiter: Waiter, error: SwarmError) -> None:
         waiter.set_exception(error)
 
 
-BATCHES_MOST = 2
-"""Batches of proposals on their way at once: while the peers and the disks have one half of busy
-callers, the leader takes in the other. With more, or with smaller ones, they would be sent one by
-one, each with messages and writes of its own."""
+BATCHES_MOST = 1
+"""Batches of proposals on their way at once. With more, busy callers would be sent one by one,
+each with messages and writes of its own; while one batch is on its way, the next one gathers."""
 
 GATHER_SECONDS = 0.06
-"""How long after the start of a batch the next one waits for its share of the callers. Those of an
-API come back one by one, and each batch has a price of its own (two messages to each peer, a write,
-a wake-up of each watcher), so small batches would be most of the work of a busy leader."""
+"""How long after the start of a batch the next one waits for as many callers. Those of an API come
+back one by one, and each batch has a price of its own (two messages to each peer, a write, a
+wake-up of each watcher), so small batches would be most of the work of a busy leader."""
 
 GAP_SECONDS = 0.02
 """Nobody came for this long: those who are missing will not come now. A leader with much to do
 takes in a caller each millisecond."""
 
 CROWD_FADES = 0.9
-"""The part of the expected callers that is left where there are fewer."""
+"""The part of the expected callers that is left after a batch with fewer."""
 
 
 REPLACED = "another leader has replaced this change here: whether it took effect is not known"
@@ -71,7 +70,7 @@ class Proposals:
         self._flights: dict[int, tuple[int, Waiter, int]] = {}
         self._begun = 0.0
         self._arrived = 0.0
-        self._crowd = 1.0  # callers that share the batches, as far as the last ones tell
+        self._crowd = 1.0  # callers that share a batch, as far as the last ones tell
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -83,15 +82,15 @@ class Proposals:
         return bool(self._queue)
 
     def wait_seconds(self, term: int, now: float) -> float:
-        """How long a leader of this term lets its queue gather; infinite while as many batches as
-        may be are under way. A lone caller never waits, nor do callers that come back all at once.
+        """How long a leader of this term lets its queue gather; infinite while a batch is under
+        way. A lone caller never waits, nor do callers that come back all at once.
         """
         # What an earlier term left behind may never be applied.
         while self._batches and self._batches[0][0] != term:
             self._batches.popleft()
         if len(self._batches) >= BATCHES_MOST:
             return math.inf
-        if len(self._queue) >= int(self._crowd / BATCHES_MOST):
+        if len(self._queue) >= int(self._crowd):
             return 0.0
         end = min(self._begun + GATHER_SECONDS, self._arrived + GAP_SECONDS)
         return max(0.0, end - now)
@@ -100,7 +99,7 @@ class Proposals:
         """Take all that is queued as the next batch."""
         batch = self.take()
         self._begun = now
-        self._crowd = max(float(len(batch) + len(self._flights)), CROWD_FADES * self._crowd)
+        self._crowd = max(float(len(batch)), CROWD_FADES * self._crowd)
         return batch
 
     def add(self, data: bytes, waiter: Waiter, now: float) -> None:

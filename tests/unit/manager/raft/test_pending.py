@@ -98,34 +98,18 @@ def test_a_lone_caller_never_waits() -> None:
         proposals.applied(entry(number, 2))
 
 
-def test_two_batches_on_their_way_let_the_next_one_gather() -> None:
+def test_a_batch_on_its_way_lets_the_next_one_gather() -> None:
     proposals = Proposals()
     in_flight(proposals, 5, 2)
-    in_flight(proposals, 9, 2)
     queue(proposals, 100)
     assert proposals.wait_seconds(2, 10.0) == math.inf
-    assert proposals.wait_seconds(3, 10.0) == 0, "the batches of an earlier term may never land"
+    assert proposals.wait_seconds(3, 10.0) == 0, "the batch of an earlier term may never land"
 
 
-def test_while_half_of_the_callers_are_on_their_way_the_other_half_sets_out() -> None:
+def test_a_batch_waits_a_moment_for_as_many_as_the_last_one_had() -> None:
     proposals = Proposals()
     batch(proposals, 16, 10.0, first=1)
-    queue(proposals, 8, now=10.001)
-    assert proposals.wait_seconds(2, 10.001) == 0
-    proposals.appended(17, 2, proposals.begin(10.001))
-    queue(proposals, 6, now=10.002)
-    assert proposals.wait_seconds(2, 10.002) > 0
-    queue(proposals, 2, now=10.002)
-    assert proposals.wait_seconds(2, 10.002) == 0
-    proposals.appended(25, 2, proposals.begin(10.002))
-    queue(proposals, 8, now=10.003)
-    assert proposals.wait_seconds(2, 10.003) == math.inf
-
-
-def test_a_batch_waits_a_moment_for_its_half_of_the_callers() -> None:
-    proposals = Proposals()
-    batch(proposals, 16, 10.0, first=1)
-    queue(proposals, 7, now=10.055)
+    queue(proposals, 15, now=10.055)
     assert proposals.wait_seconds(2, 10.055) == pytest.approx(GATHER_SECONDS - 0.055)
     assert proposals.wait_seconds(2, 10.1) == 0
     queue(proposals, 1)
