@@ -1,4 +1,4 @@
-"""The figures of a whole swarm: memory, a task's start, the API's rate, lost leaders and hosts."""
+"""The figures of a whole swarm: memory, a task's start, lost leaders and hosts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 
 import cluster
 from cluster import Watched, create_service, remove_service, rss_mb, watching
@@ -24,7 +24,6 @@ from pyswarm.testing.lab import LabDriver
 
 Progress = Callable[[str], None]
 IDLE_SECONDS = 60.0
-CLIENTS = 64
 PAYLOAD_BYTES = 1024
 _numbers = itertools.count(1)
 
@@ -87,33 +86,6 @@ def config_request() -> control_pb2.CreatePayloadRequest:
     request.spec.name = f"bench-{next(_numbers)}-{os.getpid()}"
     request.spec.data = os.urandom(PAYLOAD_BYTES)
     return request
-
-
-async def api_writes(driver: LabDriver, seconds: float, progress: Progress) -> dict[str, Measured]:
-    """Clients with a connection each to the leader's socket, each waiting for its last write."""
-    managers = [name for name in driver.hosts if name.startswith("m")]
-    leader = await cluster.leader_host(driver, managers)
-    async with AsyncExitStack() as stack:
-        connections = [
-            await stack.enter_async_context(cluster.connect(driver, leader)) for _ in range(CLIENTS)
-        ]
-
-        async def client(connection: Connection, end: float) -> int:
-            count = 0
-            while time.monotonic() < end:
-                await connection.call(connection.control.CreateConfig(config_request()))
-                count += 1
-            return count
-
-        async def together(seconds: float) -> float:
-            begun = time.monotonic()
-            counts = await asyncio.gather(*(client(each, begun + seconds) for each in connections))
-            return sum(counts) / (time.monotonic() - begun)
-
-        await together(0.5)
-        rate = await together(seconds)
-    progress(f"API: {rate:,.0f} writes/s through the leader {leader}")
-    return {"api_writes_per_s_64": Measured(rate)}
 
 
 async def leader_loss(driver: LabDriver, runs: int, progress: Progress) -> dict[str, Measured]:

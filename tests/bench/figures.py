@@ -45,6 +45,7 @@ FIGURES = (
     Figure(name="agent_rss_mb"),
     Figure(name="create_to_running_ms_p50"),
     Figure(name="api_writes_per_s_64", more=True, target=1500, docker="340-470"),
+    Figure(name="api_floor_per_s_64", more=True),
     Figure(name="leader_loss_ms_p50", target=3000, docker="10,000-15,000"),
     Figure(name="leader_loss_ms_p99", target=1500),
     Figure(name="planned_leader_change_ms_p50", target=1000),

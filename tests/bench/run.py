@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import api
 import cluster
 import consensus
 import faults
@@ -89,9 +90,9 @@ def in_lab(driver: LabDriver, wanted: set[str], quick: bool) -> Results:
         lambda: asyncio.run(handover.planned_leader_change(driver, runs, progress)),
     )
     results |= attempt(
-        ("api_writes_per_s_64",),
+        ("api_writes_per_s_64", "api_floor_per_s_64"),
         wanted,
-        lambda: asyncio.run(faults.api_writes(driver, 4 if quick else 15, progress)),
+        lambda: asyncio.run(api.api_writes(driver, 4 if quick else 15, progress)),
     )
     return results
 
