@@ -203,10 +203,11 @@ class DispatcherClient:
         self._channel = channel
 
     async def session(
-        self, description: NodeDescription, underlay_address: str
+        self, description: NodeDescription, underlay_address: str, clock: float
     ) -> AsyncGenerator[Message, None]:
-        """Everything that this node must know, for as long as the manager leads."""
-        request = dispatcher_pb2.SessionRequest(address=underlay_address)
+        """Everything that this node must know, for as long as the manager leads. `clock` is what
+        the node's says, in seconds since the epoch."""
+        request = dispatcher_pb2.SessionRequest(address=underlay_address, clock=clock)
         request.description.CopyFrom(to_message(description))
         with swarm_errors(self._address):
             call = self._stub.Session(request)

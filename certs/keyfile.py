@@ -29,6 +29,7 @@ LOCKED: Final = (
     "Swarm is encrypted and needs to be unlocked before it can be used. "
     'Please use "pyswarm swarm unlock" to unlock it.'
 )
+ROTATED: Final = "; a manager that was down while the key was rotated opens with the one before"
 _DATA: Final = b"PYSWARM DATA KEYS"
 _SEALED: Final = b"PYSWARM SEALED KEYS"
 _AAD: Final = b"pyswarm keys of a node 1"
@@ -93,7 +94,7 @@ def _open(body: bytes, unlock_key: bytes) -> bytes:
     try:
         return Cryptor(unlock_key, bytes(SALT_BYTES)).decrypt(sealed, _AAD)
     except DataLoss:
-        raise WrongUnlockKey from None
+        raise WrongUnlockKey(ROTATED) from None
 
 
 def _encode_data(file: KeyFile) -> bytes:

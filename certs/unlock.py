@@ -20,8 +20,8 @@ class Locked(FailedPrecondition):
 class WrongUnlockKey(InvalidArgument):
     """The key is not the one that this node's keys were sealed with, or none at all."""
 
-    def __init__(self) -> None:
-        super().__init__("swarm could not be unlocked: invalid key provided")
+    def __init__(self, hint: str = "") -> None:
+        super().__init__(f"swarm could not be unlocked: invalid key provided{hint}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,8 @@ class Link:
         broken = session.Broken(f"{address} ended the session")
         try:
             client = DispatcherClient(self._settings.channels(address), address)
-            messages = client.session(self._settings.describe(), self._settings.underlay_address)
+            settings = self._settings
+            messages = client.session(settings.describe(), settings.underlay_address, time.time())
             async with aclosing(messages):
                 async for message in messages:
                     self._take(client, message)

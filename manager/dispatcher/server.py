@@ -31,6 +31,7 @@ from manager.dispatcher.statuses import StatusBatch, newer_status
 from manager.dispatcher.topology import Topology, touched_networks
 from manager.logs.driver import LogBroker
 from manager.nodecalls.driver import NodeCalls
+from manager.skew import skew
 from manager.state.driver import Commit
 from manager.state.store import Transaction
 from pyswarm.aio import Lagged, Supervisor
@@ -153,7 +154,13 @@ class Dispatcher(Replies):
         node_id = self._context.caller(context)
         description = from_message(NodeDescription, request.description)
         session = _Session(node_id, self._context.new_id())
-        await self._store.update(lambda tx: self._ready(tx, node_id, description, request.address))
+        off = skew(request.clock - self._context.clock()) if request.clock else ""
+        status = NodeStatus(
+            state=NodeState.READY,
+            address=request.address,
+            message=off and f"its clock is {off} the leader's: set it, for instance with NTP",
+        )
+        await self._store.update(lambda tx: self._ready(tx, node_id, description, status))
         self._require_open()
         older = self._streams.get(node_id)
         if older is not None:
@@ -177,16 +184,14 @@ class Dispatcher(Replies):
                 self.calls.lost(node_id)
 
     def _ready(
-        self, tx: Transaction, node_id: str, description: NodeDescription, address: str
+        self, tx: Transaction, node_id: str, description: NodeDescription, status: NodeStatus
     ) -> None:
         node = tx.get(Node, node_id)
         if node is None:
             raise PermissionDenied(f"node {node_id} was removed from the swarm")
-        ready = replace(
-            node,
-            description=description,
-            status=NodeStatus(state=NodeState.READY, address=address or node.status.address),
-        )
+        if not status.address:
+            status = replace(status, address=node.status.address)
+        ready = replace(node, description=description, status=status)
         if ready != node:
             tx.put(ready)
 

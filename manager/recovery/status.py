@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manager.raft.quorum import majority
+from manager.skew import skew
 
 LAG_ENTRIES = 1_000
 """A follower that is further behind is named: with the defaults of a busy swarm, a second or so."""
-
-SKEW_SECONDS = 5.0
-"""A clock that is further off is named. Far below what certificates tolerate; above what an answer
-that took its time can feign."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +116,10 @@ def advice(
                 f"{member.hostname} is {lag} entries behind: if this grows, its disk or its "
                 "network is too slow; until it is less, it does not help when another fails."
             )
-        if abs(member.ahead_seconds) > SKEW_SECONDS:
-            side = "ahead of" if member.ahead_seconds > 0 else "behind"
+        if off := skew(member.ahead_seconds):
             said.append(
-                f"The clock of {member.hostname} is {abs(member.ahead_seconds):.0f} s {side} that "
-                f"of {asked}: set it, for instance with NTP. Certificates tolerate an hour."
+                f"The clock of {member.hostname} is {off} that of {asked}: set it, for instance "
+                "with NTP. Certificates tolerate an hour."
             )
     if waiting:
         shown = ", ".join(waiting[:10]) + (", ..." if len(waiting) > 10 else "")

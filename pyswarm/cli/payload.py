@@ -7,7 +7,7 @@ import time
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pyswarm.api.v1 import control_pb2, volumes_pb2
 from pyswarm.cli import columns
@@ -24,6 +24,8 @@ from pyswarm.cli.waiting import wait_for_services
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Config, PayloadSpec, Secret
 from pyswarm.wire import from_message, to_message
+
+JOB_FOLLOWS: Final = "is a job, and follows with its next run"
 
 _FILTERS = {"id": "ids", "name": "names", "label": "labels"}
 
@@ -145,7 +147,7 @@ def _rotate(kind: type[Secret] | type[Config]) -> Run:
             (done.updated, "update begun"),
             (done.live, "replaced in its running tasks"),
             (done.stayed, "stays at its version"),
-            (done.jobs, "is a job, and follows with its next run"),
+            (done.jobs, JOB_FOLLOWS),
         ):
             for name in names:
                 print(f"{name}: {what}", flush=True)

@@ -18,6 +18,7 @@ from pyswarm.cli.each import for_each
 from pyswarm.cli.logs import add_log_options, logs_request, show_logs
 from pyswarm.cli.options import add_form, add_list_options, filters
 from pyswarm.cli.outcomes import HELP
+from pyswarm.cli.payload import JOB_FOLLOWS
 from pyswarm.cli.pinning import Login, add_stack_flags, pin_stack
 from pyswarm.cli.service import edit_service, list_services
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
@@ -154,6 +155,8 @@ async def carry_out(
         answer = await _perform(connection, step, login)
         if step.action == Action.ROTATE:
             rotated |= {*answer.updated, *answer.live, *answer.jobs}
+            for job in answer.jobs:
+                print(f"{job}: {JOB_FOLLOWS}", flush=True)
         if step.kind == Kind.SERVICE and step.action != Action.REMOVE:
             updated = step.action == Action.UPDATE
             services[answer.id] = from_message(Service, answer) if updated else None

@@ -17,8 +17,9 @@ from pyswarm.cli.formats import add_format, shown_as
 from pyswarm.cli.jsonview import timestamp
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.pairs import key_values
-from pyswarm.cli.render import clean, human_size
+from pyswarm.cli.render import clean
 from pyswarm.cli.tasks import node_names
+from pyswarm.cli.usage_text import decimal_size
 from pyswarm.cli.volume_listings import VolumeSeen, volumes
 from pyswarm.errors import InvalidArgument, NotFound, SwarmError
 from pyswarm.model import Node, Volume, VolumeSpec
@@ -176,12 +177,12 @@ async def _prune(args: Namespace, connection: Connection) -> int:
         print("Deleted Volumes:")
         print("\n".join(names), flush=True)
     freed = await _until_gone(connection, set(names))
-    print(f"\nTotal reclaimed space: {human_size(freed)}" if names else _nothing())
+    print(f"\nTotal reclaimed space: {decimal_size(freed)}" if names else _nothing())
     return 0
 
 
 def _nothing() -> str:
-    return f"Total reclaimed space: {human_size(0)}"
+    return f"Total reclaimed space: {decimal_size(0)}"
 
 
 async def _release(args: Namespace, connection: Connection) -> int:

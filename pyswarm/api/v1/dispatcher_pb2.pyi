@@ -31,8 +31,11 @@ class SessionRequest(_message.Message):
 
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    CLOCK_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """the node's underlay address, without a port"""
+    clock: _builtins.float
+    """of the node, seconds since the epoch; 0 where it does not say"""
     @_builtins.property
     def description(self) -> _objects_pb2.NodeDescription: ...
     def __init__(
@@ -40,10 +43,11 @@ class SessionRequest(_message.Message):
         *,
         description: _objects_pb2.NodeDescription | None = ...,
         address: _builtins.str = ...,
+        clock: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["description", b"description"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "description", b"description"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "clock", b"clock", "description", b"description"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,7 +52,9 @@ def test_a_sealed_file_opens_with_its_key_only():
     content = encode(file(Lock(KEY, 1)), SALT)
     with pytest.raises(Locked, match=r"needs to be unlocked.*pyswarm swarm unlock"):
         decode(content)
-    with pytest.raises(WrongUnlockKey):
+    with pytest.raises(
+        WrongUnlockKey, match=r"invalid key provided; .* opens with the one before$"
+    ):
         decode(content, OTHER)
 
 

@@ -40,7 +40,8 @@ OTHER = replace(TASK, id="u", node_id="n2", networks=(ADDRESS,))
 class Stage:
     """`told` has (seconds, node, what) for each wish to stop and each draining endpoint."""
 
-    def __init__(self):
+    def __init__(self, ahead=0.0):
+        self.ahead = {"n1": 0.0, "n2": ahead}
         self.timeline = Timeline()
         self.loop = ProcessLoop(self.timeline)
         log = InstantLog()
@@ -87,7 +88,7 @@ class Stage:
                 self.dispatcher._sessions.beat(node, self.sessions[node], self.loop.time())
 
     async def _listen(self, node):
-        request = dispatcher_pb2.SessionRequest()
+        request = dispatcher_pb2.SessionRequest(clock=self.loop.wall() + self.ahead[node])
         with suppress(SwarmError):
             async for message in self.dispatcher.Session(request, node):
                 if message.HasField("hello"):
@@ -155,3 +156,10 @@ def test_a_node_that_is_found_down_meanwhile_is_not_waited_for():
     stage.run(BOUND_SECONDS)
     (at,) = stage.when("n1", "stop")
     assert at < BOUND_SECONDS - 1
+
+
+def test_a_node_whose_clock_is_off_says_so_in_its_status():
+    stage = Stage(ahead=-90.0)
+    messages = {node.id: node.status.message for node in stage.store.view.list(Node)}
+    wanted = "its clock is 90 s behind the leader's: set it, for instance with NTP"
+    assert messages == {"n1": "", "n2": wanted}
