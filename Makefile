@@ -31,7 +31,7 @@ test: venv-dev
 	@deploy/run-tests.sh
 
 check: venv-dev
-	$(PYTHON) -m pytest -q -n 4 tests/tidy tests/unit
+	$(PYTHON) -m pytest -q -n auto -m "not slow" tests/tidy tests/unit
 
 OPERATIONS := 100000
 chaos: MINUTES ?= 60

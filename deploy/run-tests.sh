@@ -21,10 +21,10 @@ group() { # group NAME [PYTEST ARGUMENTS]: everything that lies in tests/NAME
 }
 
 started=$SECONDS
-# Unit tests wait for each other's timers more than they compute, simulations only compute. Each
+# More processes than cores cost more than the waits in unit tests that they would fill. Each
 # module of the end-to-end tests has a lab of its own, and waits for it most of the time.
 group tidy
-group unit -n 4
+group unit -n auto
 group fuzz -n 2
 group sim -n 2
 for name in netns containerd; do group $name; done

@@ -58,8 +58,8 @@ def everything() -> list[Path]:
     return sources() + others
 
 
-@cache
 def tree(path: Path) -> ast.Module:
+    # Not kept: to collect around some hundred thousand nodes costs more than to parse again.
     return ast.parse(path.read_text(), filename=str(path))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc.aio
+import pytest
 
 from agent.disk import WorkerState
 from agent.driver import Agent
@@ -34,6 +35,8 @@ from pyswarm.testing.fake_overlay import FakeOverlay
 from pyswarm.testing.fake_runtime import FakeContainer, FakeRuntime
 from pyswarm.testing.scripted_dispatcher import ScriptedDispatcher
 from pyswarm.wire import to_message
+
+pytestmark = pytest.mark.slow
 
 OURS = ("agent.", "task.", "worker.")
 NETWORK = EndpointSet(network_id="n", version=1)

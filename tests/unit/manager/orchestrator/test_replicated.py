@@ -268,6 +268,7 @@ _EVENTS = st.lists(
 
 # A task that is made and no longer wanted in the same round.
 @example([("scale", 1), ("scale", 1), ("scale", 1), ("fail", 1), ("scale", 0)])
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(_EVENTS)
 def test_whatever_happened_n_slots_end_with_exactly_one_task_each(events):

@@ -13,6 +13,8 @@ from manager.raft.membership import AddMember, Member, RemoveMember, UpdateMembe
 from pyswarm.errors import DeadlineExceeded, NotFound, NotLeader, Unavailable
 from pyswarm.testing.raft_cluster import SETTINGS, Cluster, eventually
 
+pytestmark = pytest.mark.slow
+
 
 def run(work):
     asyncio.run(work)

@@ -13,6 +13,8 @@ import pytest
 
 from pyswarm.crashpoints import POINTS
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     n for n in POINTS if n.startswith(("recovery", "cluster", "wal", "segment", "snap", "raft"))
 ]

@@ -25,6 +25,8 @@ from pyswarm.errors import DataLoss
 from pyswarm.testing.power_cut import PowerCut, Wreck
 from pyswarm.testing.raft_cluster import TestCryptor
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = Membership.of([Member(1, "n1", "a:1"), Member(2, "n2", "b:2")])
 SETTINGS = RaftSettings(segment_bytes=500, entries_for_slow_followers=2)
 NOTHING = SnapshotMeta()

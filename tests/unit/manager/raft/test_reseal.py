@@ -18,6 +18,8 @@ from manager.raft.settings import RaftSettings
 from pyswarm.errors import DataLoss
 from pyswarm.testing.power_cut import PowerCut, Wreck
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = Membership.of([Member(1, "n1", "a:1")])
 SETTINGS = RaftSettings(segment_bytes=2000, append_bytes=400, entries_for_slow_followers=3)
 OLD, NEW = {1: bytes([1]) * 32}, {2: bytes([2]) * 32}

@@ -12,6 +12,8 @@ from pyswarm.model import Config, PayloadSpec
 from pyswarm.testing.raft_cluster import Cluster, Manager, eventually
 from pyswarm.testing.store import instant_store
 
+pytestmark = pytest.mark.slow
+
 
 class Proposer:
     """The raft node of a manager, which is made later than its store."""

@@ -301,6 +301,7 @@ def busy(operations: int, clients: int, keys: int) -> list[Operation]:
     return history
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_operations_are_judged_in_seconds() -> None:
     history = busy(100_000, clients=8, keys=500)
     begun = time.process_time()
