@@ -8,6 +8,7 @@ topmost snapshot. The arrows are labels `containerd.io/gc.ref.*`, set before the
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import platform
 import time
@@ -78,6 +79,22 @@ class _Chosen:
     parsed: Manifest
 
 
+@dataclass(frozen=True, slots=True)
+class _Pulled:
+    """What a pull has brought; `begun` is its place in the order of requests and pulls."""
+
+    begun: int
+    reference: Reference
+    login: Login | None
+    image: Image
+
+
+class _Turn(asyncio.Lock):
+    """Who has it works on an image. `pulled` is for those who wait for it meanwhile."""
+
+    pulled: _Pulled | None = None
+
+
 class Images:
     """The images of one containerd namespace. References are as users write them.
 
@@ -94,20 +111,29 @@ class Images:
         self._content = ContentStore(containerd)
         self._architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
         # By reference, digest and chain id; a lock lives as long as somebody holds it.
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
+        self._order = itertools.count()
 
     async def pull(self, reference: str, login: Login | None = None) -> Image:
         """Have the image here, unpacked; the registry is shown the login.
 
         A tag is asked for at its registry each time, for it may have moved; when the registry is
-        away, the image that is here serves. A digest that is here needs no registry.
+        away, the image that is here serves. A digest that is here needs no registry. Of many who
+        wait for the same, one pulls for all.
         """
-        parsed = parse(reference)
-        async with self._lock(parsed.digest or str(parsed)):
+        parsed, asked = parse(reference), next(self._order)
+        turn = self._lock(parsed.digest or str(parsed))
+        async with turn:
+            done = turn.pulled
+            if done and done.begun > asked and (done.reference, done.login) == (parsed, login):
+                return done.image
+            begun = next(self._order)
             try:
                 async with self._lease() as lease:
                     access = Access(login)
-                    return await self._pull(_Pull(reference=parsed, lease=lease, access=access))
+                    image = await self._pull(_Pull(reference=parsed, lease=lease, access=access))
+                turn.pulled = _Pulled(begun, parsed, login, image)
+                return image
             except Unavailable as failure:
                 here = await self.get(reference)
                 if here is None:
@@ -282,9 +308,11 @@ class Images:
     ) -> bool:
         """Remove an image's record unless `still` says no while no pull of it is under way; `last`
         waits until containerd has collected what nothing refers to. Whether it was removed."""
-        async with self._lock(name), self._lock(digest):
+        by_name, by_digest = self._lock(name), self._lock(digest)
+        async with by_name, by_digest:
             if not still():
                 return False
+            by_name.pulled = by_digest.pulled = None
             try:
                 await self._containerd.images.Delete(name=name, sync=last)
             except NotFound:
@@ -300,8 +328,8 @@ class Images:
         blobs += [manifest.parsed.config.digest, *(each.digest for each in manifest.parsed.layers)]
         return tuple(dict.fromkeys(blobs)), documents.chain_ids(diff_ids)
 
-    def _lock(self, key: str) -> asyncio.Lock:
-        return self._locks.setdefault(key, asyncio.Lock())
+    def _lock(self, key: str) -> _Turn:
+        return self._locks.setdefault(key, _Turn())
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[str]:

@@ -159,12 +159,45 @@ def test_an_image_whose_layers_are_not_what_it_says_is_refused(node):
     assert not run(node, scenario)
 
 
-def test_ten_pulls_of_one_image_at_once_are_one(node):
+def test_ten_pulls_of_one_image_at_once_are_the_first_and_one_for_all_others(node, monkeypatch):
+    """The registry is asked after the last of them has asked for the image: its tag may move."""
     registry = node.stage.registry
     images.push(registry, "crowd:1", TestImage(files={"crowd": "1"}))
+    asked, manifest = [], Registry.manifest
+
+    def counted(self, reference, *arguments):
+        if reference.path == "crowd":
+            asked.append(reference)
+        return manifest(self, reference, *arguments)
+
+    monkeypatch.setattr(Registry, "manifest", counted)
 
     async def scenario(runtime):
-        await asyncio.gather(*(runtime.pull(f"{registry}/crowd:1") for _ in range(10)))
-        return await runtime.has_image(f"{registry}/crowd:1")
+        name = f"{registry}/crowd:1"
+        found = await asyncio.gather(*(runtime._images.pull(name) for _ in range(10)))
+        assert len(asked) == 2
+        await runtime.pull(name)
+        assert len(asked) == 3, "later there is nobody to share with"
+        return found, await runtime.has_image(name)
+
+    found, here = run(node, scenario)
+    assert here
+    assert len({image.digest for image in found}) == 1
+
+
+def test_who_waits_behind_a_removal_pulls_anew(node):
+    registry = node.stage.registry
+    images.push(registry, "gone:1", TestImage(files={"gone": "1"}))
+
+    async def scenario(runtime):
+        name = f"{registry}/gone:1"
+        first = await runtime._images.pull(name)
+        await asyncio.gather(
+            runtime.pull(name),
+            runtime.pull(name),  # begins when all have asked, so it would do for the last one
+            runtime._images.remove(first.name, first.digest, lambda: True, last=True),
+            runtime.pull(name),
+        )
+        return await runtime.has_image(name)
 
     assert run(node, scenario)
