@@ -6,30 +6,18 @@ import io
 
 from fuzzing import Target
 
-from manager.raft.membership import Member, Membership
 from manager.recovery import backup
 from pyswarm.cli.recovery_text import contents
 from pyswarm.errors import DataLoss
+from pyswarm.testing.backups import manifest
 
 BACKUP = backup.Header(backup.COSTS[0], bytes(16))
-MANIFEST = backup.Manifest(
-    created_at=1_700_000_000.0,
-    pyswarm_version="0.1.0",
-    cluster_id="c",
-    node_id="n",
-    hostname="m1",
-    index=17,
-    term=3,
-    membership=Membership.of([Member(1, "n", "10.0.0.1:2377")]),
-    state_bytes=9,
-    counts={"services": 2},
-)
+MANIFEST = manifest(state_bytes=9)
 
 
 def _backup() -> bytes:
     sealer = backup.Sealer(bytes(32), BACKUP)
-    manifest = backup.encode_manifest(MANIFEST)
-    frames = [sealer.frame(manifest), sealer.frame(b"the state", last=True)]
+    frames = [sealer.frame(backup.encode_manifest(MANIFEST)), sealer.frame(b"the state", last=True)]
     return b"".join((BACKUP.encode(), *frames))
 
 

@@ -123,21 +123,29 @@ def test_a_leader_that_shall_be_removed_hands_over_first(tmp_path: Path) -> None
     run(story())
 
 
+FORGETFUL = replace(SETTINGS, snapshot_interval_entries=50, entries_for_slow_followers=5)
+
+
+async def snapshot_for_one(cluster: Cluster) -> tuple[int, list[str]]:
+    """One of three was away while the entries went that it lacks; it, and what was written."""
+    await cluster.start(3)
+    leader = await cluster.leader()
+    slow = next(raft_id for raft_id in (1, 2, 3) if raft_id != leader.raft_id)
+    await cluster.stop(slow)
+    values = [str(number) * 20_000 for number in range(100)]
+    for value in values:
+        await write(cluster, value)
+    await eventually(lambda: leader.node.status().snapshot_index > 50)
+    back = await cluster.restart(slow)
+    await eventually(everyone_has(cluster, values))
+    assert back.machine.restored > 50
+    return slow, values
+
+
 def test_a_manager_that_is_far_behind_gets_a_snapshot_in_chunks(tmp_path: Path) -> None:
     async def story() -> None:
-        settings = replace(SETTINGS, snapshot_interval_entries=50, entries_for_slow_followers=5)
-        async with Cluster(tmp_path, settings) as cluster:
-            await cluster.start(3)
-            leader = await cluster.leader()
-            slow = next(raft_id for raft_id in (1, 2, 3) if raft_id != leader.raft_id)
-            await cluster.stop(slow)
-            values = [str(number) * 20_000 for number in range(100)]
-            for value in values:
-                await write(cluster, value)
-            await eventually(lambda: leader.node.status().snapshot_index > 50)
-            back = await cluster.restart(slow)
-            await eventually(everyone_has(cluster, values))
-            assert back.machine.restored > 50
+        async with Cluster(tmp_path, FORGETFUL) as cluster:
+            slow, values = await snapshot_for_one(cluster)
             await cluster.stop(slow)
             again = await cluster.restart(slow)
             await eventually(everyone_has(cluster, values))
@@ -168,19 +176,8 @@ def test_a_snapshot_that_breaks_off_goes_on_where_it_was(tmp_path: Path, monkeyp
     monkeypatch.setattr(transport.PeerTransport, "take_snapshot", take_snapshot)
 
     async def story() -> None:
-        settings = replace(SETTINGS, snapshot_interval_entries=50, entries_for_slow_followers=5)
-        async with Cluster(tmp_path, settings) as cluster:
-            await cluster.start(3)
-            leader = await cluster.leader()
-            slow = next(raft_id for raft_id in (1, 2, 3) if raft_id != leader.raft_id)
-            await cluster.stop(slow)
-            values = [str(number) * 20_000 for number in range(100)]
-            for value in values:
-                await write(cluster, value)
-            await eventually(lambda: leader.node.status().snapshot_index > 50)
-            back = await cluster.restart(slow)
-            await eventually(everyone_has(cluster, values))
-            assert back.machine.restored > 50
+        async with Cluster(tmp_path, FORGETFUL) as cluster:
+            await snapshot_for_one(cluster)
 
     run(story())
     assert calls[0] == [0, 50_000, 100_000]

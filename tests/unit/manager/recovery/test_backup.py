@@ -8,22 +8,15 @@ import pytest
 
 from manager.raft.membership import Member, Membership
 from manager.recovery import backup
-from manager.recovery.backup import Header, Manifest, Sealer, read_frames, read_header
+from manager.recovery.backup import Header, Sealer, read_frames, read_header
 from pyswarm.errors import DataLoss, InvalidArgument
+from pyswarm.testing.backups import manifest
 
 HEADER = Header(cost=10, salt=b"0123456789abcdef")
 KEY = bytes(range(32))
-MANIFEST = Manifest(
+MANIFEST = manifest(
     created_at=1_700_000_000.5,
-    pyswarm_version="0.1.0",
-    cluster_id="c",
-    node_id="n",
-    hostname="m1",
-    index=17,
-    term=3,
     membership=Membership(members=(Member(5, "n", "10.0.0.1:2377"),), removed=frozenset({7, 9})),
-    state_bytes=3,
-    counts={"services": 2},
 )
 
 

@@ -12,26 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from manager.raft.membership import Member, Membership
 from manager.recovery import backup
-from manager.recovery.backup import Manifest, encode_manifest
+from manager.recovery.backup import encode_manifest
 from pyswarm.api.v1 import recovery_pb2
 from pyswarm.cli import recovery, recovery_text
 from pyswarm.errors import DataLoss, InvalidArgument, Unavailable
+from pyswarm.testing.backups import manifest
 
 STATE = bytes(range(256)) * 5000
-MANIFEST = Manifest(
-    created_at=1_700_000_000.0,
-    pyswarm_version="0.1.0",
-    cluster_id="c",
-    node_id="n",
-    hostname="m1",
-    index=17,
-    term=3,
-    membership=Membership(members=(Member(5, "n", "10.0.0.1:2377"),)),
-    state_bytes=len(STATE),
-    counts={"services": 2, "nodes": 4},
-)
+MANIFEST = manifest(state_bytes=len(STATE), counts={"services": 2, "nodes": 4})
 
 
 class Daemon:

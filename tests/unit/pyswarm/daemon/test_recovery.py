@@ -16,19 +16,9 @@ from pyswarm.api.v1.recovery_pb2 import RestoreChunk
 from pyswarm.daemon import recovery
 from pyswarm.errors import DataLoss, FailedPrecondition, ResourceExhausted
 from pyswarm.model import Cluster, RootCA
+from pyswarm.testing.backups import manifest
 
-MANIFEST = Manifest(
-    created_at=1.0,
-    pyswarm_version="0.1.0",
-    cluster_id="c",
-    node_id="n",
-    hostname="m1",
-    index=17,
-    term=3,
-    membership=Membership(),
-    state_bytes=6,
-    counts={},
-)
+MANIFEST = manifest(created_at=1.0, membership=Membership(), state_bytes=6, counts={})
 
 
 def state(*chunks: RestoreChunk, manifest: Manifest = MANIFEST) -> bytes:
