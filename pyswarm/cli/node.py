@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pyswarm.api.v1 import control_pb2
@@ -19,6 +20,7 @@ from pyswarm.cli.jsonview import to_json
 from pyswarm.cli.node_view import NodeFacts, node_facts, pretty
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.pairs import key_values
+from pyswarm.cli.sequence import in_sequence
 from pyswarm.cli.service_flags import DURATION
 from pyswarm.cli.tasks import TASK_FILTERS, list_tasks, show_tasks
 from pyswarm.cli.top import add_node_top
@@ -156,19 +158,30 @@ def changed_spec(args: Namespace, old: NodeSpec) -> NodeSpec:
     return spec
 
 
-async def _put(connection: Connection, node: Node, spec: NodeSpec) -> None:
-    request = control_pb2.UpdateNodeRequest(
-        id=node.id, version=node.meta.version, spec=to_message(spec)
-    )
-    await connection.call(connection.control.UpdateNode(request))
+async def _edit(connection: Connection, ref: str, edit: Callable[[NodeSpec], NodeSpec]) -> Node:
+    """Store the node's specification after `edit`, where that changes it; the node before."""
+
+    async def attempt() -> Node:
+        node = await _get(connection, ref)
+        spec = edit(node.spec)
+        if spec != node.spec:
+            request = control_pb2.UpdateNodeRequest(
+                id=node.id, version=node.meta.version, spec=to_message(spec)
+            )
+            await connection.call(connection.control.UpdateNode(request))
+        return node
+
+    return await in_sequence(attempt)
 
 
 async def _update(args: Namespace, connection: Connection) -> int:
-    node = await _get(connection, args.ref)
-    spec = changed_spec(args, node.spec)
-    if args.wait and spec.availability is not Availability.DRAIN:
-        raise InvalidArgument("--wait can only be used with --availability drain")
-    await _put(connection, node, spec)
+    def edit(old: NodeSpec) -> NodeSpec:
+        spec = changed_spec(args, old)
+        if args.wait and spec.availability is not Availability.DRAIN:
+            raise InvalidArgument("--wait can only be used with --availability drain")
+        return spec
+
+    node = await _edit(connection, args.ref, edit)
     if args.wait:
         return await wait_until_empty(connection, node, args.timeout)
     print(args.ref)
@@ -176,8 +189,8 @@ async def _update(args: Namespace, connection: Connection) -> int:
 
 
 async def _drain(args: Namespace, connection: Connection) -> int:
-    node = await _get(connection, args.ref)
-    await _put(connection, node, replace(node.spec, availability=Availability.DRAIN))
+    drained = partial(replace, availability=Availability.DRAIN)
+    node = await _edit(connection, args.ref, drained)
     return await wait_until_empty(connection, node, args.timeout)
 
 
@@ -194,12 +207,9 @@ async def _demote(args: Namespace, connection: Connection) -> int:
 async def _set_role(args: Namespace, connection: Connection, role: NodeRole, done: str) -> int:
     """Node after node; the first that is refused ends the command."""
     for ref in args.refs:
-        node = await _get(connection, ref)
-        if node.spec.role is role:
-            print(f"Node {ref} is already a {role.name.lower()}.")
-            continue
-        await _put(connection, node, replace(node.spec, role=role))
-        print(done.format(ref))
+        node = await _edit(connection, ref, partial(replace, role=role))
+        same = node.spec.role is role
+        print(f"Node {ref} is already a {role.name.lower()}." if same else done.format(ref))
     return 0
 
 

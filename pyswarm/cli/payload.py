@@ -18,6 +18,7 @@ from pyswarm.cli.formats import add_format, refuse_both, shown_as
 from pyswarm.cli.options import add_form, add_list_options, filters
 from pyswarm.cli.pairs import key_values
 from pyswarm.cli.payload_pretty import payloads_text
+from pyswarm.cli.sequence import in_sequence
 from pyswarm.cli.service import get_service
 from pyswarm.cli.volume_listings import Version, versions
 from pyswarm.cli.waiting import wait_for_services
@@ -113,17 +114,21 @@ def _create(kind: type[Secret] | type[Config]) -> Run:
 def _update(kind: type[Secret] | type[Config]) -> Run:
     async def run(args: Namespace, connection: Connection) -> int:
         name = kind.__name__
-        reference = control_pb2.Reference(ref=args.ref)
-        message = await connection.call(getattr(connection.control, f"Get{name}")(reference))
-        old = from_message(kind, message)
-        labels = {k: v for k, v in old.spec.labels.items() if k not in args.label_rm}
-        labels |= dict(key_values(text) for text in args.label_add)
-        request = control_pb2.UpdatePayloadRequest(
-            id=old.id,
-            version=old.meta.version,
-            spec=to_message(replace(old.spec, labels=labels)),
-        )
-        await connection.call(getattr(connection.control, f"Update{name}")(request))
+
+        async def attempt() -> None:
+            reference = control_pb2.Reference(ref=args.ref)
+            message = await connection.call(getattr(connection.control, f"Get{name}")(reference))
+            old = from_message(kind, message)
+            labels = {k: v for k, v in old.spec.labels.items() if k not in args.label_rm}
+            labels |= dict(key_values(text) for text in args.label_add)
+            request = control_pb2.UpdatePayloadRequest(
+                id=old.id,
+                version=old.meta.version,
+                spec=to_message(replace(old.spec, labels=labels)),
+            )
+            await connection.call(getattr(connection.control, f"Update{name}")(request))
+
+        await in_sequence(attempt)
         print(args.ref)
         return 0
 

@@ -23,6 +23,7 @@ from pyswarm.cli.logs import add_log_options, find_tasks, logs_request, show_log
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.outcomes import HELP
 from pyswarm.cli.pinning import add_service_flags, find_pin, login_for, warn
+from pyswarm.cli.sequence import in_sequence
 from pyswarm.cli.service_flags import (
     add_create_flags,
     add_update_flags,
@@ -43,13 +44,12 @@ from pyswarm.cli.updates import (
 )
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
 from pyswarm.compose.pinning import pinned_spec
-from pyswarm.errors import InvalidArgument, NotFound, SequenceConflict, SwarmError
+from pyswarm.errors import InvalidArgument, NotFound, SwarmError
 from pyswarm.model import Service, ServiceSpec
 from pyswarm.wire import from_message, to_message
 
 _FILTERS = {"id": "ids", "name": "names", "label": "labels", "mode": "modes"}
 _FILTERS |= {"update": "update_states"}
-CONFLICTS_MAX = 5
 _ADJECTIVES = ("brave", "calm", "eager", "fair", "keen", "merry", "proud", "quick", "sunny", "wise")
 _ANIMALS = (
     "badger",
@@ -204,26 +204,6 @@ async def _inspect(args: Namespace, connection: Connection) -> int:
     return await inspect_each(args.refs, lambda ref: get_service(connection, ref), pretty)
 
 
-async def change_service(
-    connection: Connection,
-    service: Service,
-    spec: ServiceSpec,
-    rollback: bool = False,
-    to_revision: int = 0,
-    login: control_pb2.RegistryLogin | None = None,
-) -> Service:
-    """Store a new specification; refused where somebody else changed the service meanwhile."""
-    request = control_pb2.UpdateServiceRequest(
-        id=service.id,
-        version=service.meta.version,
-        spec=to_message(spec),
-        rollback=rollback,
-        to_revision=to_revision,
-        registry_login=login,
-    )
-    return from_message(Service, await connection.call(connection.control.UpdateService(request)))
-
-
 async def edit_service(
     connection: Connection,
     ref: str,
@@ -232,20 +212,24 @@ async def edit_service(
     to_revision: int = 0,
     login: control_pb2.RegistryLogin | None = None,
 ) -> tuple[Service, bool]:
-    """Read, edit, store; again where somebody else, or an update that goes on, was faster. The
-    service as it is then, and whether nothing was changed that concerns its tasks."""
-    for attempt in range(CONFLICTS_MAX):
+    """The service after `edit` of its specification, and whether nothing was changed that concerns
+    its tasks."""
+
+    async def attempt() -> tuple[Service, bool]:
         service = await get_service(connection, ref)
-        try:
-            wanted = edit(service.spec)
-            changed = await change_service(
-                connection, service, wanted, rollback, to_revision, login
-            )
-            return changed, concerns_no_task(service.spec, changed.spec)
-        except SequenceConflict:
-            if attempt == CONFLICTS_MAX - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+        request = control_pb2.UpdateServiceRequest(
+            id=service.id,
+            version=service.meta.version,
+            spec=to_message(edit(service.spec)),
+            rollback=rollback,
+            to_revision=to_revision,
+            registry_login=login,
+        )
+        answer = await connection.call(connection.control.UpdateService(request))
+        changed = from_message(Service, answer)
+        return changed, concerns_no_task(service.spec, changed.spec)
+
+    return await in_sequence(attempt)
 
 
 async def with_network_ids(args: Namespace, connection: Connection) -> Namespace:

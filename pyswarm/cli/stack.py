@@ -6,7 +6,6 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +23,9 @@ from pyswarm.cli.service import edit_service, list_services
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
 from pyswarm.cli.waiting import wait_for_removal, wait_for_services
 from pyswarm.compose import NAMESPACE_LABEL, Action, Existing, Kind, Plan, Step, plan
-from pyswarm.compose.plan import removal
+from pyswarm.compose.plan import carried_over, removal
 from pyswarm.errors import InvalidArgument, NotFound
-from pyswarm.model import Config, Network, PayloadSpec, Secret, Service
+from pyswarm.model import Config, Network, PayloadSpec, Secret, Service, ServiceSpec
 from pyswarm.wire import from_message, to_message
 
 
@@ -128,15 +127,23 @@ async def _perform(connection: Connection, step: Step, login: Login | None = Non
     payload = step.kind in (Kind.SECRET, Kind.CONFIG)
     if step.action == Action.REMOVE:
         return await connection.call(method(control_pb2.Reference(ref=step.id)))
-    kind: Any = getattr(
-        control_pb2, f"{step.action.name.capitalize()}{'Payload' if payload else word}Request"
-    )
+    kind: Any = getattr(control_pb2, f"Create{'Payload' if payload else word}Request")
     request = kind(spec=to_message(step.spec))
-    if step.action == Action.UPDATE:
-        request.id, request.version = step.id, step.version
     if login is not None:
         request.registry_login.CopyFrom(login)
     return await connection.call(method(request))
+
+
+async def _update(connection: Connection, step: Step, login: Login | None) -> Service:
+    """The service as its update began. It may have changed since the plan was made: an update
+    before has ended, or it follows to a new version of a secret or config."""
+    wanted = step.spec
+    assert isinstance(wanted, ServiceSpec), f"{step.sentence}: only a service is updated"
+
+    def edit(old: ServiceSpec) -> ServiceSpec:
+        return carried_over(wanted, old)
+
+    return (await edit_service(connection, step.id, edit, login=login))[0]
 
 
 async def carry_out(
@@ -145,21 +152,18 @@ async def carry_out(
     """Do every step and say so; answers the ids of the services that were created or updated, and
     these as their update began. `logins` go along with the services of these names."""
     services: dict[str, Service | None] = {}
-    rotated: set[str] = set()
     for step in steps.steps:
         print(step.sentence, flush=True)
         login = (logins or {}).get(step.name) if step.kind == Kind.SERVICE else None
-        if step.name in rotated and step.action == Action.UPDATE:
-            # It follows to a new version of a secret or config, and is not as it was planned for.
-            step = replace(step, version=0)
+        if step.action == Action.UPDATE:
+            services[step.id] = await _update(connection, step, login)
+            continue
         answer = await _perform(connection, step, login)
         if step.action == Action.ROTATE:
-            rotated |= {*answer.updated, *answer.live, *answer.jobs}
             for job in answer.jobs:
                 print(f"{job}: {JOB_FOLLOWS}", flush=True)
-        if step.kind == Kind.SERVICE and step.action != Action.REMOVE:
-            updated = step.action == Action.UPDATE
-            services[answer.id] = from_message(Service, answer) if updated else None
+        if step.kind == Kind.SERVICE and step.action == Action.CREATE:
+            services[answer.id] = None
     return services
 
 

@@ -11,6 +11,7 @@ from pyswarm.cli import ca, recovery, unlock
 from pyswarm.cli.commands import Parsers, command, group
 from pyswarm.cli.connection import Connection
 from pyswarm.cli.flags.declared import DURATION, whole
+from pyswarm.cli.sequence import in_sequence
 from pyswarm.cli.unlock import add_autolock, how_to_unlock, unlock_key
 from pyswarm.errors import InvalidArgument
 from pyswarm.model import Cluster, ClusterSpec, ImagePolicy, PlacementStrategy
@@ -202,14 +203,22 @@ async def _leave(args: Namespace, connection: Connection) -> int:
 
 
 async def _update(args: Namespace, connection: Connection) -> int:
-    message = await connection.call(connection.control.GetCluster(control_pb2.Empty()))
-    cluster = from_message(Cluster, message)
-    spec = settings_of(args, cluster.spec)
-    if spec == cluster.spec:
-        raise InvalidArgument("nothing to update: name a setting, see 'pyswarm swarm update -h'")
-    request = control_pb2.UpdateClusterRequest(version=cluster.meta.version, spec=to_message(spec))
-    await connection.call(connection.control.UpdateCluster(request))
+    async def attempt() -> tuple[ClusterSpec, ClusterSpec]:
+        message = await connection.call(connection.control.GetCluster(control_pb2.Empty()))
+        cluster = from_message(Cluster, message)
+        spec = settings_of(args, cluster.spec)
+        if spec == cluster.spec:
+            raise InvalidArgument(
+                "nothing to update: name a setting, see 'pyswarm swarm update -h'"
+            )
+        request = control_pb2.UpdateClusterRequest(
+            version=cluster.meta.version, spec=to_message(spec)
+        )
+        await connection.call(connection.control.UpdateCluster(request))
+        return cluster.spec, spec
+
+    old, new = await in_sequence(attempt)
     print("Swarm updated.")
-    if spec.autolock and not cluster.spec.autolock:
+    if new.autolock and not old.autolock:
         print(how_to_unlock(await unlock_key(connection)))
     return 0

@@ -45,15 +45,14 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One call of the control API. `id` and `version` are those of the object that was seen
-    (empty and 0 for a new one); `spec` is None for a removal."""
+    """One call of the control API. `id` is that of the object that was seen, empty for a new one;
+    `spec` is None for a removal."""
 
     action: Action
     kind: Kind
     name: str
     spec: NetworkSpec | PayloadSpec | ServiceSpec | None = None
     id: str = ""
-    version: int = 0
 
     @property
     def sentence(self) -> str:
@@ -116,6 +115,20 @@ def removal(name: str, existing: Existing) -> Plan:
     return plan(Stack(name=name), existing, prune=True)
 
 
+def carried_over(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
+    """The new spec with what is not the file's to say: forced updates, and the digest and platforms
+    that were found for the same image."""
+    task = replace(new.task, force_update=old.task.force_update)
+    image, pinned = new.task.container.image, old.task.container.image
+    same = old.labels.get(IMAGE_LABEL) == new.labels.get(IMAGE_LABEL, image)
+    if same and "@" not in image and pinned.startswith(f"{image}@"):
+        container = replace(task.container, image=pinned)
+        platforms = task.placement.platforms or old.task.placement.platforms
+        placement = replace(task.placement, platforms=platforms)
+        task = replace(task, container=container, placement=placement)
+    return replace(new, task=task)
+
+
 def _removals(
     kind: Kind,
     existing: Iterable[Network | Secret | Config | Service],
@@ -135,16 +148,7 @@ def _removals(
         ),
         key=lambda item: item.spec.name,
     )
-    return [
-        Step(
-            action=Action.REMOVE,
-            kind=kind,
-            name=item.spec.name,
-            id=item.id,
-            version=item.meta.version,
-        )
-        for item in gone
-    ]
+    return [Step(action=Action.REMOVE, kind=kind, name=item.spec.name, id=item.id) for item in gone]
 
 
 def _missing(kind: str, wanted: Iterable[str], names: Iterable[str], problems: list[str]) -> None:
@@ -203,14 +207,7 @@ def _payloads(kind: Kind, wanted: Stack, existing: Existing, problems: list[str]
         # Where the content is withheld, only a manager can compare, and rotates where it differs.
         elif old.spec != spec:
             steps.append(
-                Step(
-                    action=Action.ROTATE,
-                    kind=kind,
-                    name=spec.name,
-                    spec=spec,
-                    id=old.id,
-                    version=old.meta.version,
-                )
+                Step(action=Action.ROTATE, kind=kind, name=spec.name, spec=spec, id=old.id)
             )
     return steps
 
@@ -238,36 +235,14 @@ def _services(
                 f"{spec.mode.word}: remove it first with service rm {spec.name}"
             )
             continue
-        new = _carried_over(spec, old.spec)
+        new = carried_over(spec, old.spec)
         if _by_name(old.spec, names) == _by_name(new, names):
             unchanged.append(spec.name)
             continue
-        version = old.meta.version
         steps.append(
-            Step(
-                action=Action.UPDATE,
-                kind=Kind.SERVICE,
-                name=spec.name,
-                spec=new,
-                id=old.id,
-                version=version,
-            )
+            Step(action=Action.UPDATE, kind=Kind.SERVICE, name=spec.name, spec=new, id=old.id)
         )
     return steps, unchanged
-
-
-def _carried_over(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
-    """The new spec with what is not the file's to say: forced updates, and the digest and platforms
-    that were found for the same image."""
-    task = replace(new.task, force_update=old.task.force_update)
-    image, pinned = new.task.container.image, old.task.container.image
-    same = old.labels.get(IMAGE_LABEL) == new.labels.get(IMAGE_LABEL, image)
-    if same and "@" not in image and pinned.startswith(f"{image}@"):
-        container = replace(task.container, image=pinned)
-        platforms = task.placement.platforms or old.task.placement.platforms
-        placement = replace(task.placement, platforms=platforms)
-        task = replace(task, container=container, placement=placement)
-    return replace(new, task=task)
 
 
 def _by_name(spec: ServiceSpec, networks: Mapping[str, str]) -> ServiceSpec:
