@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 GOODBYE_SECONDS: Final = 3.0
 RESTART_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 1.0
 REMOVED: Final = "was removed from the swarm"
 """How the managers refuse a node that is no member any more (with PERMISSION_DENIED)."""
 
@@ -93,6 +94,7 @@ class Link:
         self._reporter = reporter.ReporterMachine()
         self._supervisor = Supervisor("link")
         self._wake = asyncio.Event()
+        self._sleeps_until = 0.0
         self._client: DispatcherClient | None = None
         self._beats: Beats | None = None
         self._work: dict[asyncio.Task[Any], None] = {}
@@ -146,7 +148,7 @@ class Link:
     def probe_every(self, seconds: float) -> None:
         """Ask so often for an answer; NEVER: only after silence."""
         self._session.probe_every(seconds, time.monotonic())
-        self._wake.set()
+        self._wake_if_due()
 
     def converse(self, conversation_id: str) -> Exchange:
         """Open a conversation with the manager that asked for it; raises Unavailable."""
@@ -179,14 +181,23 @@ class Link:
             self._decide(session.ManagersKnown(tuple(self._settings.managers())))
             self._decide(session.Tick())
             self._report(reporter.Tick())
-            due = min(self._session.deadline(), self._reporter.deadline())
+            now = time.monotonic()
+            # The managers may also become known from outside, without an event.
+            self._sleeps_until = min(self._due(), now + LOOK_SECONDS)
             self._wake.clear()
             try:
-                # The managers may also become known from outside, without an event.
-                async with asyncio.timeout(min(max(due - time.monotonic(), 0.0), 1.0)):
+                async with asyncio.timeout(max(self._sleeps_until - now, 0.0)):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def _due(self) -> float:
+        return min(self._session.deadline(), self._reporter.deadline())
+
+    def _wake_if_due(self) -> None:
+        """Wake the clock where it would sleep too long; most events leave it as it is."""
+        if self._due() < self._sleeps_until:
+            self._wake.set()
 
     # ---- the session ----
 
@@ -201,7 +212,7 @@ class Link:
                     self._begin(self._deliver(session_id, reporter.Send(), False), "probe")
                 case session.Close(reason):
                     self._close(reason)
-        self._wake.set()
+        self._wake_if_due()
 
     def _begin(self, work: Any, name: str) -> None:
         task = self._supervisor.start(work, name)
@@ -301,7 +312,7 @@ class Link:
         for send in self._reporter.handle(event, time.monotonic()):
             work = self._deliver(self._session.session_id, send, True)
             self._begin(work, f"report of {len(send.updates)} statuses")
-        self._wake.set()
+        self._wake_if_due()
 
     async def _deliver(self, session_id: str, send: reporter.Send, counts: bool) -> None:
         client = self._client

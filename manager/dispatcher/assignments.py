@@ -96,6 +96,21 @@ def is_for_node(task: Task) -> bool:
     return task.status.state >= TaskState.ASSIGNED
 
 
+def is_news(old: Task | None, new: Task | None) -> bool:
+    """Whether a change of a task may be news to its node: most are what the node said itself."""
+    return _told(old) != _told(new)
+
+
+def _told(task: Task | None) -> tuple[TaskKey, int] | None:
+    if task is None or not is_for_node(task):
+        return None
+    # With its image it needs no login any more, while it runs it may have to stop, and an end
+    # takes away its networks and secrets.
+    state = task.status.state
+    steps = (state >= TaskState.READY, state >= TaskState.RUNNING, is_terminal(state))
+    return _task_key(task), sum(steps)
+
+
 def references(tasks: Iterable[Task]) -> tuple[set[str], set[str]]:
     """The ids of the secrets and configs that these tasks need."""
     secrets: set[str] = set()

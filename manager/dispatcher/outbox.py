@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from manager.dispatcher.assignments import NodeAssignments, Sent, diff
@@ -20,6 +20,10 @@ class Outbox:
     _sent: Sent = field(default_factory=Sent)
     _sequence: int = 0
     _endpoints: dict[str, EndpointSet] = field(default_factory=dict)
+
+    def has_one_of(self, networks: Collection[str]) -> bool:
+        """Whether the node knows one of these networks."""
+        return not self._endpoints.keys().isdisjoint(networks)
 
     def assignments(self, wanted: NodeAssignments) -> dispatcher_pb2.SessionMessage | None:
         """The assignments that the node does not know; None where it knows all."""
@@ -51,6 +55,8 @@ class Outbox:
         complete, deltas = [], []
         for network_id in sorted(wanted):
             new, old = wanted[network_id], self._endpoints.get(network_id)
+            if old is new:
+                continue
             if old is None or not same_head(old, new):
                 complete.append(to_message(new))
             elif old.version < new.version:

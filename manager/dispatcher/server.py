@@ -19,6 +19,7 @@ from manager.dispatcher import volumes
 from manager.dispatcher.assignments import (
     NodeAssignments,
     is_for_node,
+    is_news,
     pull_credentials,
     references,
 )
@@ -233,7 +234,7 @@ class Dispatcher(Replies):
         for version in request.applied:
             self._draining.applied(version.network_id, node_id, version.version)
         if request.applied:
-            self._draining_news.set()
+            self._look_at_stops()
         view = self._store.view
         for update in request.updates:
             task = view.get(Task, update.task_id)
@@ -360,9 +361,13 @@ class Dispatcher(Replies):
                     greeted.add(record.id)
                 nodes.add(record.id)
             elif isinstance(record, Task):
-                nodes.add(record.node_id)
+                if is_news(old, new):
+                    nodes.add(record.node_id)
             elif isinstance(record, Volume):
                 nodes |= {each.node_id for each in record.nodes}
+            elif isinstance(record, Network):
+                if record.spec.ingress:
+                    nodes |= self._streams.keys()  # each node is in it
             elif isinstance(record, RegistryCredential):
                 nodes |= self._streams.keys()  # whoever pulls with the old one needs the new one
         changed = self._topology.refresh(self._store.view, touched_networks(pairs))
@@ -372,9 +377,13 @@ class Dispatcher(Replies):
                 self._draining.forget(old.id)
         for session in self._streams.values():
             session.hello = session.hello or everyone or session.node_id in greeted
-            if everyone or session.node_id in nodes or changed:
+            if everyone or session.node_id in nodes or session.outbox.has_one_of(changed):
                 session.wake.set()
-        self._draining_news.set()
+        self._look_at_stops()
+
+    def _look_at_stops(self) -> None:
+        if self._draining.deadline() != NEVER:
+            self._draining_news.set()
 
     def _consider(self, tasks: Iterable[Task]) -> None:
         now = self._context.monotonic()
@@ -384,9 +393,10 @@ class Dispatcher(Replies):
     async def _release_stops(self) -> None:
         """Let the nodes hear which of their tasks nobody begins a connection to any more."""
         while True:
-            wait = self._draining.deadline() - self._context.monotonic()
+            due = self._draining.deadline()
+            wait = None if due == NEVER else max(due - self._context.monotonic(), 0.0)
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(max(wait, 0.0), 1.0)):
+                async with asyncio.timeout(wait):
                     await self._draining_news.wait()
             self._draining_news.clear()
             if self._draining.deadline() != NEVER:

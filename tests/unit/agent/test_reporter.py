@@ -1,6 +1,7 @@
 from agent.reporter import (
     BATCH_ITEMS_MAX,
     BATCH_SECONDS,
+    STEP_SECONDS,
     Delivered,
     NetworksApplied,
     ReporterMachine,
@@ -16,6 +17,7 @@ from pyswarm.model import TaskState, TaskStatus
 
 RUNNING = TaskStatus(state=TaskState.RUNNING)
 STARTING = TaskStatus(state=TaskState.STARTING)
+READY = TaskStatus(state=TaskState.READY)
 FAILED = TaskStatus(state=TaskState.FAILED)
 
 
@@ -27,13 +29,34 @@ def opened():
 
 def test_small_changes_travel_together():
     machine = opened()
-    assert machine.handle(StatusChanged("b", STARTING), 1.0) == []
-    assert machine.handle(StatusChanged("a", STARTING), 1.01) == []
+    assert machine.handle(StatusChanged("b", READY), 1.0) == []
+    assert machine.handle(StatusChanged("a", READY), 1.01) == []
     assert machine.handle(StatusChanged("a", RUNNING), 1.02) == []
     assert machine.deadline() == 1.0 + BATCH_SECONDS
     sent = machine.handle(Tick(), machine.deadline())
-    assert sent == [Send((("a", RUNNING), ("b", STARTING)))]
+    assert sent == [Send((("a", RUNNING), ("b", READY)))]
     machine.check()
+
+
+def test_a_step_that_is_passed_quickly_is_never_told():
+    machine = opened()
+    assert machine.handle(StatusChanged("a", STARTING), 1.0) == []
+    assert machine.deadline() == 1.0 + STEP_SECONDS
+    assert machine.handle(StatusChanged("a", RUNNING), 1.1) == []
+    assert machine.handle(Tick(), 1.1 + BATCH_SECONDS) == [Send((("a", RUNNING),))]
+    machine.handle(Delivered(), 1.2)
+    assert machine.handle(Tick(), 1.0 + STEP_SECONDS) == []
+    assert machine.deadline() == NEVER
+    machine.check()
+
+
+def test_a_step_that_takes_long_is_told_and_waits_for_nothing_else():
+    machine = opened()
+    assert machine.handle(StatusChanged("a", STARTING), 1.0) == []
+    assert machine.handle(StatusChanged("b", FAILED), 1.1) == [Send((("b", FAILED),))]
+    machine.check()
+    machine.handle(Delivered(), 1.2)
+    assert machine.handle(Tick(), 1.0 + STEP_SECONDS) == [Send((("a", STARTING),))]
 
 
 def test_an_end_is_told_at_once():
