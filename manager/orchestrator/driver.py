@@ -33,6 +33,8 @@ class Orchestrator:
         self._ids = random_ids()
         self._dirty: dict[str, None] = {}
         self._wake: dict[str, float] = {}
+        self._left: dict[str, tuple[Any, Any]] = {}
+        """How the last round left a service: when only that is committed, nothing is to be done."""
 
     def observe(self, changes: tuple[Changed, ...] | None) -> bool:
         """See `planning.Part`."""
@@ -44,6 +46,7 @@ class Orchestrator:
         return bool(self._dirty)
 
     def _mark_all(self) -> None:
+        self._left.clear()
         view = self._store.view
         self._dirty |= dict.fromkeys(service.id for service in view.list(Service))
         self._dirty |= dict.fromkeys(sorted(view.service_tasks))
@@ -61,6 +64,7 @@ class Orchestrator:
             self._mark_all()
 
     def _mark_node(self, node_id: str) -> None:
+        self._left.clear()
         view = self._store.view
         self._dirty |= dict.fromkeys(task.service_id for task in view.tasks_of_node(node_id))
         for service in view.list(Service):
@@ -70,13 +74,18 @@ class Orchestrator:
     async def act(self) -> float:
         """See `planning.Part`."""
         now = self._store.clock()
-        self._dirty |= dict.fromkeys(sorted(k for k, at in self._wake.items() if at <= now))
+        woken = sorted(k for k, at in self._wake.items() if at <= now)
+        self._dirty |= dict.fromkeys(woken)
+        for service_id in woken:
+            self._left.pop(service_id, None)
         chosen = list(self._dirty)[:SERVICES_MAX]
         for service_id in chosen:
             del self._dirty[service_id]
         more: set[str] = set()
 
         def plan(tx: Transaction, service_id: str) -> None:
+            if _is_left(self._left.get(service_id), _records(tx, service_id)):
+                return
             done = plan_service(tx.view, service_id, tx.now, self._ids)
             for task_id in done.deleted:
                 tx.delete(Task, task_id)
@@ -87,6 +96,9 @@ class Orchestrator:
             self._wake.pop(service_id, None)
             if done.wake_at != NEVER:
                 self._wake[service_id] = done.wake_at
+            self._left[service_id] = _records(tx, service_id)
+            if done.more or self._left[service_id] == (None, None):
+                del self._left[service_id]
             if done.more:
                 more.add(service_id)
 
@@ -94,6 +106,16 @@ class Orchestrator:
             await self._store.batch(chosen, plan)
         self._dirty |= dict.fromkeys(sorted(more))
         return 0.0 if self._dirty else min(self._wake.values(), default=NEVER)
+
+
+def _records(tx: Transaction, service_id: str) -> tuple[Any, Any]:
+    """The service and its tasks, as the objects that they are."""
+    view = tx.view
+    return view.get(Service, service_id), view.service_tasks.get(service_id)
+
+
+def _is_left(left: tuple[Any, Any] | None, now: tuple[Any, Any]) -> bool:
+    return left is not None and left[0] is now[0] and left[1] is now[1]
 
 
 def _matters(old: Task | None, new: Task | None) -> bool:

@@ -357,6 +357,18 @@ class Raft:
         self._install = message
         self._applying = ()
 
+    @property
+    def has_work(self) -> bool:
+        """Whether `ready` may answer something: most ticks and heartbeats leave nothing to do."""
+        log, role = self.log, self.role
+        return (
+            bool(self._messages or self._promises or self._reads or self._install)
+            or log.commit > log.applied
+            or log.handed < log.last_index
+            or (self.term, self.vote) != self._handed
+            or (isinstance(role, Leader) and role.has_work)
+        )
+
     def ready(self) -> Ready:
         """Take the work that is due."""
         if isinstance(self.role, Leader):

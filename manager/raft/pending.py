@@ -172,6 +172,11 @@ class Waiting:
         self._conditions: list[tuple[Callable[[], bool], Waiter]] = []
         self._order = itertools.count()
 
+    @property
+    def for_conditions(self) -> bool:
+        """Whether somebody waits for more than an index."""
+        return bool(self._conditions)
+
     def for_index(self, index: int, waiter: Waiter) -> None:
         """Answer when `index` is applied."""
         heapq.heappush(self._indexes, (index, next(self._order), waiter))

@@ -206,7 +206,7 @@ class Runtime:
                 self._raft.step(message)
         except Exception as error:
             self._fail(error)
-        self._schedule()
+        self._schedule_if_stirred()
 
     def unreachable(self, raft_id: int) -> None:
         """Messages to a peer were lost."""
@@ -243,6 +243,13 @@ class Runtime:
                 self._raft.tick()
             except Exception as error:
                 self._fail(error)
+            self._schedule_if_stirred()
+
+    def _schedule_if_stirred(self) -> None:
+        """Make a round where it may have something to do or to tell."""
+        leads = self._raft.is_leader
+        waits = self._proposals.queued or self._waiting.for_conditions
+        if waits or leads is not self._told[0] or self._raft.has_work:
             self._schedule()
 
     def _schedule(self) -> None:
@@ -386,7 +393,10 @@ class Runtime:
             for entry in batch:
                 if entry.kind is EntryKind.MEMBERSHIP:
                     self._proposals.applied(entry)
-        self._schedule()
+        if queue:
+            self._schedule()
+        else:
+            self._schedule_if_stirred()
 
     def _notice(self) -> None:
         """Tell others what has changed in this round."""
@@ -462,6 +472,7 @@ class Runtime:
             self._fail(error)
         finally:
             self._snapshotting = False
+            self._schedule()  # another one may be due by now
             _refuse(resealing, Unavailable("the log was not written again: try it again later"))
 
     async def _send_snapshot(self, message: InstallSnapshot) -> None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import heapq
 from asyncio.events import _set_running_loop
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Any
+
+from pyswarm.daemon.interpreter import COLLECT_AFTER
 
 EPOCH = 1_700_000_000.0
 RESOLUTION = 1e-7
@@ -23,6 +26,17 @@ RESOLUTION = 1e-7
 
 class Violation(AssertionError):
     """A promise of the control plane was broken."""
+
+
+@contextmanager
+def tuned() -> Iterator[None]:
+    """Collect garbage as seldom as the daemons do."""
+    before = gc.get_threshold()
+    gc.set_threshold(*COLLECT_AFTER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class State(Enum):
@@ -36,7 +50,7 @@ class State(Enum):
 class Handle:
     """A callback that waits; what asyncio knows as `Handle` and `TimerHandle`."""
 
-    __slots__ = ("_when", "args", "callback", "context", "loop")
+    __slots__ = ("args", "callback", "context", "loop")
 
     def __init__(
         self,
@@ -44,13 +58,11 @@ class Handle:
         callback: Callable[..., Any],
         args: tuple[Any, ...],
         context: contextvars.Context | None,
-        when: float = 0.0,
     ) -> None:
         self.loop = loop
         self.callback: Callable[..., Any] | None = callback
         self.args = args
         self.context = context
-        self._when = when
 
     def cancel(self) -> None:
         """It shall not run."""
@@ -60,10 +72,6 @@ class Handle:
     def cancelled(self) -> bool:
         """Whether it shall not run."""
         return self.callback is None
-
-    def when(self) -> float:
-        """The time of the loop at which it is due."""
-        return self._when
 
 
 class Timeline:
@@ -75,6 +83,8 @@ class Timeline:
         self.events = 0
         self._heap: list[tuple[float, int, Handle]] = []
         self._ready: deque[Handle] = deque()
+        self.soon = self._ready.append
+        """Run a handle at this very moment, behind what is due already."""
         self._order = 0
 
     def at(
@@ -94,10 +104,6 @@ class Timeline:
     def after(self, delay: float, callback: Callable[..., Any], *args: Any) -> Handle:
         """Call back later, outside of all processes."""
         return self.at(self.now + delay, callback, *args)
-
-    def soon(self, handle: Handle) -> None:
-        """Run `handle` at this very moment, behind what is due already."""
-        self._ready.append(handle)
 
     def fail(self, failure: BaseException) -> None:
         """End the run as soon as control comes back; the first failure counts."""
@@ -152,6 +158,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, timeline: Timeline, *, rate: float = 1.0, begin: float = 0.0) -> None:
         self._timeline = timeline
+        self._soon = timeline.soon
         self._rate = rate
         self._since = timeline.now
         self._begin = begin
@@ -194,7 +201,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         """Run at this moment of virtual time."""
         handle = Handle(self, callback, args, context)
         if self.state is not State.DEAD:
-            self._timeline.soon(handle)
+            self._soon(handle)
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
@@ -210,9 +217,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         # Never a moment too early: who compares the clock with its deadline would arm a timer of
         # no length again, for ever.
         when = self._timeline.now + (delay / self._rate + RESOLUTION if delay > 0 else 0.0)
-        handle = self._timeline.at(when, callback, *args, loop=self, context=context)
-        handle._when = self.time() + delay
-        return handle
+        return self._timeline.at(when, callback, *args, loop=self, context=context)
 
     def call_at(  # type: ignore[override]
         self,

@@ -150,8 +150,7 @@ class RaftTransport:
             return
         process = network.processes.get(host)
         if process is not None and process.loop.state is State.RUNS and process.peers is not None:
-            timeline = network.timeline
-            timeline.at(timeline.now, self._deliver, process.peers, batch, loop=process.loop)
+            process.loop.call_soon(self._deliver, process.peers, batch)
 
     def _deliver(self, target: RaftTransport, batch: list[Message]) -> None:
         receiver = target._receiver

@@ -36,7 +36,7 @@ from pyswarm.model import Cluster, EndpointSet, Node, NodeDescription, NodeRole,
 from pyswarm.model.identity import Identity
 from pyswarm.rpc.errors import ErrorMapper
 from pyswarm.testing.plane import disk
-from pyswarm.testing.plane.loop import EPOCH, ProcessLoop, State, Timeline
+from pyswarm.testing.plane.loop import EPOCH, ProcessLoop, State, Timeline, tuned
 from pyswarm.testing.plane.machine import MACHINES, Machine, Overlay, files_of, memory_of
 from pyswarm.testing.plane.network import Network, RaftTransport, host_of
 from pyswarm.testing.plane.observer import Observer
@@ -476,6 +476,7 @@ def substituted(timeline: Timeline, chance: random.Random) -> Iterator[None]:
         (pyswarm.rpc.authorize, "peer_identity", lambda context: context.identity),
     ]
     with ExitStack() as stack:
+        stack.enter_context(tuned())
         for module, name, stand_in in places:
             stack.enter_context(mock.patch.object(module, name, stand_in, create=name == "open"))
         try:
