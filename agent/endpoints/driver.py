@@ -17,7 +17,7 @@ from agent.networks import NetworkNews, Networks
 from agent.overlay import Overlay
 from pyswarm.aio import Backoff, Supervisor
 from pyswarm.errors import SwarmError, Unavailable
-from pyswarm.model import EndpointSet
+from pyswarm.model import EndpointSet, EndpointState
 from pyswarm.wire import encode
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ KNOWN_SECONDS: Final = 10.0
 
 
 class NetworkKeeper:
-    """The sets of one node; `on_applied` is told the versions that the overlay runs."""
+    """The sets of one node; `on_applied` is told the versions that the overlay runs of sets with
+    DRAINING tasks: the managers wait for no others, and most changes of a set are for nobody."""
 
     def __init__(
         self,
@@ -113,7 +114,8 @@ class NetworkKeeper:
         async with self._changed:
             self._applied = dict(result.versions)
             self._changed.notify_all()
-        self._on_applied(self._applied)
+        draining = {each.network_id for each in sets if _drains(each)}
+        self._on_applied({n: v for n, v in self._applied.items() if n in draining})
         self._unsaved.set()
         if all(endpoints.network_id in self._applied for endpoints in sets):
             return True
@@ -141,3 +143,7 @@ class NetworkKeeper:
             log.error("endpoint sets cannot be remembered: %s", error)
             return
         self._saved = current
+
+
+def _drains(endpoints: EndpointSet) -> bool:
+    return any(task.state == EndpointState.DRAINING for task in endpoints.tasks)
