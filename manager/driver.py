@@ -395,7 +395,7 @@ class Manager:
 
     async def _cut_refused(self) -> None:
         """End the open calls of nodes that were removed or demoted just now."""
-        with self.store.watch() as commits:
+        with self.store.watch(kinds=(Cluster, Node)) as commits:
             while True:
                 with suppress(Lagged):  # a snapshot came: calls are checked, streams grow old
                     for node_id in refused_by((await commits.get()).changes):

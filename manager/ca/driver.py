@@ -224,7 +224,8 @@ class RotationEnd:
 
 async def run(store: Store) -> None:
     """End rotations until cancelled; to be run on the leader only."""
-    await planning.run("rotation of the root", store, RotationEnd(store))
+    part = RotationEnd(store)
+    await planning.run("rotation of the root", store, part, kinds=(Cluster, Node))
 
 
 def _serial() -> int:

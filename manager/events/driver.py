@@ -49,19 +49,26 @@ class EventLog:
     async def run(self) -> None:
         """Follow, for as long as the manager lives."""
         with self._commits:
-            while True:
-                try:
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        commits = [await self._commits.get(), *self._commits.get_nowait()]
-                except TimeoutError:
-                    commits = []
-                except Lagged:
-                    self._catch_up()
-                    continue
-                for commit in commits:
-                    self._take(commit.changes, commit.version)
-                self._view = self._store.view
-                self._look_at_leader()
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._follow_commits())
+                both.create_task(self._follow_leader())
+
+    async def _follow_commits(self) -> None:
+        while True:
+            try:
+                commits = [await self._commits.get(), *self._commits.get_nowait()]
+            except Lagged:
+                self._catch_up()
+                continue
+            for commit in commits:
+                self._take(commit.changes, commit.version)
+            self._view = self._store.view
+            self._look_at_leader()
+
+    async def _follow_leader(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._look_at_leader()
 
     def _take(self, changes: tuple[Changed, ...], version: int) -> None:
         times = [c.new.meta.updated_at for c in changes if c.new is not None]

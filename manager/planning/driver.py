@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from manager.state import Changed
@@ -38,9 +39,10 @@ class Part(Protocol):
         ...
 
 
-async def run(name: str, store: Store, part: Part) -> None:
-    """Keep `part` at work until cancelled; a failed round is made again from a fresh view."""
-    with store.watch() as commits:
+async def run(name: str, store: Store, part: Part, kinds: Collection[type] = ()) -> None:
+    """Keep `part` at work until cancelled; a failed round is made again from a fresh view. With
+    `kinds` it is shown only the commits in which a record of these changes."""
+    with store.watch(kinds=kinds) as commits:
         part.observe(None)
         wake_at = 0.0
         while True:

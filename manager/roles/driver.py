@@ -165,7 +165,7 @@ class RoleManager:
 
     async def run(self, store: Store) -> None:
         """Bring the managers to what the specifications ask for, while this manager leads."""
-        with store.watch() as commits:
+        with store.watch(kinds=(Node,)) as commits:
             while True:
                 outcome = self._look()
                 moved = await self._take(outcome)
@@ -247,10 +247,7 @@ async def _wait(commits: Subscription[Commit], seconds: float) -> None:
     """Return when a node's record has changed, or after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
-            while True:
-                commit = await commits.get()
-                if any(isinstance(change.new or change.old, Node) for change in commit.changes):
-                    return
+            await commits.get()
     except (TimeoutError, Lagged):
         return
 

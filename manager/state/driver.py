@@ -15,7 +15,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -99,9 +99,11 @@ class Store:
         self._rows = TaskRows()
         self._encoding = threading.Lock()  # held by whoever works on the rows
 
-    def watch(self, limit: int = 4096) -> Subscription[Commit]:
-        """Every commit from now on; read `view` after this call, and nothing is missed."""
-        return self._commits.subscribe(limit)
+    def watch(self, limit: int = 4096, kinds: Collection[type] = ()) -> Subscription[Commit]:
+        """Every commit from now on, or every one in which a record of these kinds changes; read
+        `view` after this call, and nothing is missed."""
+        wants = partial(_has_one_of, frozenset(kinds)) if kinds else None
+        return self._commits.subscribe(limit, wants)
 
     # What raft calls.
 
@@ -277,6 +279,10 @@ class Store:
     def _lost(self, chain: Chain) -> None:
         if self._epoch == chain.epoch:
             self.reset_head()
+
+
+def _has_one_of(kinds: Collection[type], commit: Commit) -> bool:
+    return any(change.kind in kinds for change in commit.changes)
 
 
 def _rehearsed(tx: Transaction, entry: bytes) -> tuple[View, list[Change]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from hashlib import blake2b
 from itertools import chain, islice
 from typing import Any, Final
@@ -123,12 +124,22 @@ def encode_again(view: View, rows_of_tasks: TaskRows) -> bytes:
         "version": view.version,
         "epoch": view.epoch,
         "sequence": view.sequence,
-        "layout": rows.layout_of(KINDS.values()),
+        "layout": _layout(),
         "counts": {number: len(view.tables[kind]) for number, kind in KINDS.items()},
     }
     packed = [MAGIC, pack(head), pack(dict(sorted(specs.rows.items())))]
     # A long call; but from 1 MiB on it lets the other threads go on while it copies.
     return b"".join(chain(packed, *tables.values()))
+
+
+@cache
+def _layout() -> rows.Layout:
+    return rows.layout_of(KINDS.values())
+
+
+@cache
+def _spec_writer() -> Callable[[TaskSpec], rows.Row]:
+    return rows.Writers().of(TaskSpec)
 
 
 class _Specs:
@@ -138,7 +149,7 @@ class _Specs:
         self.rows: dict[bytes, rows.Row] = {}
         self._pack = pack
         self._by_identity: dict[int, bytes] = {}
-        self._write = rows.Writers().of(TaskSpec)
+        self._write = _spec_writer()
 
     def gather(self, tasks: Tasks) -> None:
         """Take in the specs of tasks of which not all are written anew."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -31,9 +32,11 @@ class Broadcast(Generic[Item]):
         for subscription in self._subscriptions:
             subscription._lag()
 
-    def subscribe(self, limit: int = 1024) -> Subscription[Item]:
-        """A reader that may fall at most `limit` items behind."""
-        subscription = Subscription(self, limit)
+    def subscribe(
+        self, limit: int = 1024, wants: Callable[[Item], bool] | None = None
+    ) -> Subscription[Item]:
+        """A reader that may fall at most `limit` items behind, of those that it `wants`."""
+        subscription = Subscription(self, limit, wants)
         self._subscriptions[subscription] = None
         return subscription
 
@@ -44,15 +47,18 @@ class Broadcast(Generic[Item]):
 class Subscription(Generic[Item]):
     """One reader of a `Broadcast`; close it, or use it as a context manager."""
 
-    def __init__(self, source: Broadcast[Item], limit: int) -> None:
+    def __init__(
+        self, source: Broadcast[Item], limit: int, wants: Callable[[Item], bool] | None = None
+    ) -> None:
         self._source = source
         self._limit = limit
+        self._wants = wants
         self._items: deque[Item] = deque()
         self._lagged = False
         self._ready = asyncio.Event()
 
     def _put(self, item: Item) -> None:
-        if self._lagged:
+        if self._lagged or (self._wants is not None and not self._wants(item)):
             return
         if len(self._items) >= self._limit:
             self._lag()
