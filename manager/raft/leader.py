@@ -248,9 +248,8 @@ class Leader:
     def has_work(self) -> bool:
         """Whether `flush` may send something."""
         last = self._raft.log.last_index
-        return (
-            bool(self._reads.waiting or self._reads.open or self.transferee)
-            or any(p.nudged or p.next <= last for p in self.progress.values())
+        return bool(self._reads.waiting or self._reads.open or self.transferee) or any(
+            p.nudged or p.next <= last for p in self.progress.values()
         )
 
     def flush(self) -> None:

@@ -145,5 +145,9 @@ def same_head(old: EndpointSet, new: EndpointSet) -> bool:
 
 
 _head: Final = attrgetter(
-    *(f.name for f in fields(EndpointSet) if f.name not in ("version", "services", "tasks", "nodes"))
+    *(
+        f.name
+        for f in fields(EndpointSet)
+        if f.name not in ("version", "services", "tasks", "nodes")
+    )
 )

@@ -6,7 +6,6 @@ from agent.networks import NetworkNews
 from pyswarm.model import EndpointSet, EndpointState, TaskEndpoint
 from pyswarm.testing.fake_overlay import FakeApplied, FakeOverlay
 
-
 LEAVES = (TaskEndpoint(task_id="t", state=EndpointState.DRAINING),)
 
 
