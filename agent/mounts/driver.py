@@ -38,6 +38,7 @@ _MS_NOSUID: Final = 0x2
 _MS_NODEV: Final = 0x4
 _MS_NOEXEC: Final = 0x8
 _MS_REMOUNT: Final = 0x20
+_MS_BIND: Final = 0x1000
 _MNT_DETACH: Final = 0x2
 _SECRET_FLAGS: Final = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
 _NOTHING: Final[frozenset[str]] = frozenset()
@@ -171,8 +172,7 @@ class TaskFiles:
             _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS, options)
             for file in placed:
                 _write_placed(folder, file, contents)
-            # Read-only is also the mark that everything is written.
-            _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS | _MS_REMOUNT | _MS_RDONLY, "")
+            _make_read_only(folder)
         mounts = [_bind(folder / file.inside, file.target) for file in placed if not file.shared]
         if any(file.shared for file in placed):
             mounts.insert(0, _bind(folder / "shared", SECRETS_TARGET))
@@ -323,6 +323,14 @@ def _size_bytes(placed: list[PlacedFile], contents: Mapping[str, bytes]) -> int:
     return sum(len(contents.get(file.id, b"")) + 3 * 4096 for file in placed) + 8 * 4096
 
 
+def _make_read_only(folder: Path) -> None:
+    """Which is also the mark that everything is written."""
+    # The mount alone: a file system with a file that was removed, and that a container still reads,
+    # does not become read-only.
+    flags = _SECRET_FLAGS | _MS_REMOUNT | _MS_BIND | _MS_RDONLY
+    _mount("tmpfs", folder, "tmpfs", flags, "")
+
+
 @contextmanager
 def _writable(folder: Path, more_bytes: int = 0) -> Iterator[None]:
     """A task's tmpfs for a moment, with so much room beside what it has."""
@@ -334,7 +342,7 @@ def _writable(folder: Path, more_bytes: int = 0) -> Iterator[None]:
     try:
         yield
     finally:
-        _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS | _MS_REMOUNT | _MS_RDONLY, "")
+        _make_read_only(folder)
 
 
 def _replace(path: Path, file: PlacedFile, data: bytes) -> list[FileChange]:
