@@ -29,14 +29,19 @@ from pyswarm.model import (
 from pyswarm.testing.containerd import wait_until
 
 ID = "l" * 25
-LINES = 10_000
+LINES = 1000
 ROTATIONS = 50
 CAN_GO_BENEATH = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 5)
 
 
+def line(version):
+    """Each of a file's lines, so that every part of it tells the version."""
+    return f"version {version:090}"
+
+
 def content(version):
-    """Some 100 KB of one line again and again, by which each part tells the version."""
-    return f"version {version}\n".encode() * LINES
+    """Some 100 KB."""
+    return f"{line(version)}\n".encode() * LINES
 
 
 def table(pid):
@@ -137,12 +142,14 @@ def seen(live, name):
 
 
 READER = """
+read_on() {
+    while true; do echo "$(uniq -c $1)" >> /seen/$2; done
+}
 trap 'head -n 1 /etc/conf.d/site.conf >> /seen/signals' HUP
-while true; do
-    uniq -c /etc/conf.d/site.conf >> /seen/config || echo missing >> /seen/config
-    uniq -c /etc/tls/key.pem >> /seen/secret || echo missing >> /seen/secret
-    uniq -c /run/secrets/password >> /seen/shared || echo missing >> /seen/shared
-done
+read_on /etc/conf.d/site.conf config &
+read_on /etc/tls/key.pem secret &
+read_on /run/secrets/password shared &
+while true; do wait; done
 """
 
 
@@ -165,19 +172,21 @@ def test_whoever_reads_has_wholly_one_version_and_is_told_when_the_next_is_there
             at_first = len(table(live.pid))
             for version in range(2, ROTATIONS + 2):
                 await live.rotate(version)
-                last = f"version {version}"
+                last = line(version)
                 await asyncio.to_thread(
                     wait_until,
                     lambda last=last: seen(live, "signals")[-1:] == [last],
-                    f"it sees {last} on its signal",
+                    f"it sees version {version} on its signal",
                 )
             for name in ("config", "secret", "shared"):
-                lines = [line.split(maxsplit=1) for line in seen(live, name)]
-                assert {line[0] for line in lines} == {str(LINES)}, f"{name}: parts of a version"
-                versions = [int(line[1].removeprefix("version ")) for line in lines]
+                reads = [read.strip() for read in seen(live, name)]
+                torn = [read for read in reads if not read.startswith(f"{LINES} version ")]
+                assert torn == [], f"{name}: {len(torn)} of {len(reads)} reads"
+                assert len(reads) > ROTATIONS
+                versions = [int(read.rpartition(" ")[2]) for read in reads]
                 assert versions == sorted(versions)
                 assert len(set(versions)) > ROTATIONS / 2, "it read between the rotations"
-            told = [f"version {version}" for version in range(2, ROTATIONS + 2)]
+            told = list(map(line, range(2, ROTATIONS + 2)))
             assert seen(live, "signals") == told
             if kernel == "this" and CAN_GO_BENEATH:
                 assert (len(table(live.pid)), live.left()) == (at_first, [])
@@ -203,7 +212,7 @@ def test_a_file_keeps_owner_mode_and_flags_also_in_a_container_that_is_read_only
             assert await live.inside(look) == before
             assert before.startswith("65534 12 540\n")
             assert "Read-only file system" in before
-            assert await live.inside("uniq /bin/conf") == "version 2"
+            assert await live.inside("uniq /bin/conf") == line(2)
 
     asyncio.run(scenario())
 
@@ -217,7 +226,7 @@ def test_each_target_follows_and_so_it_does_after_restarts_of_the_daemon_and_bac
             node, reference("/one"), reference("/two/file"), command=("sleep", "1000")
         ) as live:
             await live.rotate(2)
-            assert await live.inside("uniq /one; uniq /two/file") == "version 2\nversion 2"
+            assert await live.inside("uniq /one; uniq /two/file") == f"{line(2)}\n{line(2)}"
             live.start_daemon()
             assert not live.files.is_stale(live.task)
 
@@ -226,10 +235,10 @@ def test_each_target_follows_and_so_it_does_after_restarts_of_the_daemon_and_bac
             assert live.files.is_stale(live.task)
             configs = {"Config3": content(3)}
             live.files.refresh(live.task, live.task.spec.container, {}, configs, frozenset())
-            assert await live.inside("uniq /one; uniq /two/file") == "version 2\nversion 2"
+            assert await live.inside("uniq /one; uniq /two/file") == f"{line(2)}\n{line(2)}"
             live.start_daemon()
             await live.rotate(3)
-            assert await live.inside("uniq /one; uniq /two/file") == "version 3\nversion 3"
+            assert await live.inside("uniq /one; uniq /two/file") == f"{line(3)}\n{line(3)}"
 
             # This one when the container sees them.
             live.turn_to(1)
@@ -239,8 +248,8 @@ def test_each_target_follows_and_so_it_does_after_restarts_of_the_daemon_and_bac
             await live.runtime.change_files(ID, changes)
             live.start_daemon()
             await live.rotate(1)
-            assert await live.inside("uniq /one; uniq /two/file") == "version 1\nversion 1"
-            assert len([line for line in table(live.pid) if "/configs/single/" in line]) == 2 or (
+            assert await live.inside("uniq /one; uniq /two/file") == f"{line(1)}\n{line(1)}"
+            assert len([each for each in table(live.pid) if "/configs/single/" in each]) == 2 or (
                 not CAN_GO_BENEATH
             )
             assert live.left() == [] or not CAN_GO_BENEATH
@@ -268,11 +277,11 @@ def test_a_link_in_the_container_leads_neither_to_the_host_nor_to_what_hides_it(
             assert await live.inside("wc -c < /etc/conf.d/keys") == "0", "it is hidden"
             await live.rotate(3)
             assert await live.inside("wc -c < /proc/keys") == "0", "it still is"
-            assert await live.inside("uniq /etc/other") == "version 3", "the others follow"
+            assert await live.inside("uniq /etc/other") == line(3), "the others follow"
             assert len(table(live.pid)) == mounts or not CAN_GO_BENEATH
             await live.inside("rm /etc/conf.d; mv /etc/moved /etc/conf.d")
             await live.rotate(4)
-            assert await live.inside("uniq /etc/conf.d/keys") == "version 4"
+            assert await live.inside("uniq /etc/conf.d/keys") == line(4)
 
     asyncio.run(scenario())
 
