@@ -249,9 +249,6 @@ def test_each_target_follows_and_so_it_does_after_restarts_of_the_daemon_and_bac
             live.start_daemon()
             await live.rotate(1)
             assert await live.inside("uniq /one; uniq /two/file") == f"{line(1)}\n{line(1)}"
-            assert len([each for each in table(live.pid) if "/configs/single/" in each]) == 2 or (
-                not CAN_GO_BENEATH
-            )
             assert live.left() == [] or not CAN_GO_BENEATH
 
     asyncio.run(scenario())
@@ -270,7 +267,6 @@ def test_a_link_in_the_container_leads_neither_to_the_host_nor_to_what_hides_it(
             command=("sleep", "1000"),
         ) as live:
             await live.inside(f"mv /etc/conf.d /etc/moved; ln -s {outside} /etc/conf.d")
-            mounts = len(table(live.pid))
             await live.rotate(2)
             assert (outside / "keys").read_text() == "the host's"
             await live.inside("rm /etc/conf.d; ln -s /proc /etc/conf.d")
@@ -278,7 +274,6 @@ def test_a_link_in_the_container_leads_neither_to_the_host_nor_to_what_hides_it(
             await live.rotate(3)
             assert await live.inside("wc -c < /proc/keys") == "0", "it still is"
             assert await live.inside("uniq /etc/other") == line(3), "the others follow"
-            assert len(table(live.pid)) == mounts or not CAN_GO_BENEATH
             await live.inside("rm /etc/conf.d; mv /etc/moved /etc/conf.d")
             await live.rotate(4)
             assert await live.inside("uniq /etc/conf.d/keys") == line(4)
