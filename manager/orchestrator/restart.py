@@ -67,13 +67,17 @@ def _is_succeeded(draft: Draft, slot: Slot, task: Task) -> bool:
     """Whether another task of the slot runs, or has done the work already: one that is quick is not
     always seen to run."""
     last = _ended_after(slot, task)
-    if last is not None and last.status.state == TaskState.COMPLETE:
-        policy = draft.settled_service.spec.task.restart
-        return restart_at(policy, last, slot.history) is None
-    return any(
+    return _is_done(draft, slot, last) or any(
         task.status.state == TaskState.RUNNING and not must_leave(draft.view, task)
         for task in slot.wanted
     )
+
+
+def _is_done(draft: Draft, slot: Slot, last: Task | None) -> bool:
+    """Whether a slot's last task has completed and is not to run again."""
+    if last is None or last.status.state != TaskState.COMPLETE:
+        return False
+    return restart_at(draft.settled_service.spec.task.restart, last, slot.history) is None
 
 
 def _is_early(draft: Draft, task: Task) -> bool:
