@@ -23,6 +23,7 @@ from pyswarm.cli.logs import add_log_options, find_tasks, logs_request, show_log
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.outcomes import HELP
 from pyswarm.cli.pinning import add_service_flags, find_pin, login_for, warn
+from pyswarm.cli.removing import wait_for_removal
 from pyswarm.cli.sequence import in_sequence
 from pyswarm.cli.service_flags import (
     add_create_flags,
@@ -42,7 +43,7 @@ from pyswarm.cli.updates import (
     show_history,
     steer,
 )
-from pyswarm.cli.waiting import wait_for_removal, wait_for_services
+from pyswarm.cli.waiting import wait_for_services
 from pyswarm.compose.pinning import pinned_spec
 from pyswarm.errors import InvalidArgument, NotFound, SwarmError
 from pyswarm.model import Service, ServiceSpec

@@ -19,9 +19,10 @@ from pyswarm.cli.options import add_form, add_list_options, filters
 from pyswarm.cli.outcomes import HELP
 from pyswarm.cli.payload import JOB_FOLLOWS
 from pyswarm.cli.pinning import Login, add_stack_flags, pin_stack
+from pyswarm.cli.removing import wait_for_removal
 from pyswarm.cli.service import edit_service, list_services, say_warnings
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
-from pyswarm.cli.waiting import wait_for_removal, wait_for_services
+from pyswarm.cli.waiting import wait_for_services
 from pyswarm.compose import NAMESPACE_LABEL, Action, Existing, Kind, Plan, Step, plan
 from pyswarm.compose.plan import carried_over, removal
 from pyswarm.errors import InvalidArgument, NotFound
