@@ -108,14 +108,11 @@ class RaftNode(Runtime):
         return await self._outcome(future, timeout)
 
     async def _outcome(self, future: asyncio.Future[int], timeout: float) -> int:
+        self._deadlines.add(future, asyncio.get_running_loop().time(), timeout)
         try:
-            async with asyncio.timeout(timeout):
-                return await future
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"no majority of the managers answered within {timeout:g} s: whether the change "
-                f"took effect is not known"
-            ) from None
+            return await future
+        finally:
+            self._deadlines.remove(future)
 
     def _check_leads(self) -> None:
         self._check_running()

@@ -21,7 +21,7 @@ from manager.raft.core import Raft, Saved, Write
 from manager.raft.disk import DiskFull, RaftDisk
 from manager.raft.membership import Member, Membership
 from manager.raft.messages import Entry, EntryKind, InstallSnapshot, Message, SnapshotMeta
-from manager.raft.pending import Proposals, Waiting, answer
+from manager.raft.pending import Deadlines, Proposals, Waiting, answer
 from manager.raft.seams import RoleCallback, StateMachine, Transport
 from manager.raft.settings import RaftSettings
 from manager.raft.status import RaftStatus, status_of
@@ -80,6 +80,7 @@ class Runtime:
         self._reads: dict[int, asyncio.Future[int]] = {}
         self._next_read = random.getrandbits(48)
         self._waiting = Waiting()
+        self._deadlines = Deadlines()
         self._callbacks: list[RoleCallback] = []
         self._told: tuple[bool, int] = (False, 0)
         self._known_members: Membership | None = None
@@ -243,6 +244,7 @@ class Runtime:
                 self._raft.tick()
             except Exception as error:
                 self._fail(error)
+            self._deadlines.look(asyncio.get_running_loop().time())
             self._schedule()
 
     def _schedule(self) -> None:
