@@ -61,7 +61,7 @@ def _field(name: str, hint: Any, scope: dict[str, Any]) -> _Field:
     hint, optional = _optional(hint)
     value, origin = f"m.{name}", typing.get_origin(hint)
     if origin is Mapping:
-        return _Field(name, "v", f"dict({value})", optional, plain=True)
+        return _Field(name, "v", f"dict(v) if (v := {value}) else {{}}", optional, plain=True)
     many = origin is tuple
     kind = typing.get_args(hint)[0] if many else hint
     record = cast("type | None", kind if dataclasses.is_dataclass(kind) else None)
@@ -71,11 +71,12 @@ def _field(name: str, hint: Any, scope: dict[str, Any]) -> _Field:
     elif issubclass(kind, IntEnum):
         scope[f"r_{name}"], scope[f"w_{name}"] = kind, int
     elif many:
-        return _Field(name, "v", f"tuple({value})", optional, plain=True)
+        return _Field(name, "v", f"tuple(v) if (v := {value}) else ()", optional, plain=True)
     else:
         return _Field(name, "v", value, optional, plain=True)
     if many:
-        write, read = f"[w_{name}(e) for e in v]", f"tuple([r_{name}(e) for e in {value}])"
+        write = f"[w_{name}(e) for e in v]"
+        read = f"tuple([r_{name}(e) for e in v]) if (v := {value}) else ()"
         return _Field(name, write, read, optional, plain=True)
     write = f"w_{name}(v)"
     if record is not None and optional:
