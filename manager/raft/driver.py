@@ -104,7 +104,8 @@ class RaftNode(Runtime):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[int] = loop.create_future()
         self._proposals.add(data, future, loop.time())
-        self._schedule()
+        if self._has_gathered():
+            self._schedule()
         return await self._outcome(future, timeout)
 
     async def _outcome(self, future: asyncio.Future[int], timeout: float) -> int:

@@ -278,16 +278,9 @@ class Runtime:
             self._fail(error)
 
     def _append_proposals(self) -> None:
-        if not self._proposals.queued:
+        if not self._proposals.queued or (self._raft.is_leader and not self._has_gathered()):
             return
-        loop = asyncio.get_running_loop()
-        if self._raft.is_leader:
-            wait = self._proposals.wait_seconds(self.term, loop.time())
-            if wait > 0:
-                if wait < math.inf and self._gathering is None:
-                    self._gathering = loop.call_later(wait, self._gathered)
-                return
-        batch = self._proposals.begin(loop.time())
+        batch = self._proposals.begin(asyncio.get_running_loop().time())
         if not batch:
             return
         try:
@@ -298,6 +291,14 @@ class Runtime:
             self._proposals.refused(batch, error)
         else:
             self._proposals.appended(first, self.term, batch)
+
+    def _has_gathered(self) -> bool:
+        """Whether what is queued is appended now; else a later round does it."""
+        loop = asyncio.get_running_loop()
+        wait = self._proposals.wait_seconds(self.term, loop.time())
+        if 0 < wait < math.inf and self._gathering is None:
+            self._gathering = loop.call_later(wait, self._gathered)
+        return wait <= 0
 
     def _gathered(self) -> None:
         self._gathering = None

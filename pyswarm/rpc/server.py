@@ -19,7 +19,7 @@ from pyswarm.errors import (
     ResourceExhausted,
 )
 from pyswarm.rpc.authorize import Authorizer
-from pyswarm.rpc.channels import MESSAGE_BYTES_MOST, UNIX_PATH_BYTES_MOST, Options
+from pyswarm.rpc.channels import MESSAGE_BYTES_MOST, NO_PROBES, UNIX_PATH_BYTES_MOST, Options
 from pyswarm.rpc.credentials import Provider, server_credentials
 from pyswarm.rpc.errors import ErrorMapper
 from pyswarm.rpc.handlers import Around, Behaviour, Context
@@ -152,6 +152,7 @@ def local_server(path: Path) -> grpc.aio.Server:
         interceptors=[ErrorMapper()],
         options=[
             *_SERVER_OPTIONS,
+            NO_PROBES,
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MOST),
             ("grpc.max_send_message_length", MESSAGE_BYTES_MOST),
         ],
