@@ -24,8 +24,8 @@ Filters = Mapping[str, Collection[str]]
 @dataclass(slots=True)
 class _OfType:
     events: OrderedDict[int, Event] = field(default_factory=OrderedDict)
-    """By a number that grows, so the first one is the oldest. The first one of a plain dict is found
-    behind the places of all that were first before."""
+    """By a number that grows, so the first one is the oldest. A plain dict would look for it behind
+    the places of all that were first before."""
     by_object: dict[str, list[int]] = field(default_factory=dict)
 
 
