@@ -91,6 +91,7 @@ POINTS: Final[Mapping[str, str]] = {
     "task.pulled": "the image is here",
     "task.attached": "the task is in its networks, and has no files",
     "task.files-written": "the task has its files, and no container",
+    "task.files-rewritten": "this host has another version, and a container that runs not in full",
     "task.files-replaced": "a container that runs is shown another version, and was not told",
     "task.created": "the container is made, and its machine was not told",
     "task.started": "the container runs, and nobody was told",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Protocol
 
 from agent.executor.programs import ContainerUse, Program, ProgramRequest
@@ -64,6 +65,16 @@ class OutputLine:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChange:
+    """The file `source` of this host is to be seen at `target`, where the container has mounted one
+    of `earlier`, which lie beside it."""
+
+    source: Path
+    target: str
+    earlier: tuple[Path, ...] = ()
+
+
 class Containers(Protocol):
     """Every call raises SwarmError, `temporary` where a retry can help; NotFound where there is
     no such container or image."""
@@ -115,6 +126,15 @@ class Containers(Protocol):
 
     async def use(self, container_id: str) -> ContainerUse:
         """What the container uses; raises NotFound where it does not run."""
+        ...
+
+    async def change_files(
+        self, container_id: str, changes: Sequence[FileChange]
+    ) -> tuple[Path, ...]:
+        """Have a container that runs see other files, each from one moment to the next; answers
+        the earlier ones that it has mounted no more: the others must stay where they are. A target
+        at which the container has put something else is left. Raises NotFound where it does not
+        run."""
         ...
 
     def logs(

@@ -134,11 +134,13 @@ class Executor:
                 known = self._assignments
                 payload = known.secrets.get(reference.id) or known.configs.get(reference.id)
                 signals.add(reference.signal or (payload.signal if payload else ""))
-        self._files.refresh(task, container, files.secrets, files.configs, files.private)
+        changes = self._files.refresh(task, container, files.secrets, files.configs, files.private)
+        reach("task.files-rewritten")
+        gone = await self._containers.change_files(container_id(task), changes)
         reach("task.files-replaced")
         for signal in sorted(signals - {""}):
             await self._containers.kill(container_id(task), signal)
-        self._files.mark_shown(task)
+        self._files.settle(task, gone)
 
     async def _pull(self, task: Task, image: str) -> None:
         found = chosen(image, task.service_id, self._assignments.credentials.values())

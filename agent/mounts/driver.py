@@ -3,6 +3,8 @@
     <run>/tasks/<id>/      hosts, resolv.conf, hostname, configs; `shown`: ids of what is shown
     <run>/secrets/<id>/    a tmpfs of this task alone, read-only once it is written: secrets, and
                            configs that were filled here, since they may hold secrets
+        single/<n>         a file that is a mount of its own, here and in configs/
+        single/.<n>.<inode>    what it was before a live rotation, while it is mounted
     <state>/volumes/<name>/_data       see agent/volumes/disk.py
     <state>/anonymous/<id>/<n>/_data   volumes without a name, removed with the task's record
 
@@ -17,12 +19,13 @@ import ctypes.util
 import errno
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from agent.executor.containers import FileChange
 from agent.hostfiles import etc_hosts, hostname, resolv_conf
 from agent.mounts.layout import SECRETS_TARGET, PlacedFile, place, private_place
 from agent.volumes.disk import VolumeDirectory
@@ -35,6 +38,7 @@ _MS_NOSUID: Final = 0x2
 _MS_NODEV: Final = 0x4
 _MS_NOEXEC: Final = 0x8
 _MS_REMOUNT: Final = 0x20
+_MS_BIND: Final = 0x1000
 _MNT_DETACH: Final = 0x2
 _SECRET_FLAGS: Final = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
 _NOTHING: Final[frozenset[str]] = frozenset()
@@ -112,7 +116,7 @@ class TaskFiles:
         """
         try:
             if _references(task) and task.id not in self.held():
-                self.mark_shown(task)
+                self._mark_shown(task)
             mounts = self._host_files(task, container)
             mounts += self._config_mounts(task.id, container, configs, private)
             mounts += self._private_mounts(task.id, container, {**secrets, **configs}, private)
@@ -168,8 +172,7 @@ class TaskFiles:
             _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS, options)
             for file in placed:
                 _write_placed(folder, file, contents)
-            # Read-only is also the mark that everything is written.
-            _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS | _MS_REMOUNT | _MS_RDONLY, "")
+            _make_read_only(folder)
         mounts = [_bind(folder / file.inside, file.target) for file in placed if not file.shared]
         if any(file.shared for file in placed):
             mounts.insert(0, _bind(folder / "shared", SECRETS_TARGET))
@@ -188,8 +191,7 @@ class TaskFiles:
         """The ids of the versions that a task's files show."""
         return frozenset(self._shown.get(task_id, "").split())
 
-    def mark_shown(self, task: Task) -> None:
-        """The files show what the task refers to."""
+    def _mark_shown(self, task: Task) -> None:
         _write(self._tasks / task.id / "shown", _references(task).encode(), 0o600)
         self._shown[task.id] = _references(task)
 
@@ -200,33 +202,44 @@ class TaskFiles:
         secrets: Mapping[str, bytes],
         configs: Mapping[str, bytes],
         private: frozenset[str],
-    ) -> None:
-        """Replace the files of a container that runs by those of other versions. Raises
-        Unavailable.
+    ) -> tuple[FileChange, ...]:
+        """Replace the files of a container that runs by those of other versions; answers what it
+        does not see by that alone. Raises Unavailable.
 
-        In /run/secrets, which is one mount of a directory, a file is replaced in one step. A file
-        that is a mount of its own, as each config is, is written over: a rename would not be seen
-        through that mount.
+        A file in /run/secrets, which is one mount of a directory, is seen at once. One that is a
+        mount of its own, as each config is, stays what it was through that mount.
         """
         contents = {**secrets, **configs}
+        changes: list[FileChange] = []
         try:
             folder = self._tasks / task.id / "configs"
             for file in place(container.configs, secrets=False):
                 if file.id not in private:
-                    _replace(folder / file.inside, file, contents[file.id])
+                    changes += _replace(folder / file.inside, file, contents[file.id])
             placed = private_place(container, private)
             folder = self._secrets / task.id
-            if not placed or not folder.is_dir():
-                return
-            options = f"size={2 * _size_bytes(placed, contents)}"
-            _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS | _MS_REMOUNT, options)
-            try:
-                for file in placed:
-                    _replace(folder / file.inside, file, contents[file.id])
-            finally:
-                _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS | _MS_REMOUNT | _MS_RDONLY, "")
+            if placed and folder.is_dir():
+                with _writable(folder, _size_bytes(placed, contents)):
+                    for file in placed:
+                        changes += _replace(folder / file.inside, file, contents[file.id])
         except (OSError, KeyError) as error:
             raise Unavailable(f"cannot replace the files of task {task.name}: {error}") from error
+        return tuple(changes)
+
+    def settle(self, task: Task, gone: Collection[Path]) -> None:
+        """The container sees what the task refers to, and was told; `gone` are earlier files that
+        it has mounted no more. Raises Unavailable."""
+        if task.id not in self._shown:
+            return  # it was removed meanwhile
+        folder = self._secrets / task.id
+        try:
+            is_secret = any(path.is_relative_to(folder) for path in gone)
+            with _writable(folder) if is_secret else nullcontext():
+                for path in gone:
+                    path.unlink(missing_ok=True)
+            self._mark_shown(task)
+        except OSError as error:
+            raise Unavailable(f"cannot remove files of task {task.name}: {error}") from error
 
     def _mount_of(
         self, task_id: str, mount: Mount, number: str, volumes: Mapping[str, VolumeSpec]
@@ -310,20 +323,41 @@ def _size_bytes(placed: list[PlacedFile], contents: Mapping[str, bytes]) -> int:
     return sum(len(contents.get(file.id, b"")) + 3 * 4096 for file in placed) + 8 * 4096
 
 
-def _replace(path: Path, file: PlacedFile, data: bytes) -> None:
-    if path.read_bytes() == data:
-        return
-    if file.shared:
-        temporary = path.with_name(f".{path.name}.new")
-        _write(temporary, data, file.reference.mode, file.uid, file.gid)
-        temporary.replace(path)
-        return
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+def _make_read_only(folder: Path) -> None:
+    """Which is also the mark that everything is written."""
+    # The mount alone: a file system with a file that was removed, and that a container still reads,
+    # does not become read-only.
+    flags = _SECRET_FLAGS | _MS_REMOUNT | _MS_BIND | _MS_RDONLY
+    _mount("tmpfs", folder, "tmpfs", flags, "")
+
+
+@contextmanager
+def _writable(folder: Path, more_bytes: int = 0) -> Iterator[None]:
+    """A task's tmpfs for a moment, with so much room beside what it has."""
+    options = ""
+    if more_bytes:
+        found = os.statvfs(folder)
+        options = f"size={(found.f_blocks - found.f_bfree) * found.f_frsize + more_bytes}"
+    _mount("tmpfs", folder, "tmpfs", _SECRET_FLAGS | _MS_REMOUNT, options)
     try:
-        os.pwrite(descriptor, data, 0)
-        os.ftruncate(descriptor, len(data))
+        yield
     finally:
-        os.close(descriptor)
+        _make_read_only(folder)
+
+
+def _replace(path: Path, file: PlacedFile, data: bytes) -> list[FileChange]:
+    """Have the data in the file by a rename; a change where that is not seen."""
+    if not path.exists() or path.read_bytes() != data:
+        draft = path.with_name(f".{path.name}.new")
+        _write(draft, data, file.reference.mode, file.uid, file.gid)
+        if not file.shared and path.exists():
+            # The kernel detaches what is mounted upon a file when its last name goes.
+            path.rename(path.with_name(f".{path.name}.{path.stat().st_ino}"))
+        draft.replace(path)
+    if file.shared:
+        return []
+    earlier = tuple(path.parent.glob(f".{path.name}.*"))
+    return [FileChange(source=path, target=file.target, earlier=earlier)]
 
 
 def _write_placed(folder: Path, file: PlacedFile, contents: Mapping[str, bytes]) -> None:

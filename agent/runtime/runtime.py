@@ -19,6 +19,7 @@ from agent.executor.containers import (
     ContainerExit,
     ContainerRequest,
     ContainerSeen,
+    FileChange,
     OutputLine,
 )
 from agent.executor.programs import ContainerUse, Program, ProgramRequest
@@ -27,6 +28,7 @@ from agent.runtime.client import Containerd
 from agent.runtime.collector import Collector
 from agent.runtime.command import signal_number
 from agent.runtime.create import SNAPSHOTTER, STOP_SIGNAL_LABEL, Creator
+from agent.runtime.exchange import exchange
 from agent.runtime.execute import execute
 from agent.runtime.facts import RuntimeInfo
 from agent.runtime.failures import sentence
@@ -233,11 +235,28 @@ class ContainerdRuntime:
 
     async def use(self, container_id: str) -> ContainerUse:
         """What the container uses; raises NotFound where it does not run."""
-        process = await self._process(container_id)
-        if process is None or process.status in (_CREATED, _STOPPED):
-            raise NotFound(f"container {container_id} does not run")
+        pid = await self._pid(container_id)
         path = self._creator.cgroups_path(container_id)
-        return await asyncio.to_thread(statistics.look, path, int(process.pid))
+        return await asyncio.to_thread(statistics.look, path, pid)
+
+    async def change_files(
+        self, container_id: str, changes: Sequence[FileChange]
+    ) -> tuple[Path, ...]:
+        """Have a container that runs see other files, each from one moment to the next; answers
+        the earlier ones that it has mounted no more. Raises NotFound where it does not run."""
+        if not changes:
+            return ()
+        try:
+            done = await in_thread(exchange, await self._pid(container_id), changes)
+        except OSError as error:
+            raise Unavailable(
+                f"cannot change the files of container {container_id}: {error}"
+            ) from error
+        for target in done.strange:
+            log.warning(
+                "container %s has something of its own at %s, which stays", container_id, target
+            )
+        return done.gone
 
     # ---- logs ----
 
@@ -278,6 +297,12 @@ class ContainerdRuntime:
             return (await self._containerd.tasks.Get(container_id=container_id)).process
         except NotFound:
             return None
+
+    async def _pid(self, container_id: str) -> int:
+        process = await self._process(container_id)
+        if process is None or process.status in (_CREATED, _STOPPED):
+            raise NotFound(f"container {container_id} does not run")
+        return int(process.pid)
 
     async def _stop_signal(self, container_id: str) -> str:
         record = (await self._containerd.containers.Get(id=container_id)).container

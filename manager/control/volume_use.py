@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from manager.placement.volumes import is_named_volume, names
+from manager.placement.volumes import names
 from manager.state.tables import View
 from pyswarm.errors import AlreadyExists, FailedPrecondition
 from pyswarm.model import (
@@ -14,10 +14,7 @@ from pyswarm.model import (
     Node,
     NodeState,
     Service,
-    ServiceMode,
-    ServiceSpec,
     Task,
-    UpdateOrder,
     Volume,
     VolumeSpec,
     is_terminal,
@@ -96,16 +93,3 @@ def _is_away(view: View, node_id: str) -> bool:
         or node.status.state != NodeState.READY
         or node.spec.availability != Availability.ACTIVE
     )
-
-
-def warnings(spec: ServiceSpec) -> list[str]:
-    """What a user should know who has a service updated start-first although it has a volume."""
-    order = spec.update.order is UpdateOrder.START_FIRST
-    if not order or spec.mode is not ServiceMode.REPLICATED:
-        return []
-    return [
-        f"service {spec.name} updates start-first, so two of its tasks write to the volume "
-        f"{mount.source} at the same time meanwhile: use stop-first where that does harm"
-        for mount in spec.task.container.mounts
-        if is_named_volume(mount) and not mount.read_only
-    ]

@@ -116,7 +116,7 @@ def _type(kind: type[Any]) -> str:
 
 
 def _labels(record: Any) -> Mapping[str, str]:
-    if isinstance(record, Task):
+    if isinstance(record, Task | ExecRecord):
         return record.service_labels
     labels: Mapping[str, str] = getattr(getattr(record, "spec", None), "labels", _NO_LABELS)
     return labels

@@ -91,6 +91,7 @@ def begun(
         task_id=task.id,
         task_name=task.name,
         service_id=task.service_id,
+        service_labels=task.service_labels,
         node_id=task.node_id,
         manager_id=manager_id,
         asked_by=start.asked_by[:NAME_CHARACTERS_MAX],

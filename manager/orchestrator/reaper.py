@@ -9,6 +9,7 @@ from manager.orchestrator.tasks import (
     is_unplaced,
     wish,
 )
+from manager.placement.failures import FAILURES_MAX, forgiven_at, has_failed, is_recent
 from manager.placement.lost import is_lost, orphaned_at
 from pyswarm.model import Node, Task, TaskState
 
@@ -90,6 +91,14 @@ def _history_limit(draft: Draft) -> int:
 
 
 def _trim(draft: Draft, slot: Slot, limit: int) -> None:
+    """Keep the newest, and as many failures as count against a node, as long as they do: where the
+    slot's next task goes depends on them."""
     ended = [task for task in slot.history if has_ended(task) and not task.is_wanted]
-    for task in ended[: max(len(ended) - limit, 0)]:
-        draft.delete(task)
+    for place, task in enumerate(reversed(ended), start=1):
+        if place <= limit:
+            continue
+        failed_at = task.status.timestamp
+        if place <= FAILURES_MAX and has_failed(task) and is_recent(failed_at, draft.now):
+            draft.wake(forgiven_at(failed_at))
+        else:
+            draft.delete(task)

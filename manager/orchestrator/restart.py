@@ -10,7 +10,7 @@ from manager.orchestrator.slots import Draft, Slot
 from manager.orchestrator.tasks import has_ended, is_current, wish
 from manager.placement.lost import held_until, is_lost, lost_at, may_return, must_leave
 from pyswarm.model import RestartCondition, Task, TaskState, UpdateOrder
-from pyswarm.model.restart import is_given_up, quick_ends_after, restart_at
+from pyswarm.model.restart import BY_ITSELF, is_given_up, quick_ends_after, restart_at
 
 
 def settle(draft: Draft, slot: Slot, *, replace_lost: bool) -> None:
@@ -25,7 +25,7 @@ def settle(draft: Draft, slot: Slot, *, replace_lost: bool) -> None:
         if not ended and (not must_leave(draft.view, task) or _is_early(draft, task)):
             continue
         last = task
-        if ended or not _stays(draft, task) or _successor_runs(draft, slot):
+        if ended or not _stays(draft, task) or _is_succeeded(draft, slot, task):
             draft.put(wish(task, TaskState.SHUTDOWN))
     if last is not None and not any(_is_settled(draft, task) for task in slot.wanted):
         _replace(draft, slot, last, replace_lost)
@@ -38,8 +38,11 @@ def _replace(draft: Draft, slot: Slot, task: Task, replace_lost: bool) -> None:
     if must_leave(draft.view, task):
         if not replace_lost or policy.condition == RestartCondition.NONE:
             return
-        draft.create(slot.key, desired_state=desired, quick_ends=task.quick_ends)
-        return
+        tried = _ended_after(slot, task)
+        if tried is None:
+            draft.create(slot.key, desired_state=desired, quick_ends=task.quick_ends)
+            return
+        task = tried  # what took its place already is restarted as anything that ended
     start_after = restart_at(policy, task, slot.history)
     if start_after is not None:
         draft.create(
@@ -50,15 +53,31 @@ def _replace(draft: Draft, slot: Slot, task: Task, replace_lost: bool) -> None:
         )
 
 
+def _ended_after(slot: Slot, task: Task) -> Task | None:
+    """The slot's newest task where it was made after `task`, in its place, and ended by itself."""
+    newest = slot.history[-1]
+    return newest if newest.id != task.id and newest.status.state in BY_ITSELF else None
+
+
 def _is_settled(draft: Draft, task: Task) -> bool:
     return not has_ended(task) and not must_leave(draft.view, task)
 
 
-def _successor_runs(draft: Draft, slot: Slot) -> bool:
-    return any(
+def _is_succeeded(draft: Draft, slot: Slot, task: Task) -> bool:
+    """Whether another task of the slot runs, or has done the work already: one that is quick is not
+    always seen to run."""
+    last = _ended_after(slot, task)
+    return _is_done(draft, slot, last) or any(
         task.status.state == TaskState.RUNNING and not must_leave(draft.view, task)
         for task in slot.wanted
     )
+
+
+def _is_done(draft: Draft, slot: Slot, last: Task | None) -> bool:
+    """Whether a slot's last task has completed and is not to run again."""
+    if last is None or last.status.state != TaskState.COMPLETE:
+        return False
+    return restart_at(draft.settled_service.spec.task.restart, last, slot.history) is None
 
 
 def _is_early(draft: Draft, task: Task) -> bool:

@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from typing import Final
 
 from manager.orchestrator.slots import Draft, Slot
 from manager.placement.constraint import descriptor_value
-from pyswarm.model import Availability, Node, NodeState, PlacementStrategy, TaskState
-
-FAILURE_SECONDS: Final = 300.0
-"""How long a failure counts against its node."""
+from manager.placement.failures import has_failed, is_recent
+from pyswarm.model import Availability, Node, NodeState, PlacementStrategy
 
 Grade = tuple[int, int]
 """How gladly a slot is given up: what is wrong with it, and how often that happened."""
 
-_FAILED: Final = (TaskState.FAILED, TaskState.REJECTED)
 _NOT_RUNNING, _NOT_READY, _FAILING, _GOOD = 3, 2, 1, 0
 
 
@@ -45,7 +41,7 @@ class _Choice:
         self._failures = Counter(
             task.node_id
             for task in draft.tasks.values()
-            if task.status.state in _FAILED and draft.now - task.status.timestamp <= FAILURE_SECONDS
+            if has_failed(task) and is_recent(task.status.timestamp, draft.now)
         )
         self._on: Counter[tuple[str, ...]] = Counter()
         self._paths: dict[str, tuple[str, ...]] = {}

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Final
 
 from manager.state import View
-from pyswarm.model import Mount, MountType, Node, NodeState, Task, TaskSpec, Volume
+from pyswarm.model import Mount, Node, NodeState, Task, TaskSpec, Volume
 from pyswarm.model.volume import VolumeSpec
 
 _PLACE: Final = re.compile(r"\{\{.*?\}\}")
@@ -37,14 +37,9 @@ def slot_name(task: Task) -> str:
     return f"{task.service_name}.{task.slot}" if task.slot else ""
 
 
-def is_named_volume(mount: Mount) -> bool:
-    """Whether a mount shows a volume that outlives its task."""
-    return mount.type is MountType.VOLUME and bool(mount.source)
-
-
 def writes_to_volume(spec: TaskSpec) -> bool:
     """Whether tasks of this spec write to a volume that outlives them."""
-    return any(is_named_volume(m) and not m.read_only for m in spec.container.mounts)
+    return any(m.is_named_volume and not m.read_only for m in spec.container.mounts)
 
 
 @lru_cache(maxsize=4096)
@@ -58,7 +53,7 @@ def names(spec: TaskSpec, volumes: dict[str, Volume]) -> list[str]:
     """The volumes among those known that tasks of this spec can mount, sorted."""
     found: set[str] = set()
     for mount in spec.container.mounts:
-        if is_named_volume(mount):
+        if mount.is_named_volume:
             if "{{" in mount.source:
                 wanted = pattern(mount.source)
                 found |= {name for name in volumes if wanted.fullmatch(name)}
@@ -82,7 +77,7 @@ class Homes:
     def of(self, task: Task) -> Home | None:
         """Where the task must go; None where it may go anywhere."""
         slot = slot_name(task)
-        if not slot or not self._volumes or not any(map(is_named_volume, _mounts(task))):
+        if not slot or not self._volumes or not any(m.is_named_volume for m in _mounts(task)):
             return None
         wanted = names(task.spec, self._volumes)
         for name in wanted:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from manager.placement.failures import has_failed
 from manager.scheduler.masks import Mask, Masks
-from manager.scheduler.nodeinfo import NodeInfo, SpecKey, empty, has_failed, holds
+from manager.scheduler.nodeinfo import NodeInfo, SpecKey, empty, holds
 from manager.state import View
 from pyswarm.model import Node, PlacementStrategy, Task
 

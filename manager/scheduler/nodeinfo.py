@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from manager.placement.failures import FAILURES_MAX, has_failed, is_recent
 from manager.placement.generic import Stock
 from manager.state import View
 from pyswarm.model import (
@@ -17,16 +18,11 @@ from pyswarm.model import (
     is_terminal,
 )
 
-FAILURES_MAX: Final = 5
-FAILURE_SECONDS: Final = 300.0
-"""A node on which this many tasks of one spec failed within this time comes last for that spec."""
-
 SpecKey = tuple[str, int]
 """Service id and spec version."""
 
 Key = TypeVar("Key")
 
-_FAILED: Final = (TaskState.FAILED, TaskState.REJECTED)
 _PERMILLE: Final = 1000
 
 
@@ -122,7 +118,7 @@ class NodeInfo:
     def failures(self, key: SpecKey, now: float) -> int:
         """How many tasks of that spec failed here lately."""
         times = self.failed.get(key)
-        return sum(1 for at in times.values() if now - at <= FAILURE_SECONDS) if times else 0
+        return sum(1 for at in times.values() if is_recent(at, now)) if times else 0
 
     def penalty(self, key: SpecKey, now: float) -> int:
         """What stands before all else in the node's rank for that spec: 0, or more for a node that
@@ -142,11 +138,6 @@ def holds(task: Task) -> bool:
     """Whether the task takes something from its node."""
     state = task.status.state
     return state >= TaskState.ASSIGNED and not is_terminal(state)
-
-
-def has_failed(task: Task) -> bool:
-    """Whether the task counts against its node."""
-    return task.status.state in _FAILED
 
 
 def host_ports(task: Task) -> list[tuple[Protocol, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from manager.placement.volumes import Homes, is_named_volume
+from manager.placement.volumes import Homes
 from manager.scheduler.backlog import Backlog, GroupKey
 from manager.scheduler.filters import passes, summary
 from manager.scheduler.fleet import Fleet
@@ -111,7 +111,7 @@ def _place_bound(turn: _Round, task: Task) -> None:
 def _place_at_homes(turn: _Round, key: GroupKey, tasks: list[Task]) -> tuple[list[Task], bool]:
     """Tasks whose data is on one node go there, or wait, and the reason says why. Answers those
     that may go anywhere, and whether others wait."""
-    if turn.homes is None or not any(map(is_named_volume, tasks[0].spec.container.mounts)):
+    if turn.homes is None or not any(m.is_named_volume for m in tasks[0].spec.container.mounts):
         return tasks, False
     free, done, stuck = [], [], False
     for task in tasks:

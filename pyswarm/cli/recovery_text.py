@@ -11,8 +11,8 @@ from pyswarm.cli.render import ago, clean, human_duration, human_size, table
 
 _KINDS = ("nodes", "services", "tasks", "networks", "secrets", "configs")
 NO_ROOT_KEY = (
-    "It cannot be restored: only the external CA has the root's key. After 'pyswarm swarm ca "
-    "--rotate' to a root of the swarm's own, or one whose key is given, take another one."
+    "Only the external CA has the root's key: a restore asks it for the new manager's "
+    "certificate, and cannot do without."
 )
 
 

@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from pyswarm.cli.logs import add_log_options, find_tasks, logs_request, show_log
 from pyswarm.cli.options import add_list_options, filters
 from pyswarm.cli.outcomes import HELP
 from pyswarm.cli.pinning import add_service_flags, find_pin, login_for, warn
+from pyswarm.cli.removing import wait_for_removal
 from pyswarm.cli.sequence import in_sequence
 from pyswarm.cli.service_flags import (
     add_create_flags,
@@ -42,10 +43,11 @@ from pyswarm.cli.updates import (
     show_history,
     steer,
 )
-from pyswarm.cli.waiting import wait_for_removal, wait_for_services
+from pyswarm.cli.waiting import wait_for_services
 from pyswarm.compose.pinning import pinned_spec
 from pyswarm.errors import InvalidArgument, NotFound, SwarmError
 from pyswarm.model import Service, ServiceSpec
+from pyswarm.model.advice import warnings
 from pyswarm.wire import from_message, to_message
 
 _FILTERS = {"id": "ids", "name": "names", "label": "labels", "mode": "modes"}
@@ -155,8 +157,7 @@ async def _create(args: Namespace, connection: Connection) -> int:
     spec = pinned_spec(spec, pin)
     request = control_pb2.CreateServiceRequest(spec=to_message(spec), registry_login=login)
     created = await connection.call(connection.control.CreateService(request))
-    for warning in created.warnings:
-        print(f"Warning: {warning}", file=sys.stderr)
+    say_warnings(created.warnings)
     warn(pin)
     print(created.id, flush=True)
     if args.detach:
@@ -204,6 +205,12 @@ async def _inspect(args: Namespace, connection: Connection) -> int:
     return await inspect_each(args.refs, lambda ref: get_service(connection, ref), pretty)
 
 
+def say_warnings(lines: Iterable[str]) -> None:
+    """Print what a user should know of what was done all the same."""
+    for line in lines:
+        print(f"Warning: {line}", file=sys.stderr)
+
+
 async def edit_service(
     connection: Connection,
     ref: str,
@@ -227,6 +234,8 @@ async def edit_service(
         )
         answer = await connection.call(connection.control.UpdateService(request))
         changed = from_message(Service, answer)
+        known = warnings(service.spec)
+        say_warnings(line for line in warnings(changed.spec) if line not in known)
         return changed, concerns_no_task(service.spec, changed.spec)
 
     return await in_sequence(attempt)

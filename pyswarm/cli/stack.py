@@ -19,9 +19,10 @@ from pyswarm.cli.options import add_form, add_list_options, filters
 from pyswarm.cli.outcomes import HELP
 from pyswarm.cli.payload import JOB_FOLLOWS
 from pyswarm.cli.pinning import Login, add_stack_flags, pin_stack
-from pyswarm.cli.service import edit_service, list_services
+from pyswarm.cli.removing import wait_for_removal
+from pyswarm.cli.service import edit_service, list_services, say_warnings
 from pyswarm.cli.tasks import TASK_FILTERS, show_tasks
-from pyswarm.cli.waiting import wait_for_removal, wait_for_services
+from pyswarm.cli.waiting import wait_for_services
 from pyswarm.compose import NAMESPACE_LABEL, Action, Existing, Kind, Plan, Step, plan
 from pyswarm.compose.plan import carried_over, removal
 from pyswarm.errors import InvalidArgument, NotFound
@@ -164,6 +165,7 @@ async def carry_out(
                 print(f"{job}: {JOB_FOLLOWS}", flush=True)
         if step.kind == Kind.SERVICE and step.action == Action.CREATE:
             services[answer.id] = None
+            say_warnings(answer.warnings)
     return services
 
 
@@ -176,8 +178,7 @@ async def _deploy(args: Namespace, connection: Connection) -> int:
     existing = await existing_objects(connection)
     stack, logins = await pin_stack(connection, args, loaded.stack, existing)
     steps = plan(stack, existing, prune=args.prune)
-    for warning in (*loaded.warnings, *steps.warnings):
-        print(f"Warning: {warning}", file=sys.stderr)
+    say_warnings((*loaded.warnings, *steps.warnings))
     changed = await carry_out(connection, steps, logins)
     for unchanged in steps.unchanged:  # a new password reaches them all the same
         if login := logins.get(unchanged):
@@ -259,7 +260,6 @@ def _config(args: Namespace) -> int:
     from pyswarm.compose.show import to_yaml
 
     loaded = load_document(_files(args.compose_file), os.environ)
-    for warning in loaded.document.warnings:
-        print(f"Warning: {warning}", file=sys.stderr)
+    say_warnings(loaded.document.warnings)
     print(to_yaml(loaded.document.tree), end="")
     return 0

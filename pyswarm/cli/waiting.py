@@ -137,10 +137,14 @@ async def _events(connection: Connection, request: control_pb2.WatchRequest) -> 
         yield None
 
 
-async def follow(connection: Connection, kinds: Sequence[str]) -> AsyncIterator[_World]:
-    """All objects of these kinds, as they are now and again after each change."""
+async def follow(
+    connection: Connection, kinds: Sequence[str], services: Sequence[str] = ()
+) -> AsyncIterator[_World]:
+    """All objects of these kinds, as they are now and again after each change; with `services`,
+    only these and their tasks."""
     world = _World()
-    async for event in _events(connection, control_pb2.WatchRequest(kinds=kinds, follow=True)):
+    request = control_pb2.WatchRequest(kinds=kinds, services=services, follow=True)
+    async for event in _events(connection, request):
         if event is None:
             world = _World()
             continue
@@ -164,23 +168,3 @@ def _advance(waits: dict[str, Convergence], world: _World) -> None:
             raise NotFound(f"service {wait.service.spec.name} was removed while it was waited for")
         wait.handle(service, measure(service, world.tasks.values(), world.nodes_up()), now)
         wait.tick(now)
-
-
-async def wait_for_removal(connection: Connection, service_ids: Sequence[str]) -> None:
-    """Wait until the services are gone, which is when their last task has ended."""
-    if not service_ids:
-        return
-    request = control_pb2.WatchRequest(kinds=["service"], services=service_ids, follow=True)
-    left: set[str] = set()
-    synced = False
-    async for event in _events(connection, request):
-        if event is None:
-            left, synced = set(), False
-        elif event.action == control_pb2.WatchEvent.SYNCED:
-            synced = True
-        elif event.action == control_pb2.WatchEvent.DELETE:
-            left.discard(event.service.id)
-        else:
-            left.add(event.service.id)
-        if synced and not left:
-            return

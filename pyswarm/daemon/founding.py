@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from dataclasses import replace
 
 from certs import x509
 from certs.authority import authority, new_authority
 from certs.seal import KEY_BYTES
-from manager.ca.client import ExternalSigner, certificate_of
-from manager.ca.policy import Grant
 from manager.ca.rotation import checked
 from manager.control import view_of
 from manager.driver import new_id
 from manager.roles.quorum import raft_id_of
 from pyswarm.api.v1 import local_pb2
+from pyswarm.daemon.credentials import alone_credentials, new_serial
 from pyswarm.errors import InvalidArgument, Unavailable
 from pyswarm.model import (
     Availability,
@@ -33,7 +31,7 @@ from pyswarm.model import (
 )
 from pyswarm.model.cluster import DEFAULT_POOLS, DEFAULT_SUBNET_BITS
 from pyswarm.model.ids import ID_BYTES
-from pyswarm.rpc import Credentials, read_identity
+from pyswarm.rpc import Credentials
 
 
 async def first_records(
@@ -48,8 +46,14 @@ async def first_records(
     view_of.check_pools(request.address_pools, request.subnet_bits or DEFAULT_SUBNET_BITS)
     now, cluster_id, node_id = time.time(), new_id(), new_id()
     spec, root = _root(spec, cluster_id, now)
-    key = x509.new_key()
-    certificate = await _certificate(root, spec, cluster_id, node_id, x509.new_request(key), now)
+    try:
+        credentials = await alone_credentials(root, spec, cluster_id, node_id, now)
+    except Unavailable as error:
+        raise Unavailable(
+            f"{error.message} (the first manager has no certificate to show: where the CA wants "
+            "one, use 'pyswarm swarm init' alone, and then 'pyswarm swarm ca --rotate --ca-cert "
+            "FILE --external-ca ...')"
+        ) from error
     cluster = Cluster(
         id=cluster_id,
         spec=spec,
@@ -66,16 +70,16 @@ async def first_records(
         description=NodeDescription(hostname=hostname),
         status=NodeStatus(state=NodeState.UNKNOWN, address=address.rpartition(":")[0]),
         manager=ManagerStatus(raft_id=raft_id_of(node_id), address=address),
-        certificate_serial=read_identity(certificate).serial,
-        certificates_end_at=x509.ends_at(certificate),
+        certificate_serial=credentials.identity.serial,
+        certificates_end_at=credentials.validity[1],
     )
-    return cluster, node, Credentials(certificate, key, root.certificate_pem)
+    return cluster, node, credentials
 
 
 def _root(spec: ClusterSpec, cluster_id: str, now: float) -> tuple[ClusterSpec, RootCA]:
     tokens = (os.urandom(ID_BYTES), os.urandom(ID_BYTES))
     if not spec.external_cas:
-        return spec, new_authority(x509.new_key(), cluster_id, _serial(), tokens, now)
+        return spec, new_authority(x509.new_key(), cluster_id, new_serial(), tokens, now)
     if not all(each.certificate_pem for each in spec.external_cas):
         raise InvalidArgument(
             "at init the external-ca option needs a cacert= parameter: the certificate of the root "
@@ -87,39 +91,6 @@ def _root(spec: ClusterSpec, cluster_id: str, now: float) -> tuple[ClusterSpec, 
         raise InvalidArgument("all external CAs of a new swarm must be of one root")
     root = authority(x509.check_root(root_pem, now), b"", tokens)
     return replace(spec, external_cas=cas), root
-
-
-async def _certificate(
-    root: RootCA, spec: ClusterSpec, cluster_id: str, node_id: str, request_pem: bytes, now: float
-) -> bytes:
-    """The first manager's."""
-    if not spec.external_cas:
-        return x509.issue(
-            root.certificate_pem,
-            root.key_pem,
-            request_pem,
-            node_id=node_id,
-            role=NodeRole.MANAGER,
-            cluster_id=cluster_id,
-            serial=_serial(),
-            now=now,
-            life_seconds=spec.certificate_life_seconds,
-        )
-    signer, grant = ExternalSigner(None), Grant(node_id, NodeRole.MANAGER)
-    try:
-        return await certificate_of(
-            signer, spec.external_cas, root.certificate_pem, cluster_id, grant, request_pem
-        )
-    except Unavailable as error:
-        raise Unavailable(
-            f"{error.message} (the first manager has no certificate to show: where the CA wants "
-            "one, use 'pyswarm swarm init' alone, and then 'pyswarm swarm ca --rotate --ca-cert "
-            "FILE --external-ca ...')"
-        ) from error
-
-
-def _serial() -> int:
-    return int.from_bytes(secrets.token_bytes(x509.SERIAL_BYTES), "big") | 1
 
 
 def availability_of(word: str) -> Availability:

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from certs import x509
-from certs.authority import issuer_of
 from certs.disk import cryptor_of, new_ring
 from certs.seal import RingCryptor
 from certs.unlock import Lock
@@ -26,6 +24,7 @@ from manager.state.snapshot import decode_snapshot, encode_snapshot
 from manager.state.tables import View
 from pyswarm.api.v1 import control_pb2, recovery_pb2, recovery_pb2_grpc
 from pyswarm.daemon import machine
+from pyswarm.daemon.credentials import alone_credentials
 from pyswarm.daemon.lock import lock_of
 from pyswarm.daemon.membership import SwarmMembership
 from pyswarm.daemon.node import ALREADY, SwarmNode
@@ -171,19 +170,20 @@ class RecoveryServer(recovery_pb2_grpc.RecoveryServicer):
         view = await asyncio.to_thread(decode_snapshot, await _state(request_iterator, manifest))
         cluster = _restorable(view, manifest)
         node_id, now = new_id(), time.time()
+        credentials = await _credentials(cluster, node_id, now)
         recovery = alone.Recovery(now=now, epoch=secrets.randbits(63))
         availability = Availability[first.availability.upper() or "ACTIVE"]
 
         def prepare(
             address: str, cryptor: RingCryptor
         ) -> tuple[SwarmMembership, Credentials, Lock]:
-            credentials, serial = _manager_credentials(cluster, node_id, now)
             member = Member(raft_id_of(node_id), node_id, address)
             fresh = Node(
                 id=node_id,
                 spec=NodeSpec(availability=availability),
                 description=NodeDescription(hostname=self._node.settings.hostname),
-                certificate_serial=serial,
+                certificate_serial=credentials.identity.serial,
+                certificates_end_at=credentials.validity[1],
             )
             place = alone.next_place(manifest.index, manifest.term, manifest.membership, member)
             own = alone.survivor(fresh, member, address)
@@ -300,28 +300,15 @@ def _restorable(view: View, manifest: Manifest) -> Cluster:
     cluster = view.cluster
     if cluster is None or cluster.id != manifest.cluster_id:
         raise DataLoss("the backup holds another swarm than it says: it cannot be used")
-    if not issuer_of(cluster.root_ca).key_pem:
-        raise FailedPrecondition(
-            "the backup has no root key, since another authority signs the swarm's certificates: "
-            "this machine cannot be given one"
-        )
     return cluster
 
 
-def _manager_credentials(cluster: Cluster, node_id: str, now: float) -> tuple[Credentials, str]:
-    """A key and a manager's certificate from the swarm's own root, and its serial number."""
-    issuer, key = issuer_of(cluster.root_ca), x509.new_key()
-    serial = int.from_bytes(secrets.token_bytes(x509.SERIAL_BYTES), "big") | 1
-    certificate = x509.issue(
-        issuer.certificate_pem,
-        issuer.key_pem,
-        x509.new_request(key),
-        node_id=node_id,
-        role=NodeRole.MANAGER,
-        cluster_id=cluster.id,
-        serial=serial,
-        now=now,
-        life_seconds=cluster.spec.certificate_life_seconds,
-    )
-    chain = certificate + issuer.intermediate_pem
-    return Credentials(chain, key, cluster.root_ca.trusted_pem), f"{serial:x}"
+async def _credentials(cluster: Cluster, node_id: str, now: float) -> Credentials:
+    try:
+        return await alone_credentials(cluster.root_ca, cluster.spec, cluster.id, node_id, now)
+    except Unavailable as error:
+        raise Unavailable(
+            f"{error.message} (only the external CA has the key of the swarm's root, and a manager "
+            "that is restored has no certificate to show it: where the CA wants one, let it sign "
+            "without for this moment)"
+        ) from error

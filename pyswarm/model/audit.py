@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pyswarm.model.meta import Meta
 
@@ -20,6 +21,7 @@ class ExecRecord:
     task_id: str = ""
     task_name: str = ""
     service_id: str = ""
+    service_labels: Mapping[str, str] = field(default_factory=dict)
     node_id: str = ""
     manager_id: str = ""
     asked_by: str = ""

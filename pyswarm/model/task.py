@@ -49,6 +49,11 @@ class Mount:
     driver_options: Mapping[str, str] = field(default_factory=dict)
     """With `labels`: of the volume, where this mount is what makes it."""
 
+    @property
+    def is_named_volume(self) -> bool:
+        """Whether it shows a volume that outlives its task."""
+        return self.type is MountType.VOLUME and bool(self.source)
+
 
 class Follow(IntEnum):
     """How a service follows when a secret or config is rotated: as the rotation says, always by an

@@ -10,11 +10,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from agent.executor.containers import (
     ContainerExit,
     ContainerRequest,
     ContainerSeen,
+    FileChange,
     OutputLine,
 )
 from agent.executor.programs import ContainerUse, Program, ProgramRequest, cannot_run
@@ -38,12 +40,13 @@ class Script:
 
 @dataclass(slots=True)
 class FakeContainer:
-    """One container; `pid` 0 until it is started."""
+    """One container; `pid` 0 until it is started; `changed`: what changed files say, by target."""
 
     request: ContainerRequest
     script: Script
     ended: asyncio.Future[ContainerExit]
     pid: int = 0
+    changed: dict[str, bytes] = field(default_factory=dict)
 
 
 def _endless(request: ContainerRequest) -> Script:
@@ -203,6 +206,15 @@ class FakeRuntime:
             pids=1,
             pids_limit=0,
         )
+
+    async def change_files(
+        self, container_id: str, changes: Sequence[FileChange]
+    ) -> tuple[Path, ...]:
+        """Remember what each changed file says."""
+        self._called("change_files", container_id)
+        container = self._container(container_id)
+        container.changed |= {each.target: each.source.read_bytes() for each in changes}
+        return tuple(path for each in changes for path in each.earlier)
 
     async def logs(
         self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0

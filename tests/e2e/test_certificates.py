@@ -189,9 +189,20 @@ def test_a_swarm_is_founded_with_the_root_of_an_external_ca(lab: LabDriver, tmp_
         [asked] = ca.requests
         assert asked["subject"]["CN"] == own.identity.node_id
         lab.wait_until(lambda: nodes(lab, "w1")["w1"]["Status"] == "Ready", what="it works")
+        # Its backup has no root key: the CA makes the restored manager's certificate.
+        (tmp_path / "passphrase").write_text("correct horse\n")
+        secret = ("--passphrase-file", str(tmp_path / "passphrase"))
+        file = str(tmp_path / "swarm.backup")
+        ok(lab, "config", "create", "kept", str(tmp_path / "passphrase"), host="w1")
+        assert "a restore asks it" in ok(lab, "swarm", "backup", *secret, file, host="w1")
+        ok(lab, "swarm", "leave", "--force", host="w1")
+        ok(lab, "swarm", "restore", *secret, file, host="w1")
+        assert ca.requests[1]["subject"]["CN"] == credentials(lab, "w1").identity.node_id
+        assert "kept" in ok(lab, "config", "ls", host="w1")
+        lab.wait_until(lambda: nodes(lab, "w1")["w1"]["Status"] == "Ready", what="it works again")
         # The way back leads over the CA, which signs the next root.
         ok(lab, "swarm", "ca", "--rotate", "-q", host="w1")
-        assert ca.requests[1]["profile"] == "CA"
+        assert ca.requests[-1]["profile"] == "CA"
         assert credentials(lab, "w1").root_pem != theirs.certificate_pem
     ok(lab, "swarm", "leave", "--force", host="w1")
     ok(lab, "swarm", "join", "--token", token(lab), f"{lab.address('m1')}:2377", host="w1")

@@ -279,3 +279,27 @@ def test_a_rotation_reaches_services_by_an_update_or_in_place(
     ok(lab, "service", "rm", "auto", "live")
     ok(lab, "secret", "rm", "pw")
     assert rows(lab, "secret", "ls") == []
+
+
+def test_a_config_in_any_place_is_replaced_in_running_containers_and_leaves_no_mounts(
+    lab: LabDriver, image: str, tmp_path: Path
+) -> None:
+    content = tmp_path / "site"
+    content.write_text("one")
+    ok(lab, "config", "create", "site", str(content))
+    create(lab, "web", image, "--config", "source=site,target=/etc/conf.d/site.conf")
+    before = running(lab, "web")
+    (host,) = before.values()
+    on_host = lab.output(host, "cat", "/proc/self/mountinfo")
+    for hups, text in enumerate(("two, and longer", "3"), 1):
+        content.write_text(text)
+        said = ok(lab, "config", "rotate", "-q", "--live", "--signal=HUP", "site", str(content))
+        assert "web: replaced in its running tasks" in said
+        lab.wait_until(
+            lambda hups=hups: inside(lab, "web", "cat /hups") == str(hups), what="the signal came"
+        )
+        assert inside(lab, "web", "cat /etc/conf.d/site.conf") == text
+    assert running(lab, "web") == before, "the same container"
+    assert lab.output(host, "cat", "/proc/self/mountinfo") == on_host
+    ok(lab, "service", "rm", "web")
+    ok(lab, "config", "rm", "site")

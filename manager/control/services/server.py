@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc.aio
 
-from manager.control import checks, edits, view_of, volume_use
+from manager.control import checks, edits, view_of
 from manager.control.calls.server import Calls
 from manager.control.filters import filters_of
 from manager.control.services.logins import forget_login, keep_login
@@ -16,6 +16,7 @@ from manager.planning import revisions
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, objects_pb2
 from pyswarm.model import Config, Network, Secret, Service, ServiceSpec, Task
+from pyswarm.model.advice import warnings
 from pyswarm.wire import from_message, to_message
 
 
@@ -54,7 +55,7 @@ class ServiceCalls(Calls):
             keep_login(tx, service_id, fresh, request.registry_login, now)
 
         await self._store.update(change)
-        return control_pb2.Created(id=service_id, warnings=volume_use.warnings(spec))
+        return control_pb2.Created(id=service_id, warnings=warnings(spec))
 
     async def UpdateService(
         self, request: control_pb2.UpdateServiceRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from agent.executor.containers import (
@@ -17,6 +17,7 @@ from agent.executor.containers import (
     ContainerExit,
     ContainerRequest,
     ContainerSeen,
+    FileChange,
     OutputLine,
 )
 from agent.executor.programs import ContainerUse, Program, ProgramRequest, cannot_run
@@ -214,6 +215,12 @@ class Machine:
     async def use(self, container_id: str) -> ContainerUse:
         """Nothing is used here."""
         raise NotFound(f"container {container_id} does not run")
+
+    async def change_files(
+        self, container_id: str, changes: Sequence[FileChange]
+    ) -> tuple[Path, ...]:
+        """Nothing is looked at here."""
+        return tuple(path for change in changes for path in change.earlier)
 
     async def logs(
         self, container_id: str, *, follow: bool, tail: int, since: float, until: float = 0.0

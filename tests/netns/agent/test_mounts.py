@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,25 @@ def test_secrets_that_are_held_are_found_again_without_their_content(files, tmp_
     again = TaskFiles(tmp_path / "run", tmp_path / "state")
     mounts = again.prepare(TASK, CONTAINER, {}, {})
     assert Path(mounts[-1].source).read_bytes() == b"KEY"
+
+
+def test_another_version_comes_while_somebody_still_reads_the_one_before(files, tmp_path):
+    mounts = files.prepare(TASK, CONTAINER, {"1": b"pa55", "2": b"KEY"}, {})
+    shared, single = (Path(mount.source) for mount in mounts[-2:])
+    references = tuple(replace(r, id=f"{r.id}b") for r in CONTAINER.secrets)
+    container = replace(CONTAINER, secrets=references)
+    task = Task(id=ID, spec=TaskSpec(container=container))
+    large = b"x" * 300_000
+    with (shared / "password").open() as reader, single.open() as other:
+        (change,) = files.refresh(task, container, {"1b": large, "2b": large}, {}, frozenset())
+        assert files.held() == {ID}, "it is complete, and read-only again"
+        assert (shared / "password").read_bytes() == change.source.read_bytes() == large
+        files.settle(task, change.earlier)
+        assert (reader.read(), other.read()) == ("pa55", "KEY")
+    assert files.held() == {ID}
+    assert list(single.parent.iterdir()) == [single]
+    with pytest.raises(OSError, match="Read-only"):
+        single.write_text("x")
 
 
 def test_nothing_of_a_secret_is_left_behind(files, tmp_path):

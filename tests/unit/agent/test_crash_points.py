@@ -32,7 +32,7 @@ from pyswarm.model import (
     TaskStatus,
 )
 from pyswarm.testing.fake_overlay import FakeOverlay
-from pyswarm.testing.fake_runtime import FakeContainer, FakeRuntime
+from pyswarm.testing.fake_runtime import FakeRuntime
 from pyswarm.testing.scripted_dispatcher import ScriptedDispatcher
 from pyswarm.wire import to_message
 
@@ -126,7 +126,13 @@ class World:
             for t in self.wanted
             for name in ("configs/single/0", "shown")
             if config_of(t) and t.id in self.running()
-        )
+        ) and all(self.sees(t) for t in self.wanted if t.id in self.running())
+
+    def sees(self, wanted: Task) -> bool:
+        """Whether the container has its task's version, from its start or by a change."""
+        container = self.runtime.containers[wanted.id]
+        (first,) = container.request.container.configs or (FileReference(),)
+        return container.changed.get("/conf", first.id.encode()).decode() == config_of(wanted)
 
     def states(self, task_id: str) -> list[int]:
         """Every state of a task that the manager heard, in order."""
@@ -153,7 +159,7 @@ class World:
             ended = asyncio.get_running_loop().create_future()
             if container.ended.done():
                 ended.set_result(container.ended.result())
-            copied = FakeContainer(container.request, container.script, ended, container.pid)
+            copied = replace(container, ended=ended, changed=dict(container.changed))
             other.runtime.containers[key] = copied
         other.wanted = self.wanted
         return other

@@ -78,22 +78,62 @@ def test_preparing_twice_gives_the_same(tmp_path):
     assert files.strays(frozenset()) == (ID,)
 
 
-def test_files_follow_to_another_version_while_the_container_has_them_mounted(tmp_path):
-    old = FileReference(id="c1", name="site", target="/etc/site.conf", mode=0o440)
-    files, mounts = prepared(tmp_path, {"c1": b"listen 8080"}, configs=(old,))
-    path = Path(mounts[-1].source)
-    with path.open() as seen_through_the_mount:
-        container = ContainerSpec(configs=(replace(old, id="c2"),))
-        task = Task(id=ID, spec=TaskSpec(container=container))
-        assert files.is_stale(task)
-        assert files.shown(ID) == {"c1"}
-        files.refresh(task, container, {}, {"c2": b"listen 80"}, frozenset())
-        assert seen_through_the_mount.read() == "listen 80"
-    assert path.stat().st_mode & 0o777 == 0o440
+SITE = FileReference(id="c1", name="site", target="/etc/site.conf", mode=0o440)
+
+
+def turned(files, version, text):
+    """The task refers to that version, and its file has the text; answers the one change."""
+    container = ContainerSpec(configs=(replace(SITE, id=version),))
+    task = Task(id=ID, spec=TaskSpec(container=container))
+    assert files.is_stale(task)
+    (change,) = files.refresh(task, container, {}, {version: text}, frozenset())
+    assert change.source.read_bytes() == text
     assert files.is_stale(task), "until the container was told"
-    files.mark_shown(task)
+    return task, change
+
+
+def test_files_follow_to_another_version_and_what_the_container_has_mounted_stays(tmp_path):
+    files, mounts = prepared(tmp_path, {"c1": b"listen 8080"}, configs=(SITE,))
+    mounted = Path(mounts[-1].source).stat().st_ino
+    assert files.shown(ID) == {"c1"}
+    task, change = turned(files, "c2", b"listen 80")
+    assert (str(change.source), change.target) == (mounts[-1].source, "/etc/site.conf")
+    assert change.source.stat().st_mode & 0o777 == 0o440
+    (earlier,) = change.earlier
+    assert (earlier.stat().st_ino, earlier.read_bytes()) == (mounted, b"listen 8080")
+    files.settle(task, [earlier])
+    assert list(change.source.parent.iterdir()) == [change.source]
     assert not files.is_stale(task)
     assert not TaskFiles(tmp_path / "run", tmp_path / "state").is_stale(task), "after a restart"
+
+
+def test_earlier_files_that_are_mounted_still_are_named_again(tmp_path):
+    files, _ = prepared(tmp_path, {"c1": b"one"}, configs=(SITE,))
+    task, _ = turned(files, "c2", b"two")
+    files.settle(task, [])
+    files = TaskFiles(tmp_path / "run", tmp_path / "state")
+    task, change = turned(files, "c1", b"one")
+    assert sorted(path.read_bytes() for path in change.earlier) == [b"one", b"two"]
+    files.settle(task, change.earlier)
+    assert list(change.source.parent.iterdir()) == [change.source]
+
+
+def test_a_rotation_that_was_broken_off_is_named_again_and_nothing_is_written_twice(tmp_path):
+    files, _ = prepared(tmp_path, {"c1": b"one"}, configs=(SITE,))
+    _, change = turned(files, "c2", b"two")
+    assert turned(TaskFiles(tmp_path / "run", tmp_path / "state"), "c2", b"two")[1] == change
+    # Or it broke off between the two renames.
+    change.source.unlink()
+    (again,) = turned(files, "c2", b"two")[1:]
+    assert again == change
+
+
+def test_a_task_that_was_removed_during_a_rotation_leaves_nothing(tmp_path):
+    files, _ = prepared(tmp_path, {"c1": b"one"}, configs=(SITE,))
+    task, change = turned(files, "c2", b"two")
+    files.remove(ID)
+    files.settle(task, change.earlier)
+    assert files.strays(frozenset()) == ()
 
 
 def test_the_files_of_a_task_that_was_not_prepared_are_not_stale(tmp_path):

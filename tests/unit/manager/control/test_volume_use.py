@@ -20,8 +20,6 @@ from pyswarm.model import (
     TaskSpec,
     TaskState,
     TaskStatus,
-    UpdateConfig,
-    UpdateOrder,
     Volume,
     VolumeOnNode,
     VolumeSpec,
@@ -83,10 +81,3 @@ def test_data_is_given_up_on_nodes_that_are_away_or_on_one_that_is_named():
     assert [(n.slots, n.released) for n in away.nodes] == [(("db.1",), False), ((), True)]
     assert volume_use.released(view, volume, "a")[1] == ["host-a"]
     assert volume_use.released(view, away, "b")[1] == []
-
-
-def test_start_first_with_a_volume_is_warned_of():
-    spec = replace(DB.spec, update=UpdateConfig(order=UpdateOrder.START_FIRST))
-    (said,) = volume_use.warnings(spec)
-    assert "two of its tasks write to the volume data" in said
-    assert volume_use.warnings(DB.spec) == []

@@ -126,6 +126,7 @@ def test_a_program_that_was_run_is_on_its_tasks_record():
         task_id="t1",
         task_name="web.2.t1",
         service_id="s1",
+        service_labels={"team": "shop"},
         node_id="n1",
         manager_id="m1",
         command=("ls", "/"),
@@ -134,6 +135,7 @@ def test_a_program_that_was_run_is_on_its_tasks_record():
     [event] = events_of([Changed(ExecRecord, "x", None, begun)], 7, 99.0, {"m1": "boss"}.get)
     assert (event.type, event.id, event.action) == ("task", "t1", "exec_start")
     assert event.attributes["command"] == "ls /"
+    assert event.labels == {"team": "shop"}
     assert event.attributes["service"] == "web"
     assert (event.attributes["by"], event.attributes["via"]) == ("eve", "boss")
     [(action, attributes)] = said(begun, replace(begun, ended=True, exit_code=2))

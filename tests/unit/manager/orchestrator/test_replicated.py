@@ -5,9 +5,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from manager.placement.failures import FAILURE_SECONDS, FAILURES_MAX
 from pyswarm.model import (
     Availability,
-    Cluster,
     ClusterSpec,
     Node,
     NodeState,
@@ -227,11 +227,32 @@ def test_the_history_of_a_slot_is_limited():
     w.write(lambda tx: tx.put(cluster))
     w.ends = lambda task: TaskState.FAILED
     s = w.create(spec(1, restart=RestartPolicy(delay_seconds=1)))
+
+    def failed():
+        return [t for t in w.view.tasks_of_service(s) if t.status.state == TaskState.FAILED]
+
+    most = 0
     for _ in range(60):
         w.step()
-        ended = [t for t in w.view.tasks_of_service(s) if t.status.state == TaskState.FAILED]
-        assert len(ended) <= 3
-    assert w.view.count(Cluster) == 1
+        most = max(most, len(failed()))
+    assert most == FAILURES_MAX + 1, "those that count against the node, and the very last"
+    w.ends = lambda task: None
+    w.run(int(FAILURE_SECONDS))
+    assert len(failed()) == 2
+
+
+def test_a_service_leaves_a_node_on_which_it_keeps_failing_also_with_a_short_history():
+    w = World(1)
+    cluster = replace(w.view.cluster, spec=ClusterSpec(task_history_limit=0))
+    w.write(lambda tx: tx.put(cluster))
+    w.ends = lambda task: TaskState.FAILED if task.node_id == "node-1" else None
+    s = w.create(spec(1, restart=RestartPolicy(delay_seconds=1)))
+    w.run(1)
+    w.add_node("node-2", {})
+    busy = Placement(constraints=("node.hostname==node-2",))
+    w.create(spec(3, name="other", placement=busy))
+    w.run(120)
+    assert [task.node_id for task in w.running(s)] == ["node-2"]
 
 
 def test_a_removed_service_leaves_only_addresses_on_a_node_that_is_down_until_it_returns():

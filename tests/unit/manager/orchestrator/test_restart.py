@@ -1,6 +1,7 @@
 """Nodes that are lost, return, drain and leave, and what becomes of their tasks."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -367,3 +368,59 @@ def test_drain_does_not_wait_for_a_service_that_is_never_restarted():
     w.set_node(old.node_id, availability=Availability.DRAIN)
     w.settle()
     assert now_of(w, old).status.state == TaskState.SHUTDOWN
+
+
+def replacements_that(end, wanted, leave):
+    """Whatever replaces the task of slot 1 ends before anybody sees it run, after `leave` made that
+    task go. The task, and those made in two minutes."""
+    w, s, old = settled(wanted)
+    leave(w, old)
+    made = {}
+    for _ in range(120):
+        w.step()
+        for task in others(w, s, old):
+            made.setdefault(task.id, task)
+            if task.is_wanted and not has_ended(task) and task.start_after <= w.now:
+                ended = replace(task.status, state=end, timestamp=w.now)
+                w.write(lambda tx, t=task, to=ended: tx.put(replace(t, status=to)))
+    return now_of(w, old), list(made.values())
+
+
+def drained(w, old):
+    w.set_node(old.node_id, availability=Availability.DRAIN)
+
+
+def lost(w, old):
+    w.set_node(old.node_id, NodeState.DOWN)
+
+
+LEAVING = pytest.mark.parametrize("leave", [drained, lost])
+
+
+def on_failure(**changes):
+    restart = RestartPolicy(condition=RestartCondition.ON_FAILURE, **changes)
+    wanted = spec(update=START_FIRST)
+    return replace(wanted, task=replace(wanted.task, restart=restart))
+
+
+@LEAVING
+def test_a_task_that_must_leave_goes_once_its_replacement_has_done_the_work(leave):
+    old, new = replacements_that(TaskState.COMPLETE, on_failure(), leave)
+    assert not old.is_wanted
+    assert len(new) == 1
+
+
+@LEAVING
+def test_what_fails_in_place_of_a_task_that_must_leave_is_given_up_by_the_policy(leave):
+    """The task that runs is worth more than a node that is empty."""
+    old, new = replacements_that(TaskState.FAILED, on_failure(max_attempts=2), leave)
+    assert old.is_wanted
+    assert len(new) == 3, "a first one, and two restarts"
+
+
+@LEAVING
+def test_what_fails_in_place_of_a_task_that_must_leave_is_tried_less_and_less(leave):
+    old, new = replacements_that(TaskState.FAILED, on_failure(), leave)
+    assert old.is_wanted
+    gaps = [b.start_after - a.start_after for a, b in pairwise(new) if a.start_after]
+    assert gaps[-1] > gaps[0] > 0

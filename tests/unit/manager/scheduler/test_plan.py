@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manager.placement.constraint import satisfied
+from manager.placement.failures import FAILURES_MAX
 from manager.scheduler.backlog import Backlog
 from manager.scheduler.fleet import Fleet
-from manager.scheduler.nodeinfo import FAILURES_MAX
 from manager.scheduler.plan import plan, plan_view
 from manager.state.store import Transaction
 from manager.state.tables import View

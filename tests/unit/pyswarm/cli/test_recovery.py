@@ -90,12 +90,12 @@ def test_a_backup_that_breaks_off_leaves_the_older_one(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "passphrase"]
 
 
-def test_a_backup_that_no_restore_could_use_says_so() -> None:
+def test_a_backup_without_the_root_s_key_says_what_a_restore_needs() -> None:
     assert "the root key" in recovery_text.contents(MANIFEST)
-    assert "cannot be restored" not in recovery_text.contents(MANIFEST)
+    assert "external CA" not in recovery_text.contents(MANIFEST)
     text = recovery_text.contents(replace(MANIFEST, root_key=False))
     assert "the root key and" not in text
-    assert "cannot be restored: only the external CA has the root's key" in text
+    assert "Only the external CA has the root's key: a restore asks it" in text
     older = json.loads(encode_manifest(MANIFEST))
     del older["root_key"]
     assert backup.decode_manifest(json.dumps(older).encode()) == MANIFEST

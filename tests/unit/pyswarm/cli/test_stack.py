@@ -11,7 +11,16 @@ from pyswarm.cli.sequence import ATTEMPTS_MAX
 from pyswarm.cli.stack import carry_out
 from pyswarm.compose import Action, Kind, Plan, Step
 from pyswarm.errors import SequenceConflict
-from pyswarm.model import Meta, Service, ServiceSpec, TaskSpec
+from pyswarm.model import (
+    ContainerSpec,
+    Meta,
+    Mount,
+    Service,
+    ServiceSpec,
+    TaskSpec,
+    UpdateConfig,
+    UpdateOrder,
+)
 from pyswarm.wire import from_message, to_message
 
 
@@ -98,3 +107,16 @@ def test_a_service_that_the_managers_write_to_meanwhile_is_deployed_all_the_same
 def test_a_service_that_never_holds_still_is_given_up():
     with pytest.raises(SequenceConflict):
         asyncio.run(carry_out(Restless(writes=ATTEMPTS_MAX), UPDATE))
+
+
+def test_a_deploy_warns_of_what_an_update_makes_dangerous(capsys):
+    container = ContainerSpec(mounts=(Mount(source="data", target="/data"),))
+    update = UpdateConfig(order=UpdateOrder.START_FIRST)
+    (step,) = UPDATE.steps
+    task = TaskSpec(container=container)
+    step = replace(step, spec=ServiceSpec(name="web", task=task, update=update))
+    swarm = Restless(writes=0)
+    asyncio.run(carry_out(swarm, Plan(steps=(step,))))
+    assert "write to the volume data" in capsys.readouterr().err
+    asyncio.run(carry_out(swarm, Plan(steps=(step,))))
+    assert capsys.readouterr().err == "", "it is known by now"
