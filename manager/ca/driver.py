@@ -191,10 +191,10 @@ class RotationEnd:
 
     def observe(self, changes: tuple[Changed, ...] | None) -> bool:
         """See `planning.Part`."""
-        cluster = self._store.view.cluster
-        if cluster is None or cluster.root_ca.rotation is None:
+        if changes is not None and not any(each.kind in (Cluster, Node) for each in changes):
             return False
-        return changes is None or any(each.kind in (Cluster, Node) for each in changes)
+        cluster = self._store.view.cluster
+        return cluster is not None and cluster.root_ca.rotation is not None
 
     async def act(self) -> float:
         """See `planning.Part`."""

@@ -154,17 +154,20 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
             while True:
                 try:
                     if self._is_leader():
-                        return await _again(here(request, context), lost)
+                        return await here(request, context)
                     channel = await self._there(context)
                     call = channel.unary_unary(
                         path,
                         request_serializer=type(request).SerializeToString,
                         response_deserializer=response.FromString,
                     )
-                    asked = self._asked(call(request, metadata=((FORWARDED, "1"),)), channel)
-                    return await _again(asked, lost)
+                    return await self._asked(call(request, metadata=((FORWARDED, "1"),)), channel)
                 except _NowHere:
                     continue
+                except (AlreadyExists, SequenceConflict) as error:
+                    if lost is None:
+                        raise
+                    raise _may_be_ours(error) from error
                 except Unavailable as error:
                     # It no longer leads, hands over, or is gone. The call is made again: a new
                     # leader serves only once everything that the old one committed is applied,
@@ -295,24 +298,16 @@ def _may_repeat(request: Any) -> bool:
     return bool(getattr(request, "version", 1))
 
 
-async def _again(call: Awaitable[Any], lost: Unavailable | None) -> Any:
-    """The answer; where an earlier leader was lost before it could give one, what is refused now
-    may be so because it took effect then."""
-    try:
-        return await call
-    except AlreadyExists as error:
-        if lost is None:
-            raise
-        raise AlreadyExists(
+def _may_be_ours(error: AlreadyExists | SequenceConflict) -> SwarmError:
+    """What to say of a refusal where an earlier leader was lost: the call may have taken effect."""
+    if isinstance(error, AlreadyExists):
+        return AlreadyExists(
             f"{error.message} (the leader was lost during this call, so it may be yours)"
-        ) from error
-    except SequenceConflict as error:
-        if lost is None:
-            raise
-        raise DeadlineExceeded(
-            "the leader was lost during this call: whether the change took effect is not known, "
-            "so read it again"
-        ) from error
+        )
+    return DeadlineExceeded(
+        "the leader was lost during this call: whether the change took effect is not known, "
+        "so read it again"
+    )
 
 
 class _NowHere(Exception):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from manager.state.changes import Changed
 from manager.state.tables import KINDS, View
@@ -21,6 +21,7 @@ from pyswarm.model import (
     UpdateStatus,
     is_terminal,
 )
+from pyswarm.wire.remake import maker
 
 Attributes = dict[str, str]
 NodeName = Callable[[str], str]
@@ -49,6 +50,9 @@ class Event:
         return self.version, self.place
 
 
+_event: Final = maker(Event)
+
+
 def events_of(
     changes: Iterable[Changed], version: int, now: float, node_name: NodeName
 ) -> list[Event]:
@@ -62,15 +66,15 @@ def events_of(
         record = change.new if change.new is not None else change.old
         exec_of = record.task_id if isinstance(record, ExecRecord) else ""
         events.append(
-            Event(
-                type="task" if exec_of else _type(change.kind),
-                action=action,
-                id=exec_of or change.id,
-                attributes=attributes,
-                labels=_labels(record),
-                time=now if change.new is None else record.meta.updated_at or now,
-                version=version,
-                place=len(events),
+            _event(
+                "task" if exec_of else _type(change.kind),
+                action,
+                exec_of or change.id,
+                attributes,
+                _labels(record),
+                now if change.new is None else record.meta.updated_at or now,
+                version,
+                len(events),
             )
         )
     return events

@@ -71,9 +71,10 @@ class EventLog:
             self._look_at_leader()
 
     def _take(self, changes: tuple[Changed, ...], version: int) -> None:
-        times = [c.new.meta.updated_at for c in changes if c.new is not None]
-        self._latest = max(self._latest, *times, 0.0)
-        now = self._latest if version <= self.replayed_to else self._clock()
+        now = self._clock()
+        if version <= self.replayed_to:
+            times = [c.new.meta.updated_at for c in changes if c.new is not None]
+            now = self._latest = max(self._latest, *times, 0.0)
         for event in events_of(changes, version, now, self._node_name):
             self._tell(event)
 

@@ -3,7 +3,7 @@ service cannot push out what happened to a node. Which events a filter lets thro
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,9 +23,10 @@ Filters = Mapping[str, Collection[str]]
 
 @dataclass(slots=True)
 class _OfType:
-    events: dict[int, Event] = field(default_factory=dict)
-    """By a number that grows, so the first one is the oldest."""
-    by_object: dict[str, deque[int]] = field(default_factory=dict)
+    events: OrderedDict[int, Event] = field(default_factory=OrderedDict)
+    """By a number that grows, so the first one is the oldest. A plain dict would look for it behind
+    the places of all that were first before."""
+    by_object: dict[str, list[int]] = field(default_factory=dict)
 
 
 class EventRing:
@@ -39,17 +40,19 @@ class EventRing:
 
     def add(self, event: Event) -> None:
         """Keep one more."""
-        of_type = self._types.setdefault(event.type, _OfType())
-        numbers = of_type.by_object.setdefault(event.id, deque())
+        of_type = self._types.get(event.type)
+        if of_type is None:
+            of_type = self._types[event.type] = _OfType()
+        numbers = of_type.by_object.setdefault(event.id, [])
         if len(numbers) >= self._per_object:
-            del of_type.events[numbers.popleft()]
+            del of_type.events[numbers.pop(0)]
         self._number += 1
         of_type.events[self._number] = event
         numbers.append(self._number)
         if len(of_type.events) > self._per_type:
-            oldest = of_type.events.pop(next(iter(of_type.events)))
+            _, oldest = of_type.events.popitem(last=False)
             rest = of_type.by_object[oldest.id]
-            rest.popleft()
+            del rest[0]
             if not rest:
                 del of_type.by_object[oldest.id]
 

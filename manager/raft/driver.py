@@ -104,18 +104,16 @@ class RaftNode(Runtime):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[int] = loop.create_future()
         self._proposals.add(data, future, loop.time())
-        self._schedule()
+        if self._has_gathered():
+            self._schedule()
         return await self._outcome(future, timeout)
 
     async def _outcome(self, future: asyncio.Future[int], timeout: float) -> int:
+        self._deadlines.add(future, asyncio.get_running_loop().time(), timeout)
         try:
-            async with asyncio.timeout(timeout):
-                return await future
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"no majority of the managers answered within {timeout:g} s: whether the change "
-                f"took effect is not known"
-            ) from None
+            return await future
+        finally:
+            self._deadlines.remove(future)
 
     def _check_leads(self) -> None:
         self._check_running()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from manager.raft.messages import Entry
-from pyswarm.errors import NotLeader, SwarmError, Unavailable
+from pyswarm.errors import DeadlineExceeded, NotLeader, SwarmError, Unavailable
 
 
 class Waiter(Protocol):
@@ -162,6 +162,29 @@ class Proposals:
         self.bytes -= flight[2]
         if error is not None:
             refuse(flight[1], error)
+
+
+class Deadlines:
+    """Until when callers wait, looked at once a tick: a timer for each would be a good part of what
+    a write costs the leader."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Waiter, tuple[float, float]] = {}
+
+    def add(self, waiter: Waiter, now: float, timeout: float) -> None:
+        """The caller waits for `timeout` seconds from now, and up to a tick more."""
+        self._ends[waiter] = (now + timeout, timeout)
+
+    def remove(self, waiter: Waiter) -> None:
+        """The caller waits no more."""
+        del self._ends[waiter]
+
+    def look(self, now: float) -> None:
+        """Refuse those whose time is over."""
+        for waiter, (end, timeout) in self._ends.items():
+            if end <= now:
+                error = f"no majority of the managers answered within {timeout:g} s: whether the "
+                refuse(waiter, DeadlineExceeded(f"{error}change took effect is not known"))
 
 
 class Waiting:

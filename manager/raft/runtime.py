@@ -21,7 +21,7 @@ from manager.raft.core import Raft, Saved, Write
 from manager.raft.disk import DiskFull, RaftDisk
 from manager.raft.membership import Member, Membership
 from manager.raft.messages import Entry, EntryKind, InstallSnapshot, Message, SnapshotMeta
-from manager.raft.pending import Proposals, Waiting, answer
+from manager.raft.pending import Deadlines, Proposals, Waiting, answer
 from manager.raft.seams import RoleCallback, StateMachine, Transport
 from manager.raft.settings import RaftSettings
 from manager.raft.status import RaftStatus, status_of
@@ -80,6 +80,7 @@ class Runtime:
         self._reads: dict[int, asyncio.Future[int]] = {}
         self._next_read = random.getrandbits(48)
         self._waiting = Waiting()
+        self._deadlines = Deadlines()
         self._callbacks: list[RoleCallback] = []
         self._told: tuple[bool, int] = (False, 0)
         self._known_members: Membership | None = None
@@ -243,12 +244,13 @@ class Runtime:
                 self._raft.tick()
             except Exception as error:
                 self._fail(error)
+            self._deadlines.look(asyncio.get_running_loop().time())
             self._schedule_if_stirred()
 
     def _schedule_if_stirred(self) -> None:
         """Make a round where it may have something to do or to tell."""
         leads = self._raft.is_leader
-        waits = self._proposals.queued or self._waiting.for_conditions
+        waits = self._to_apply or self._proposals.queued or self._waiting.for_conditions
         if waits or leads is not self._told[0] or self._raft.has_work:
             self._schedule()
 
@@ -283,16 +285,9 @@ class Runtime:
             self._fail(error)
 
     def _append_proposals(self) -> None:
-        if not self._proposals.queued:
+        if not self._proposals.queued or (self._raft.is_leader and not self._has_gathered()):
             return
-        loop = asyncio.get_running_loop()
-        if self._raft.is_leader:
-            wait = self._proposals.wait_seconds(self.term, loop.time())
-            if wait > 0:
-                if wait < math.inf and self._gathering is None:
-                    self._gathering = loop.call_later(wait, self._gathered)
-                return
-        batch = self._proposals.begin(loop.time())
+        batch = self._proposals.begin(asyncio.get_running_loop().time())
         if not batch:
             return
         try:
@@ -303,6 +298,14 @@ class Runtime:
             self._proposals.refused(batch, error)
         else:
             self._proposals.appended(first, self.term, batch)
+
+    def _has_gathered(self) -> bool:
+        """Whether what is queued is appended now; else a later round does it."""
+        loop = asyncio.get_running_loop()
+        wait = self._proposals.wait_seconds(self.term, loop.time())
+        if 0 < wait < math.inf and self._gathering is None:
+            self._gathering = loop.call_later(wait, self._gathered)
+        return wait <= 0
 
     def _gathered(self) -> None:
         self._gathering = None
@@ -393,10 +396,7 @@ class Runtime:
             for entry in batch:
                 if entry.kind is EntryKind.MEMBERSHIP:
                     self._proposals.applied(entry)
-        if queue:
-            self._schedule()
-        else:
-            self._schedule_if_stirred()
+        self._schedule_if_stirred()
 
     def _notice(self) -> None:
         """Tell others what has changed in this round."""

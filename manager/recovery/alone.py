@@ -14,7 +14,7 @@ from certs.authority import remembered_until
 from manager.raft.core import Saved
 from manager.raft.membership import Member, Membership, decode_change
 from manager.raft.messages import Entry, EntryKind, SnapshotMeta
-from manager.state.changes import Chain, Changed, encode_set
+from manager.state.changes import Chain, Changed
 from manager.state.query import name_of, word
 from manager.state.snapshot import decode_snapshot, encode_snapshot
 from manager.state.store import Transaction, commit, conclude
@@ -139,8 +139,7 @@ def with_one_manager(
     if removed and cluster is not None:
         refused = {n.id: remembered_until(n, cluster.spec, recovery.now) for n in removed}
         tx.put(replace(cluster, removed_nodes={**cluster.removed_nodes, **refused}))
-    entry = encode_set(Chain(recovery.epoch, 1, view.version), tx.encoded()[0])
-    done = conclude(view, tx.view, index, entry, tx.changes)
+    done = conclude(view, tx.view, index, Chain(recovery.epoch, 1, view.version), tx.changes)
     assert done is not None, f"an entry made on version {view.version} does not follow it"
     return done[0]
 

@@ -20,7 +20,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from manager.state.assign import (
     UNCOMMITTED,
@@ -93,8 +93,7 @@ class Delete:
 Change = Put | Delete | Assign
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """Where a change set stands: the `sequence`-th of its epoch (from 1); `base` is the version
     of the state on which the epoch began."""
 

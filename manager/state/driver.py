@@ -115,7 +115,7 @@ class Store:
             after = None
             if flight is not None and flight.before is self._reached:
                 after = flight.after
-                done = conclude(self.view, after, index, data, flight.changes)
+                done = conclude(self.view, after, index, chain, flight.changes)
             else:
                 done = commit(self.view, index, data)
         except Exception as error:

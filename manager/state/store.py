@@ -168,12 +168,11 @@ def commit(view: View, index: int, data: bytes) -> tuple[View, Commit] | None:
 
 
 def conclude(
-    view: View, after: View, index: int, data: bytes, changes: list[Change]
+    view: View, after: View, index: int, chain: Chain, changes: list[Change]
 ) -> tuple[View, Commit] | None:
     """`commit` where the transaction was computed here on this very view: `after` is the view that
     it came to and `changes` are its own, made for it alone, so they need not be made again. Their
     records get their versions; until now they were seen in a head only."""
-    chain = decode_chain(data)
     if not follows(view, chain):
         return None
     for change in changes:

@@ -63,8 +63,9 @@ class Subscription(Generic[Item]):
         if len(self._items) >= self._limit:
             self._lag()
         else:
+            if not self._items:
+                self._ready.set()
             self._items.append(item)
-            self._ready.set()
 
     def _lag(self) -> None:
         self._items.clear()

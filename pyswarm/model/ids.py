@@ -9,15 +9,16 @@ ID_BYTES: Final = 17
 """Random bytes that `encode_id` needs (136 bits)."""
 
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS: Final = [first + second for first in _DIGITS for second in _DIGITS]
 
 
 def base36(number: int, length: int) -> str:
     """`number` in base 36, exactly `length` digits, most significant first (wraps if larger)."""
-    digits = []
-    for _ in range(length):
-        number, digit = divmod(number, 36)
-        digits.append(_DIGITS[digit])
-    return "".join(reversed(digits))
+    pairs = []
+    for _ in range(0, length, 2):
+        number, pair = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[pair])
+    return "".join(reversed(pairs))[-length:]
 
 
 def encode_id(random_bytes: bytes) -> str:

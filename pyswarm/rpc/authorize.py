@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
 from pyswarm.errors import PermissionDenied, Unavailable
 from pyswarm.model.identity import Identity
 from pyswarm.model.states import NodeRole
-from pyswarm.rpc.handlers import Context, Scoped
+from pyswarm.rpc.handlers import Around, Behaviour, Context
 from pyswarm.rpc.identity import _caller, peer_identity
 
 
@@ -37,7 +36,7 @@ Table = Mapping[str, Access]
 """Full method name ("/package.Service/Method") -> who may call it."""
 
 
-class Authorizer(Scoped):
+class Authorizer(Around):
     """Refuses what `table` does not allow; handlers find the node with `rpc.caller()`.
 
     `is_removed(node_id)` comes from the node's own copy of the state, which may lag behind; that
@@ -62,17 +61,14 @@ class Authorizer(Scoped):
         # In their order: a set of tasks has another one in each run.
         self._running: defaultdict[str, dict[asyncio.Task[Any], None]] = defaultdict(dict)
 
-    @asynccontextmanager
-    async def scope(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def run(self, method: str, behaviour: Behaviour, request: Any, context: Context) -> Any:
         """A call that its caller may make, and that `cut` can end."""
         identity = self._admit(method, context)
         if identity is None:
-            yield
-            return
+            return await behaviour(request, context)
         token = _caller.set(identity)
         try:
-            async with self._cuttable(identity.node_id):
-                yield
+            return await self._cuttable(identity.node_id, behaviour(request, context))
         finally:
             _caller.reset(token)
 
@@ -105,13 +101,12 @@ class Authorizer(Scoped):
         if self._is_removed(node_id):
             raise PermissionDenied(f"node {node_id} was removed from the swarm")
 
-    @asynccontextmanager
-    async def _cuttable(self, node_id: str) -> AsyncIterator[None]:
+    async def _cuttable(self, node_id: str, call: Awaitable[Any]) -> Any:
         task = asyncio.current_task()
         assert task is not None, "an RPC runs in a task"
         self._running[node_id][task] = None
         try:
-            yield
+            return await call
         except asyncio.CancelledError:
             # Either the peer has gone, and nobody reads what we say; or this is a cut.
             self._refuse_removed(node_id)

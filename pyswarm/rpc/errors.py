@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Final, cast
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, cast
 
 import grpc
 
 from pyswarm.errors import NotLeader, SwarmError, Unavailable, from_code
-from pyswarm.rpc.handlers import Context, Scoped
+from pyswarm.rpc.handlers import Around, Behaviour, Context
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +21,13 @@ _MESSAGE_LIMIT: Final = 1000
 """Characters of an error that travel: statuses share the 8 KiB of HTTP/2 headers."""
 
 
-class ErrorMapper(Scoped):
+class ErrorMapper(Around):
     """Server side: goes first in the list of interceptors, so that it also maps the others'."""
 
-    @asynccontextmanager
-    async def scope(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def run(self, method: str, behaviour: Behaviour, request: Any, context: Context) -> Any:
         """A call whose errors become statuses."""
         try:
-            yield
+            return await behaviour(request, context)
         except SwarmError as error:
             await context.abort(*_status(error))
         except grpc.aio.BaseError:

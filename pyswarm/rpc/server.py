@@ -7,10 +7,8 @@ import os
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import grpc
 
@@ -21,10 +19,10 @@ from pyswarm.errors import (
     ResourceExhausted,
 )
 from pyswarm.rpc.authorize import Authorizer
-from pyswarm.rpc.channels import MESSAGE_BYTES_MOST, UNIX_PATH_BYTES_MOST, Options
+from pyswarm.rpc.channels import MESSAGE_BYTES_MOST, NO_PROBES, UNIX_PATH_BYTES_MOST, Options
 from pyswarm.rpc.credentials import Provider, server_credentials
 from pyswarm.rpc.errors import ErrorMapper
-from pyswarm.rpc.handlers import Context, Scoped
+from pyswarm.rpc.handlers import Around, Behaviour, Context
 from pyswarm.rpc.limits import RateLimit, address_of
 
 CONNECTION_AGE_SECONDS: Final = 3600.0
@@ -116,7 +114,7 @@ def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCrede
         ) from error
 
 
-class _Gate(Scoped):
+class _Gate(Around):
     """Rate and duration of the calls of strangers."""
 
     def __init__(self, limit: RateLimit, call_seconds: float) -> None:
@@ -124,8 +122,7 @@ class _Gate(Scoped):
         self._limit = limit
         self._call_seconds = call_seconds
 
-    @asynccontextmanager
-    async def scope(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def run(self, method: str, behaviour: Behaviour, request: Any, context: Context) -> Any:
         """A call that its address may make, within its time."""
         del method
         address = address_of(context.peer())
@@ -133,7 +130,7 @@ class _Gate(Scoped):
             raise ResourceExhausted(f"too many requests from {address}: try again in a minute")
         try:
             async with asyncio.timeout(self._call_seconds):
-                yield
+                return await behaviour(request, context)
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"the manager could not answer within {self._call_seconds:g} s"
@@ -155,6 +152,7 @@ def local_server(path: Path) -> grpc.aio.Server:
         interceptors=[ErrorMapper()],
         options=[
             *_SERVER_OPTIONS,
+            NO_PROBES,
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MOST),
             ("grpc.max_send_message_length", MESSAGE_BYTES_MOST),
         ],

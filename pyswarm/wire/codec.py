@@ -61,22 +61,27 @@ def _field(name: str, hint: Any, scope: dict[str, Any]) -> _Field:
     hint, optional = _optional(hint)
     value, origin = f"m.{name}", typing.get_origin(hint)
     if origin is Mapping:
-        return _Field(name, "v", f"dict({value})", optional, plain=True)
+        return _Field(name, "v", f"dict(v) if (v := {value}) else {{}}", optional, plain=True)
     many = origin is tuple
     kind = typing.get_args(hint)[0] if many else hint
     record = cast("type | None", kind if dataclasses.is_dataclass(kind) else None)
     if record is not None:
         scope[f"r_{name}"], scope[f"w_{name}"] = _reader(record), _writer(record)
+        scope[f"m_{name}"] = message_type(record)
     elif issubclass(kind, IntEnum):
         scope[f"r_{name}"], scope[f"w_{name}"] = kind, int
     elif many:
-        return _Field(name, "v", f"tuple({value})", optional, plain=True)
+        return _Field(name, "v", f"tuple(v) if (v := {value}) else ()", optional, plain=True)
     else:
         return _Field(name, "v", value, optional, plain=True)
     if many:
-        write, read = f"[w_{name}(e) for e in v]", f"tuple([r_{name}(e) for e in {value}])"
+        write = f"[w_{name}(e) for e in v]"
+        read = f"tuple([r_{name}(e) for e in v]) if (v := {value}) else ()"
         return _Field(name, write, read, optional, plain=True)
-    return _Field(name, f"w_{name}(v)", f"r_{name}({value})", optional, record=record)
+    write = f"w_{name}(v)"
+    if record is not None and optional:
+        write = f"m_{name}(**{write})"  # one that is there is there, whatever is in it
+    return _Field(name, write, f"r_{name}({value})", optional, record=record)
 
 
 def _fields(kind: type, scope: dict[str, Any]) -> list[_Field]:
@@ -94,31 +99,32 @@ def _compiled(lines: list[str], scope: dict[str, Any]) -> Convert:
 
 @cache
 def _writer(kind: type) -> Convert:
-    """record -> message. Nothing is written for an empty value: that is what makes small records
-    cheap."""
-    scope: dict[str, Any] = {"message": message_type(kind)}
+    """record -> the values of its message, by name; those of a nested record are such a mapping in
+    turn. Nothing is written for an empty value: that is what makes small records cheap."""
+    scope: dict[str, Any] = {}
     lines = ["def convert(r):", "values = {}"]
     for f in _fields(kind, scope):
         put = f"values['{f.name}'] = "
         lines.append(f"v = r.{f.name}")
-        if f.plain:
+        if f.plain or (f.record is None and not f.optional):
             lines += ["if v:", f"    {put}{f.write}"]
-        elif f.record is None or f.optional:
+        elif f.optional:
             lines += ["if v is not None:", f"    {put}{f.write}"]
         else:
             scope[f"z_{f.name}"] = zero(f.record)
             lines += [
                 f"if v is not z_{f.name}:",
                 f"    v = {f.write}",
-                "    if v.ByteSize():",
+                "    if v:",
                 f"        {put}v",
             ]
-    return _compiled([*lines, "return message(**values)"], scope)
+    return _compiled([*lines, "return values"], scope)
 
 
 def to_message(record: Any) -> Any:
     """The protobuf message of a record, of the class of the same name in `objects_pb2`."""
-    return _writer(record.__class__)(record)
+    kind = record.__class__
+    return message_type(kind)(**_writer(kind)(record))
 
 
 @cache

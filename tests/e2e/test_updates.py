@@ -101,7 +101,7 @@ def test_the_deadline_ends_what_can_never_be(lab: LabDriver, image: str) -> None
     said = run(lab, "service", "create", "--name", "never", *flags, image, code=5)
     assert "timed out: nothing has come forward for 3 seconds" in said
     assert "scheduling constraints not satisfied" in said
-    left = lab.exec("m1", "timeout", "-s", "INT", "2", "pyswarm", "service", "scale", "never=2")
+    left = lab.exec("m1", "timeout", "-s", "INT", "6", "pyswarm", "service", "scale", "never=2")
     assert "Operation continuing in background" in left.stderr
 
 

@@ -11,7 +11,7 @@ from manager.control.calls.server import Calls
 from manager.control.filters import filters_of
 from manager.state.store import Transaction
 from pyswarm.api.v1 import control_pb2, objects_pb2
-from pyswarm.model import Config, Meta, PayloadSpec, Secret
+from pyswarm.model import Config, PayloadSpec, Secret
 from pyswarm.model.payload import CONFIG_BYTES_MAX, SECRET_BYTES_MAX
 from pyswarm.wire import from_message, to_message
 
@@ -96,8 +96,7 @@ class PayloadCalls(Calls):
 
         def change(tx: Transaction) -> None:
             view_of.require_free_name(tx.view, kind, spec.name)
-            now = self._now()
-            tx.put(kind(id=payload_id, meta=Meta(created_at=now, updated_at=now), spec=spec))
+            tx.put(kind(id=payload_id, spec=spec))
 
         await self._store.update(change)
         return control_pb2.Created(id=payload_id)

@@ -113,9 +113,9 @@ def test_a_new_leader_is_news():
 
 def test_what_is_applied_again_is_not_of_now():
     async def told(manager):
+        manager.events.replayed_to = 2
         await manager.put(config("a"))
         await turns()
-        manager.events.replayed_to = 2
         manager.now = 5000.0
         await manager.store.update(lambda tx: tx.delete(Config, "a"))
         await turns()

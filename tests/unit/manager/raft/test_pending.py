@@ -5,8 +5,8 @@ import math
 import pytest
 
 from manager.raft.messages import Entry, EntryKind
-from manager.raft.pending import GAP_SECONDS, GATHER_SECONDS, Proposals, Waiting
-from pyswarm.errors import NotLeader, Unavailable
+from manager.raft.pending import GAP_SECONDS, GATHER_SECONDS, Deadlines, Proposals, Waiting
+from pyswarm.errors import DeadlineExceeded, NotLeader, Unavailable
 
 
 class Answer:
@@ -155,3 +155,26 @@ def test_waiting_for_an_index_and_for_a_condition() -> None:
     assert condition.result == 4
     waiting.fail(Unavailable("over"))
     assert isinstance(far.error, Unavailable)
+
+
+def test_a_caller_is_refused_at_the_first_look_after_its_time():
+    deadlines, early, late = Deadlines(), Answer(), Answer()
+    deadlines.add(early, 10.0, 2.0)
+    deadlines.add(late, 10.0, 5.0)
+    deadlines.look(11.9)
+    assert not early.done()
+    deadlines.look(12.05)
+    assert isinstance(early.error, DeadlineExceeded)
+    assert "within 2 s" in early.error.message
+    assert not late.done()
+
+
+def test_a_caller_that_has_its_answer_or_is_gone_is_not_refused():
+    deadlines, answered, gone = Deadlines(), Answer(), Answer()
+    deadlines.add(answered, 10.0, 2.0)
+    answered.set_result(7)
+    deadlines.add(gone, 10.0, 2.0)
+    deadlines.remove(gone)
+    deadlines.look(20.0)
+    assert answered.error is None
+    assert gone.error is None

@@ -264,9 +264,10 @@ def test_any_history_gives_the_state_of_a_plain_dict_on_leader_follower_and_afte
         tx = Transaction(leader, float(index))
         for step in steps:
             _model_step(model, tx, step)
-        data = encode_set(Chain(5, 1, leader.version), tx.encoded()[0])
+        chain = Chain(5, 1, leader.version)
+        data = encode_set(chain, tx.encoded()[0])
         after, changes = rehearse(tx, data)
-        leader, _ = conclude(leader, after, index, data, changes)
+        leader, _ = conclude(leader, after, index, chain, changes)
         follower, _ = commit(follower, index, data)
         assert encode_again(leader, rows) == encode_snapshot(leader) == encode_snapshot(follower)
     found = {(kind, r.id): _bare(r) for kind in leader.tables for r in leader.list(kind)}
