@@ -16,6 +16,7 @@ from pyswarm.model import (
     Config,
     ContainerSpec,
     EndpointSet,
+    EndpointState,
     FileReference,
     NetworkAttachment,
     NodeDescription,
@@ -23,6 +24,7 @@ from pyswarm.model import (
     RegistryCredential,
     Secret,
     Task,
+    TaskEndpoint,
     TaskSpec,
     TaskState,
     TaskStatus,
@@ -88,17 +90,11 @@ class FakeContainers:
             raise Unavailable("containerd does not answer")
         seen = []
         for key, value in self.containers.items():
-            started = isinstance(value, tuple)
-            ended = self.exits[key].result().exit_code if self.exits[key].done() else None
-            seen.append(
-                ContainerSeen(
-                    id=key,
-                    labels={TASK_LABEL: key},
-                    started=started,
-                    pid=value[1] if started else 0,
-                    exit_code=ended,
-                )
-            )
+            pid = value[1] if isinstance(value, tuple) else 0
+            code = self.exits[key].result().exit_code if self.exits[key].done() else None
+            labels = {TASK_LABEL: key}
+            one = ContainerSeen(id=key, labels=labels, started=bool(pid), pid=pid, exit_code=code)
+            seen.append(one)
         return seen
 
     async def execute(self, container_id, argv, timeout_seconds):
@@ -332,13 +328,14 @@ def test_a_session_is_opened_only_when_containers_can_run(tmp_path):
     play(tmp_path, story)
 
 
-def test_a_task_waits_for_its_network_and_answers_its_version(tmp_path):
+def test_a_task_waits_for_its_network_and_answers_what_somebody_waits_for(tmp_path):
     async def story(stage):
         attached = task("a", networks=(NetworkAttachment(network_id="n", address="10.0.0.2/24"),))
         async with stage.agent():
             stage.assign(attached)
             await stage.reaches(A.id, TaskState.PREPARING)
-            endpoints = EndpointSet(network_id="n", version=9)
+            drains = TaskEndpoint(task_id="z", state=EndpointState.DRAINING)
+            endpoints = EndpointSet(network_id="n", version=9, tasks=(drains,))
             stage.manager.send(endpoints=pb.EndpointUpdate(complete=[to_message(endpoints)]))
             await stage.reaches(A.id, TaskState.RUNNING)
             applied = [(v.network_id, v.version) for r in stage.manager.reports for v in r.applied]
