@@ -12,10 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyswarm.errors import FailedPrecondition
+
 TREE = "pyswarm-lab"
 # Under v2 a cgroup that distributes controllers may hold no process itself (cgroups(7), "no
 # internal processes"), so a host's own programs live in this leaf beside the containers.
 LEAF = "init"
+CREATE_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,8 @@ def _delegate(directory: Path) -> None:
 
 
 def _copy_cpuset(directory: Path) -> None:
-    """A fresh v1 cpuset is empty and refuses every process until it has cpus and memory nodes."""
+    """A fresh v1 cpuset is empty and refuses every process until it has cpus and memory nodes. (An
+    empty one of v2 has those of its parent.)"""
     for name in ("cpuset.cpus", "cpuset.mems"):
         target = directory / name
         if target.exists() and not target.read_text().strip():
@@ -74,11 +78,16 @@ def _copy_cpuset(directory: Path) -> None:
 def create(lab: str, member: str) -> None:
     """Make the member's cgroup in every hierarchy; what is there stays."""
     for hierarchy in hierarchies():
-        while not _create(hierarchy, (TREE, lab, member)):
-            pass  # the end of another lab took the tree away in between
+        for _ in range(CREATE_TRIES):
+            if _create(hierarchy, (TREE, lab, member)):
+                break
+        else:
+            place = hierarchy.mountpoint / TREE / lab
+            raise FailedPrecondition(f"no cgroup can be made in {place}")
 
 
 def _create(hierarchy: Hierarchy, parts: tuple[str, ...]) -> bool:
+    """False where the end of another lab took the tree away in between."""
     directory = hierarchy.mountpoint
     try:
         for part in parts:
@@ -86,7 +95,8 @@ def _create(hierarchy: Hierarchy, parts: tuple[str, ...]) -> bool:
                 _delegate(directory)
             directory = directory / part
             directory.mkdir(exist_ok=True)
-            _copy_cpuset(directory)
+            if hierarchy.options:
+                _copy_cpuset(directory)
     except FileNotFoundError:
         if not hierarchy.mountpoint.is_dir():
             raise

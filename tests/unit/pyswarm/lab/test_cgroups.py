@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pyswarm.lab.cgroups import hierarchies
+from pyswarm.lab.cgroups import Hierarchy, _create, hierarchies
 
 HYBRID = """\
 30 23 0:25 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs rw,mode=755
@@ -29,3 +29,20 @@ def test_v2_alone_holds_the_controllers() -> None:
 
 def test_a_mount_over_a_mount_counts_once() -> None:
     assert len(hierarchies(UNIFIED + UNIFIED)) == 1
+
+
+def test_a_cpuset_of_v2_that_is_empty_is_as_it_should_be(tmp_path: Path) -> None:
+    """It has what its parent has, and the one at the root has no file to copy from."""
+    directory = tmp_path
+    for part in ("", "pyswarm-lab", "shop", "w1"):
+        directory = directory / part
+        directory.mkdir(exist_ok=True)
+        (directory / "cgroup.controllers").write_text("cpuset")
+        (directory / "cgroup.subtree_control").touch()
+        if part:
+            (directory / "cpuset.cpus").touch()
+    assert _create(
+        Hierarchy(mountpoint=tmp_path, options="", only=True), ("pyswarm-lab", "shop", "w1")
+    )
+    assert (directory / "init").is_dir()
+    assert (directory / "cpuset.cpus").read_text() == ""
