@@ -65,7 +65,9 @@ def ports(hub: Process) -> dict[str, bool]:
     """The hosts' ends in the hub: name to whether it is attached to the bridge and up."""
     links = json.loads(inside(hub, "ip", "-json", "link", "show", "type", "veth"))
     return {
-        link["ifname"]: link.get("master") == BRIDGE and "UP" in link["flags"] for link in links
+        link["ifname"]: link.get("master") == BRIDGE and "UP" in link["flags"]
+        for link in links
+        if link  # ip tells of a link of another type as of one without properties
     }
 
 
