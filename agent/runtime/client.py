@@ -17,11 +17,12 @@ CALL_TIMEOUT_SECONDS: Final = 120.0
 and ends well. Calls that last by their nature (Wait, Apply) are given None or their own."""
 
 _MESSAGE_BYTES_MAX: Final = 16 << 20  # containerd's own limit
-# A restart of containerd is noticed within half a second instead of grpc's two minutes at worst.
+# A restart of containerd is noticed within half a second instead of grpc's two minutes at worst. The
+# minimum is in truth the time that one attempt may take: a loaded machine needs more than a moment.
 _CHANNEL_OPTIONS: Final = (
     ("grpc.default_authority", "localhost"),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),

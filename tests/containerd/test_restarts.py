@@ -26,6 +26,7 @@ async def lines(runtime, container_id, **options):
 
 
 def test_a_new_daemon_finds_the_container_with_its_pid_and_all_its_output(node):
+    knock = "until [ -p /gate ]; do sleep 0.1; done; echo > /gate"
     text = "for i in $(seq 2000); do echo line $i; done; read x < /gate; echo after; exit 9"
 
     async def scenario():
@@ -37,7 +38,7 @@ def test_a_new_daemon_finds_the_container_with_its_pid_and_all_its_output(node):
             [seen] = await runtime.list()
             assert (seen.id, seen.pid, seen.started) == (container_id, pid, True)
             waiting = asyncio.ensure_future(runtime.wait(container_id))
-            await runtime.execute(container_id, ["sh", "-c", "echo > /gate"], 30.0)
+            await runtime.execute(container_id, ["sh", "-c", knock], 30.0)
             assert (await waiting).exit_code == 9
             said = await lines(runtime, container_id, follow=True)
             await runtime.delete(container_id)
