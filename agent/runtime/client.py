@@ -17,8 +17,8 @@ CALL_TIMEOUT_SECONDS: Final = 120.0
 and ends well. Calls that last by their nature (Wait, Apply) are given None or their own."""
 
 _MESSAGE_BYTES_MAX: Final = 16 << 20  # containerd's own limit
-# A restart of containerd is noticed within half a second instead of grpc's two minutes at worst. The
-# minimum is in truth the time that one attempt may take: a loaded machine needs more than a moment.
+# A restart of containerd is noticed within half a second instead of grpc's two minutes at worst.
+# The minimum is in truth the time that one attempt may take: a loaded machine needs it.
 _CHANNEL_OPTIONS: Final = (
     ("grpc.default_authority", "localhost"),
     ("grpc.initial_reconnect_backoff_ms", 50),
