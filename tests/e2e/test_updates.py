@@ -101,8 +101,16 @@ def test_the_deadline_ends_what_can_never_be(lab: LabDriver, image: str) -> None
     said = run(lab, "service", "create", "--name", "never", *flags, image, code=5)
     assert "timed out: nothing has come forward for 3 seconds" in said
     assert "scheduling constraints not satisfied" in said
-    left = lab.exec("m1", "timeout", "-s", "INT", "6", "pyswarm", "service", "scale", "never=2")
+
+
+def test_who_has_enough_of_a_wait_leaves_it_and_the_operation_goes_on(
+    lab: LabDriver, image: str
+) -> None:
+    flags = ("--detach", "--constraint", "node.labels.x==y")
+    run(lab, "service", "create", "--name", "someday", *flags, image)
+    left = lab.exec("m1", "timeout", "-s", "INT", "8", "pyswarm", "service", "scale", "someday=2")
     assert "Operation continuing in background" in left.stderr
+    assert service(lab, "someday")["Spec"]["Replicas"] == 2
 
 
 def test_an_update_waits_for_its_operator_and_scaling_joins_it(lab: LabDriver, image: str) -> None:
