@@ -160,6 +160,7 @@ def test_a_renewal_that_fails_is_told_until_one_succeeds(tmp_path, monkeypatch):
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_servers_and_clients_of_a_running_node_use_the_certificate_that_was_renewed(tmp_path):
     # The life is a parameter of the state here; users are not let below an hour.
     async def serial_shown(address):

@@ -94,6 +94,7 @@ def test_an_old_connection_is_ended_and_the_next_call_opens_another(serve):
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_peer_that_falls_silent_is_noticed_long_before_tcp_would(serve):
     silent = asyncio.Event()
 
