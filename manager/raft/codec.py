@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from manager.raft import messages as m
@@ -12,49 +11,64 @@ _KINDS = {int(kind): kind for kind in m.EntryKind}
 _LIMIT = 1 << 62
 """Indexes, terms and ids stay far below what a counter reaches in the life of a cluster."""
 
-# Name of the field in the envelope, wire class, fields with the same name on both sides.
-_PLAIN: dict[type[m.Message], tuple[str, Callable[..., Any], tuple[str, ...]]] = {
+# Name of the field in the message, fields with the same name on both sides.
+_PLAIN: dict[type[m.Message], tuple[str, tuple[str, ...]]] = {
     m.VoteRequest: (
         "vote_request",
-        pb.RaftVoteRequest,
         ("last_index", "last_term", "pre", "transfer"),
     ),
     m.VoteReply: (
         "vote_reply",
-        pb.RaftVoteReply,
         ("granted", "pre", "commit_index", "commit_term"),
     ),
     m.AppendReply: (
         "append_reply",
-        pb.RaftAppendReply,
         ("index", "rejected", "hint_index", "hint_term"),
     ),
-    m.Heartbeat: ("heartbeat", pb.RaftHeartbeat, ("commit", "context")),
-    m.HeartbeatReply: ("heartbeat_reply", pb.RaftHeartbeatReply, ("context",)),
-    m.TimeoutNow: ("timeout_now", pb.RaftTimeoutNow, ()),
-    m.ReadRequest: ("read_request", pb.RaftReadRequest, ("request",)),
-    m.ReadReply: ("read_reply", pb.RaftReadReply, ("request", "index")),
+    m.Heartbeat: ("heartbeat", ("commit", "context")),
+    m.HeartbeatReply: ("heartbeat_reply", ("context",)),
+    m.TimeoutNow: ("timeout_now", ()),
+    m.ReadRequest: ("read_request", ("request",)),
+    m.ReadReply: ("read_reply", ("request", "index")),
 }
-_BY_NAME = {name: (kind, fields) for kind, (name, _, fields) in _PLAIN.items()}
+_BY_NAME = {name: (kind, fields) for kind, (name, fields) in _PLAIN.items()}
+
+PART_BYTES_MOST = 128
+"""What numbers, tags and lengths of a message, or of one of its entries, take at most."""
 
 
 def to_wire(message: m.Message) -> pb.RaftMessage:
-    """The message for an envelope; snapshots have a call of their own."""
-    head: dict[str, Any] = {"sender": message.sender, "to": message.to, "term": message.term}
+    """The message alone; snapshots have a call of their own."""
+    wire = pb.RaftMessage()
+    fill(wire, message)
+    return wire
+
+
+def fill(wire: pb.RaftMessage, message: m.Message) -> None:
+    """Write a message into its place in an envelope: a part that is made alone is copied into each
+    part that holds it."""
+    wire.sender, wire.to, wire.term = message.sender, message.to, message.term
     if isinstance(message, m.Append):
-        append = pb.RaftAppend(
-            prev_index=message.prev_index,
-            prev_term=message.prev_term,
-            commit=message.commit,
-            entries=[
-                pb.RaftEntry(term=entry.term, kind=entry.kind, data=entry.data)
-                for entry in message.entries
-            ],
-        )
-        return pb.RaftMessage(append=append, **head)
-    name, wire, fields = _PLAIN[type(message)]
-    body: Any = {name: wire(**{field: getattr(message, field) for field in fields})}
-    return pb.RaftMessage(**head, **body)
+        append = wire.append
+        append.prev_index, append.prev_term = message.prev_index, message.prev_term
+        append.commit = message.commit
+        add = append.entries.add
+        for entry in message.entries:
+            add(term=entry.term, kind=entry.kind, data=entry.data)
+        return
+    name, fields = _PLAIN[type(message)]
+    body = getattr(wire, name)
+    body.SetInParent()
+    for field in fields:
+        setattr(body, field, getattr(message, field))
+
+
+def bytes_most(message: m.Message) -> int:
+    """A size that the message has at most as bytes."""
+    if not isinstance(message, m.Append):
+        return PART_BYTES_MOST
+    data = sum([len(entry.data) for entry in message.entries])
+    return data + (1 + len(message.entries)) * PART_BYTES_MOST
 
 
 def from_wire(wire: pb.RaftMessage) -> m.Message:

@@ -309,7 +309,6 @@ class _Peer:
         self._queue: deque[Message] = deque(maxlen=QUEUE_MESSAGES)
         self._wake = asyncio.Event()
         self._lives = asyncio.Event()
-        self._held: pb.RaftMessage | None = None
 
     def put(self, message: Message) -> None:
         """Queue for sending."""
@@ -354,7 +353,6 @@ class _Peer:
                 if channel is not None:
                     await channel.close(None)
             self._queue.clear()
-            self._held = None
             self._wake.clear()
             self._receiver.unreachable(self.member.raft_id)
             self._lives.clear()
@@ -385,19 +383,17 @@ class _Peer:
 
     def _envelope(self) -> pb.RaftEnvelope:
         """All that waits, up to the limit of one gRPC message."""
-        batch: list[pb.RaftMessage] = []
+        envelope = pb.RaftEnvelope()
         size = 0
-        while (self._held is not None or self._queue) and size < ENVELOPE_BYTES:
-            wire, self._held = self._held or codec.to_wire(self._queue.popleft()), None
-            length = wire.ByteSize() + 8
-            if batch and size + length > ENVELOPE_LIMIT_BYTES:
-                self._held = wire
+        while self._queue and size < ENVELOPE_BYTES:
+            length = codec.bytes_most(self._queue[0])
+            if size and size + length > ENVELOPE_LIMIT_BYTES:
                 break
-            batch.append(wire)
+            codec.fill(envelope.messages.add(), self._queue.popleft())
             size += length
-        if not self._queue and self._held is None:
+        if not self._queue:
             self._wake.clear()
-        return pb.RaftEnvelope(messages=batch)
+        return envelope
 
 
 def _stub(channel: grpc.aio.Channel) -> Any:

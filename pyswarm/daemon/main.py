@@ -108,14 +108,13 @@ def run(settings: Settings, debug: bool = False) -> int:
         level=logging.DEBUG if debug else logging.INFO,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
-    interpreter.tune()
     # Each task has a handful of files, and a shell's soft limit of 1024 is for programs that use
     # select(2). Containers have limits of their own.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         with _directories(settings):
-            asyncio.run(_serve(settings))
+            interpreter.run(_serve(settings))
     except TimeoutError:
         log.error("stopping took longer than %g s", STOP_SECONDS)
         return 1

@@ -10,6 +10,7 @@ from pyswarm.rpc.channels import (
 )
 from pyswarm.rpc.credentials import Credentials, Provider, check_time
 from pyswarm.rpc.errors import LEADER_KEY, ErrorMapper, from_rpc, swarm_errors
+from pyswarm.rpc.handlers import Server
 from pyswarm.rpc.identity import caller, caller_or_none, peer_identity, read_identity
 from pyswarm.rpc.limits import Rate, RateLimit
 from pyswarm.rpc.server import Bound, bootstrap_server, local_server, mutual_server
@@ -35,6 +36,7 @@ __all__ = [
     "mutual_server",
     "bootstrap_server",
     "local_server",
+    "Server",
     "Rate",
     "RateLimit",
     "ErrorMapper",

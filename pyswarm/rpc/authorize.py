@@ -52,7 +52,6 @@ class Authorizer(Around):
         is_removed: Callable[[str], bool],
         is_demoted: Callable[[Identity], bool] = lambda identity: False,
     ) -> None:
-        super().__init__()
         self._table = table
         self._cluster_id = cluster_id
         self._is_removed = is_removed

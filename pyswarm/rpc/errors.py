@@ -22,7 +22,7 @@ _MESSAGE_LIMIT: Final = 1000
 
 
 class ErrorMapper(Around):
-    """Server side: goes first in the list of interceptors, so that it also maps the others'."""
+    """Server side: goes first in the list, so that it also maps the errors of the others."""
 
     async def run(self, method: str, behaviour: Behaviour, request: Any, context: Context) -> Any:
         """A call whose errors become statuses."""

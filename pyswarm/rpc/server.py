@@ -22,7 +22,7 @@ from pyswarm.rpc.authorize import Authorizer
 from pyswarm.rpc.channels import MESSAGE_BYTES_MOST, NO_PROBES, UNIX_PATH_BYTES_MOST, Options
 from pyswarm.rpc.credentials import Provider, server_credentials
 from pyswarm.rpc.errors import ErrorMapper
-from pyswarm.rpc.handlers import Around, Behaviour, Context
+from pyswarm.rpc.handlers import Around, Behaviour, Context, Server
 from pyswarm.rpc.limits import RateLimit, address_of
 
 CONNECTION_AGE_SECONDS: Final = 3600.0
@@ -66,8 +66,8 @@ def mutual_server(
     A connection is asked to end after its age and cut after the grace, streams included: clients
     open them again. Only then does a client with an old certificate feel that it is old.
     """
-    server = grpc.aio.server(
-        interceptors=[ErrorMapper(), authorizer],
+    server = Server(
+        [ErrorMapper(), authorizer],
         options=[
             *_SERVER_OPTIONS,
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MOST),
@@ -87,8 +87,8 @@ def bootstrap_server(
     call_seconds: float = BOOTSTRAP_CALL_SECONDS,
 ) -> Bound:
     """The listener for those who have no certificate yet: TLS 1.3, and everything bounded."""
-    server = grpc.aio.server(
-        interceptors=[ErrorMapper(), _Gate(limit or RateLimit(), call_seconds)],
+    server = Server(
+        [ErrorMapper(), _Gate(limit or RateLimit(), call_seconds)],
         maximum_concurrent_rpcs=BOOTSTRAP_CALLS_MOST,
         options=[
             *_SERVER_OPTIONS,
@@ -118,7 +118,6 @@ class _Gate(Around):
     """Rate and duration of the calls of strangers."""
 
     def __init__(self, limit: RateLimit, call_seconds: float) -> None:
-        super().__init__()
         self._limit = limit
         self._call_seconds = call_seconds
 
@@ -148,8 +147,8 @@ def local_server(path: Path) -> grpc.aio.Server:
             "that the kernel takes: choose a shorter one"
         )
     _clear_stale(path)
-    server = grpc.aio.server(
-        interceptors=[ErrorMapper()],
+    server = Server(
+        [ErrorMapper()],
         options=[
             *_SERVER_OPTIONS,
             NO_PROBES,

@@ -12,7 +12,7 @@ from pyswarm.api.v1 import dispatcher_pb2 as pb
 from pyswarm.api.v1 import dispatcher_pb2_grpc
 from pyswarm.errors import NotLeader
 from pyswarm.model import Node
-from pyswarm.rpc import ErrorMapper
+from pyswarm.rpc import ErrorMapper, Server
 from pyswarm.wire import to_message
 
 
@@ -30,11 +30,11 @@ class ScriptedDispatcher(dispatcher_pb2_grpc.DispatcherServicer):
         self.period_seconds = 0.1
         self._managers = managers
         self._outbox: asyncio.Queue[pb.SessionMessage] = asyncio.Queue()
-        self._server: grpc.aio.Server | None = None
+        self._server: Server | None = None
 
     async def start(self, port: int = 0) -> str:
         """Serve; answers the address."""
-        self._server = grpc.aio.server(interceptors=[ErrorMapper()])
+        self._server = Server([ErrorMapper()])
         dispatcher_pb2_grpc.add_DispatcherServicer_to_server(self, self._server)
         bound = self._server.add_insecure_port(f"127.0.0.1:{port}")
         await self._server.start()

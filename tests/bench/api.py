@@ -5,6 +5,8 @@
 * `api_floor_per_s_64`: the same clients and requests, right before and after, to a process that
   answers each from a constant with the same server: no cluster can be faster. (`floor SOCKET` is
   that process.)
+
+The clients are those of `load`, which leave the two cores to the managers.
 """
 
 from __future__ import annotations
@@ -13,55 +15,42 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cluster
+import load
 from faults import Progress, config_request
 from figures import Measured
 
 from pyswarm.api.v1 import control_pb2, control_pb2_grpc
-from pyswarm.cli.connection import Connection
+from pyswarm.cli.connection import socket_path
 from pyswarm.daemon import interpreter
 from pyswarm.rpc import local_server
 from pyswarm.testing.lab import LabDriver
 
+METHOD = "/pyswarm.api.v1.Control/CreateConfig"
 CLIENTS = 64
 FLOOR_SECONDS = 3.0
 
 
-async def calls_per_second(connect: Callable[[], Connection], seconds: float) -> float:
-    """Clients with a connection each, each waiting for its last write."""
-    async with AsyncExitStack() as stack:
-        connections = [await stack.enter_async_context(connect()) for _ in range(CLIENTS)]
-
-        async def client(connection: Connection, end: float) -> int:
-            count = 0
-            while time.monotonic() < end:
-                await connection.call(connection.control.CreateConfig(config_request()))
-                count += 1
-            return count
-
-        async def together(seconds: float) -> float:
-            begun = time.monotonic()
-            counts = await asyncio.gather(*(client(each, begun + seconds) for each in connections))
-            return sum(counts) / (time.monotonic() - begun)
-
-        await together(0.5)
-        return await together(seconds)
+def configs_per_second(path: Path, seconds: float) -> float:
+    """The rate at which the daemon at `path` takes configs."""
+    return load.calls_per_second(
+        path, METHOD, lambda: config_request().SerializeToString(), CLIENTS, seconds
+    )
 
 
-async def api_writes(driver: LabDriver, seconds: float, progress: Progress) -> dict[str, Measured]:
+def api_writes(driver: LabDriver, seconds: float, progress: Progress) -> dict[str, Measured]:
     """Both figures."""
     managers = [name for name in driver.hosts if name.startswith("m")]
-    leader = await cluster.leader_host(driver, managers)
-    with floor() as connect:
-        before = await calls_per_second(connect, FLOOR_SECONDS)
-        rate = await calls_per_second(lambda: cluster.connect(driver, leader), seconds)
-        after = await calls_per_second(connect, FLOOR_SECONDS)
+    leader = asyncio.run(cluster.leader_host(driver, managers))
+    with floor() as constant:
+        before = configs_per_second(constant, FLOOR_SECONDS)
+        rate = configs_per_second(socket_path(driver.socket(leader)), seconds)
+        after = configs_per_second(constant, FLOOR_SECONDS)
     progress(f"API: {rate:,.0f} writes/s through the leader {leader}")
     progress(f"gRPC alone: {before:,.0f} and {after:,.0f} calls/s")
     return {
@@ -71,8 +60,8 @@ async def api_writes(driver: LabDriver, seconds: float, progress: Progress) -> d
 
 
 @contextmanager
-def floor() -> Iterator[Callable[[], Connection]]:
-    """The process that answers from a constant, until the block ends."""
+def floor() -> Iterator[Path]:
+    """The socket of a process that answers from a constant, until the block ends."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "floor.sock")
         argv = [sys.executable, __file__, "floor", str(path)]
@@ -80,7 +69,7 @@ def floor() -> Iterator[Callable[[], Connection]]:
             try:
                 assert process.stdout is not None, "it was asked for"
                 process.stdout.readline()
-                yield lambda: Connection(path)
+                yield path
             finally:
                 process.terminate()
 
@@ -92,7 +81,6 @@ class _Constant(control_pb2_grpc.ControlServicer):
 
 
 async def _serve(path: Path) -> None:
-    interpreter.tune()  # as in a daemon
     server = local_server(path)
     control_pb2_grpc.add_ControlServicer_to_server(_Constant(), server)
     await server.start()
@@ -101,4 +89,4 @@ async def _serve(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Path(sys.argv[2])))
+    interpreter.run(_serve(Path(sys.argv[2])))  # as in a daemon

@@ -23,6 +23,7 @@ from manager.raft.driver import RaftNode
 from manager.raft.membership import Member, Membership
 from manager.raft.transport import PeerTransport
 from manager.server import ACCESS
+from pyswarm.daemon import interpreter
 from pyswarm.model.identity import node_name
 from pyswarm.rpc import Authorizer, caller, mutual_server, secure_channel
 
@@ -130,7 +131,7 @@ def main() -> None:
     parser.add_argument("ports", type=int, nargs="+")
     parser.add_argument("--profile", type=Path, help="write what the leader costs, for pstats")
     arguments = parser.parse_args()
-    asyncio.run(run(arguments.number, arguments.root, arguments.ports, arguments.profile))
+    interpreter.run(run(arguments.number, arguments.root, arguments.ports, arguments.profile))
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def in_lab(driver: LabDriver, wanted: set[str], quick: bool) -> Results:
     results |= attempt(
         ("api_writes_per_s_64", "api_floor_per_s_64"),
         wanted,
-        lambda: asyncio.run(api.api_writes(driver, 4 if quick else 15, progress)),
+        lambda: api.api_writes(driver, 4 if quick else 15, progress),
     )
     return results
 

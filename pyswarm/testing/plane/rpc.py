@@ -1,4 +1,4 @@
-"""gRPC without sockets: real stubs, real servicers and real interceptors, messages by reference."""
+"""gRPC without sockets: real stubs, servicers and what is around them; messages by reference."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from pyswarm.model.identity import Identity
+from pyswarm.rpc.handlers import Around, Within
 from pyswarm.testing.plane.loop import Handle, ProcessLoop, State
 from pyswarm.testing.plane.network import KEEPALIVE_SECONDS, Network, Process, host_of
 
@@ -35,16 +36,15 @@ def failure(code: grpc.StatusCode, details: str, trailing: Any = ()) -> grpc.aio
 class Server:
     """`grpc.aio.Server`: services are added, then it starts. One on each port of a process."""
 
-    def __init__(self, interceptors: list[grpc.aio.ServerInterceptor[Any, Any]]) -> None:
-        self._interceptors = interceptors
+    def __init__(self, arounds: list[Around]) -> None:
+        self._arounds = arounds
         self._handlers: list[Any] = []
-        self._found: dict[str, Any] = {}
         self.serving = False
         self.calls: dict[Call, None] = {}
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         """Serve these."""
-        self._handlers += handlers
+        self._handlers += [Within(self._arounds, handler) for handler in handlers]
 
     def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
         """The same again, for the C core."""
@@ -60,27 +60,10 @@ class Server:
         for call in list(self.calls):
             call.break_server("the server stops")
 
-    async def handler(self, method: str) -> Any:
-        """The handler behind its interceptors; None where nobody serves the method."""
-        found = self._found.get(method)
-        if found is None:
-            details: Any = Details(method)
-
-            async def innermost(_: Any) -> Any:
-                return next((h for g in self._handlers if (h := g.service(details))), None)
-
-            continuation = innermost
-            for interceptor in reversed(self._interceptors):
-                continuation = _behind(interceptor, continuation)
-            found = self._found[method] = await continuation(details)
-        return found
-
-
-def _behind(interceptor: Any, continuation: Any) -> Any:
-    async def intercept(details: Any) -> Any:
-        return await interceptor.intercept_service(continuation, details)
-
-    return intercept
+    def handler(self, method: str) -> Any:
+        """The handler within what is around it; None where nobody serves the method."""
+        details: Any = Details(method)
+        return next((h for g in self._handlers if (h := g.service(details))), None)
 
 
 class Aborted(grpc.aio.AbortError):
@@ -382,7 +365,7 @@ class Call:
         assert self._server is not None
         context = Context(self, self._metadata)
         try:
-            handler = await self._server.handler(self._method)
+            handler = self._server.handler(self._method)
             if handler is None:
                 raise LookupError(f"nobody serves {self._method}")
             if self._streams:

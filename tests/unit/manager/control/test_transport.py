@@ -27,7 +27,7 @@ from pyswarm.errors import (
     SwarmError,
     Unavailable,
 )
-from pyswarm.rpc import ErrorMapper, local_channel, swarm_errors
+from pyswarm.rpc import ErrorMapper, Server, local_channel, swarm_errors
 
 SERVICE = control_pb2.DESCRIPTOR.services_by_name["Control"]
 
@@ -47,7 +47,7 @@ class Node(control_pb2_grpc.ControlServicer, observe_pb2_grpc.ObserveServicer):
         self.calls: list[str] = []
         self.heard = asyncio.Event()
         self.channel = local_channel(str(path))
-        self.server = grpc.aio.server(interceptors=[ErrorMapper()])
+        self.server = Server([ErrorMapper()])
         self.server.add_generic_rpc_handlers((self.handler(),))
         self.server.add_insecure_port(f"unix:{path}")
 

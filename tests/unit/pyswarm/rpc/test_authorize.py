@@ -198,7 +198,7 @@ def test_a_client_that_goes_away_closes_the_generator_at_once(serve):
     asyncio.run(main())
 
 
-def test_all_four_kinds_of_calls_work_behind_the_interceptors(serve):
+def test_all_four_kinds_of_calls_work_within_what_is_around_them(serve):
     async def main():
         async with (
             serve() as served,
