@@ -6,7 +6,7 @@
   answers each from a constant with the same server: no cluster can be faster. (`floor SOCKET` is
   that process.)
 
-The clients are those of `load`, which leave the two cores to the managers.
+The clients are those of `pyswarm.testing.unary_load`, which leave the two cores to the managers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import cluster
-import load
 from faults import Progress, config_request
 from figures import Measured
 
@@ -30,6 +29,7 @@ from pyswarm.cli.connection import socket_path
 from pyswarm.daemon import interpreter
 from pyswarm.rpc import local_server
 from pyswarm.testing.lab import LabDriver
+from pyswarm.testing.unary_load import calls_per_second
 
 METHOD = "/pyswarm.api.v1.Control/CreateConfig"
 CLIENTS = 64
@@ -38,7 +38,7 @@ FLOOR_SECONDS = 3.0
 
 def configs_per_second(path: Path, seconds: float) -> float:
     """The rate at which the daemon at `path` takes configs."""
-    return load.calls_per_second(
+    return calls_per_second(
         path, METHOD, lambda: config_request().SerializeToString(), CLIENTS, seconds
     )
 

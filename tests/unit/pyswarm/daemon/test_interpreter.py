@@ -5,17 +5,26 @@ import subprocess
 import sys
 
 TOLD = """
-import gc, json, sys
+import asyncio, gc, json, sys
 from pyswarm.daemon import interpreter
 
-plain = gc.get_threshold()[0], sys.getswitchinterval()
-interpreter.tune()
-print(json.dumps([plain, (gc.get_threshold()[0], sys.getswitchinterval())]))
+def settings():
+    return gc.get_threshold()[0], sys.getswitchinterval()
+
+async def main():
+    running = type(asyncio.get_running_loop()).__module__
+    other = await asyncio.to_thread(asyncio.new_event_loop)
+    other.close()
+    return settings(), running, type(other).__module__
+
+print(json.dumps([settings(), *interpreter.run(main())]))
 """
 
 
 def test_a_daemon_collects_less_often_and_its_loop_waits_less_for_a_thread():
     done = subprocess.run([sys.executable, "-c", TOLD], capture_output=True, text=True, check=True)
-    plain, tuned = json.loads(done.stdout)
+    plain, tuned, running, other = json.loads(done.stdout)
     assert tuned[0] > plain[0]
     assert tuned[1] < plain[1]
+    assert running.startswith("uvloop")
+    assert other.startswith("asyncio"), "libuv cannot have the netlink sockets of pyroute2"

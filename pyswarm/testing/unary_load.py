@@ -1,8 +1,8 @@
 """A load generator for a unary gRPC method on a unix socket: HTTP/2 frames, and nothing else.
 
-A client of grpcio costs as much CPU as the server it calls, so that on two cores a benchmark with
-one measures its own clients. This one sends what such a client sends (RFC 9113; gRPC over HTTP/2)
-for a tenth of the price, as h2load does, which can only send one same message for ever.
+A client of grpcio costs as much CPU as the server that it calls, so that on two cores a benchmark
+with one measures its own clients. This one sends what such a client sends (RFC 9113; gRPC over
+HTTP/2) for a tenth of the price. So does h2load, but that sends one and the same message for ever.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ END_HEADERS = 4
 FRAME_HEADER_BYTES: Final = 9
 DEFAULT_WINDOW: Final = 65_535
 LARGEST_WINDOW: Final = 2**31 - 1
+FRAME_BYTES_MOST: Final = 16_384
 DEADLINE_SECONDS: Final = 30.0
 
 
@@ -37,7 +38,10 @@ def literal(name: str, value: str) -> bytes:
 
 
 class LoadClient:
-    """One connection with one call after the other; `calls` have been answered."""
+    """One connection with one call after the other; `calls` have been answered.
+
+    `request` makes the bytes of the next one, 16 KiB at most.
+    """
 
     def __init__(self, path: Path, method: str, request: Callable[[], bytes]) -> None:
         self.calls = 0
@@ -77,6 +81,7 @@ class LoadClient:
         """Send the next call."""
         message = self._request()
         body = b"\x00" + struct.pack(">I", len(message)) + message
+        assert len(body) <= FRAME_BYTES_MOST, f"{len(message)} bytes do not go into one frame"
         self._window -= len(body)
         assert self._window >= 0, "the server takes no more bytes: it lost count of ours"
         self._stream += 2
