@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -29,7 +29,8 @@ LEADER_WAIT_SECONDS = 15.0
 """How long a call waits for an election to end before it fails."""
 ELECTION_SECONDS = 4.0
 """How long it waits where this manager knows why it cannot lead itself: others would by then."""
-RETRY_SECONDS = 0.1
+RETRY_SECONDS: Final = 0.01, 0.1
+"""Between two tries, at first and at most: mostly the leadership has just been handed over."""
 READ_SECONDS = 2.0
 """How long a manager tries to be sure of its state before the leader is asked instead."""
 
@@ -105,8 +106,9 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
 
     async def _there(self, context: Any) -> grpc.aio.Channel:
         """A channel to the leader; waits through an election, up to a bound."""
-        forwarded = any(key == FORWARDED for key, _ in context.invocation_metadata() or ())
+        forwarded = _is_forwarded(context)
         begun = time.monotonic()
+        pauses = _pauses()
         while True:
             channel = None if forwarded else self._leader()
             if channel is not None:
@@ -124,7 +126,7 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                     "the swarm does not have a leader: it is possible that too few managers are "
                     "online. Make sure more than half of the managers are online"
                 )
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(next(pauses))
 
     def _read(
         self, path: str, here: Callable[..., Awaitable[Any]], response: Any, leader_sees: bool
@@ -151,6 +153,7 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
         async def answer(request: Any, context: Any) -> Any:
             deadline = time.monotonic() + LEADER_WAIT_SECONDS
             lost: Unavailable | None = None
+            pauses = _pauses()
             while True:
                 try:
                     if self._is_leader():
@@ -173,11 +176,12 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                     # leader serves only once everything that the old one committed is applied,
                     # updates name the version that they change, and names are unique.
                     known = isinstance(error, NotLeader)
-                    if time.monotonic() > deadline or not (known or _may_repeat(request)):
+                    repeats = known or _may_repeat(request)
+                    if not repeats or _is_forwarded(context) or time.monotonic() > deadline:
                         raise
                     if not known:
                         lost = error
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(next(pauses))
 
         return answer
 
@@ -285,6 +289,17 @@ async def _while(leads: Callable[[], bool], answers: AsyncIterator[Any]) -> Asyn
     finally:
         if timer is not None:
             timer.cancel()
+
+
+def _is_forwarded(context: Any) -> bool:
+    return any(key == FORWARDED for key, _ in context.invocation_metadata() or ())
+
+
+def _pauses() -> Iterator[float]:
+    pause, most = RETRY_SECONDS
+    while True:
+        yield pause
+        pause = min(2 * pause, most)
 
 
 async def _awaited(call: Any) -> Any:

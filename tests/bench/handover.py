@@ -26,16 +26,22 @@ class Writer:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._last = time.monotonic()
         self.pause = 0.0
 
     async def run(self) -> None:
         """Write until cancelled; a write that is refused ends the measurement."""
-        last = time.monotonic()
+        self._last = time.monotonic()
         while True:
             call = self._connection.control.CreateConfig(config_request(), timeout=20)
             await self._connection.call(call)
             now = time.monotonic()
-            self.pause, last = max(self.pause, now - last), now
+            self.pause, self._last = max(self.pause, now - self._last), now
+
+    async def until_answered(self, since: float) -> None:
+        """Until an answer has come after that moment: a write that waits still is a pause too."""
+        while self._last < since:
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -47,6 +53,9 @@ async def writing(connection: Connection) -> AsyncIterator[Writer]:
         await asyncio.sleep(BEFORE_SECONDS)
         yield writer
         await asyncio.sleep(BEFORE_SECONDS)
+        ended = asyncio.ensure_future(writer.until_answered(time.monotonic()))
+        await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
         if task.done():
             task.result()
     finally:

@@ -45,6 +45,8 @@ class Node(control_pb2_grpc.ControlServicer, observe_pb2_grpc.ObserveServicer):
         self.confirmed: list[SwarmError | None] = []
         self.refusals: list[SwarmError] = []
         self.calls: list[str] = []
+        self.asked = 0
+        """How often it looked for the leader."""
         self.heard = asyncio.Event()
         self.channel = local_channel(str(path))
         self.server = Server([ErrorMapper()])
@@ -55,9 +57,13 @@ class Node(control_pb2_grpc.ControlServicer, observe_pb2_grpc.ObserveServicer):
         return LeaderFirst(
             [(SERVICE, self), (OBSERVE, self)],
             lambda: self.leading,
-            lambda: self.leader.channel if self.leader is not None else None,
+            self.channel_to_leader,
             self.confirm,
         )
+
+    def channel_to_leader(self) -> grpc.aio.Channel | None:
+        self.asked += 1
+        return self.leader.channel if self.leader is not None else None
 
     async def confirm(self, timeout: float) -> None:
         self.calls.append("confirm")
@@ -200,6 +206,30 @@ def test_what_did_not_take_effect_is_sent_again(tmp_path: Path, version: int) ->
         leader.refusals = [NotLeader(), SequenceConflict("changed")]
         with pytest.raises(SequenceConflict):
             await update(follower, version)
+
+    story(tmp_path, told)
+
+
+def test_a_leader_that_hands_over_sends_back_what_another_manager_has_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "SILENCE_SECONDS", 60.0)
+
+    async def told(old: Node, follower: Node) -> None:
+        new = Node("new", tmp_path / "3")
+        new.leading = True
+        await new.server.start()
+        # While it stops it still answers; had it kept the call, that would end with its server.
+        old.leading, old.leader = False, new
+        asking = asyncio.ensure_future(update(follower, 1))
+        while not follower.asked:
+            await asyncio.sleep(0.001)
+        follower.leader = new
+        async with asyncio.timeout(10):
+            assert await asking == "new"
+        assert (old.calls, new.calls) == ([], ["write"])
+        await new.channel.close()
+        await new.server.stop(None)
 
     story(tmp_path, told)
 
