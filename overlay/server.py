@@ -140,7 +140,7 @@ class NameServer:
             if client.serving or not self._zones.keys() >= set(client.network_ids):
                 continue
             client.serving = True
-            asyncio.get_running_loop().add_reader(client.udp.fileno(), self._datagrams, client)
+            self._hear(client)
             self._listen(client)
 
     # ---- answers ----
@@ -179,11 +179,20 @@ class NameServer:
 
     # ---- datagrams ----
 
+    def _hear(self, client: _Client) -> None:
+        if client.udp.fileno() >= 0:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(client.udp.fileno())
+            loop.add_reader(client.udp.fileno(), self._datagrams, client)
+
     def _datagrams(self, client: _Client) -> None:
         for _ in range(_BURST):
             try:
                 data, address = client.udp.recvfrom(dns.SIZE_MAX)
-            except OSError:  # nothing more, or an error that a former answer met
+            except BlockingIOError:
+                return
+            except OSError:  # that a former answer met; libuv hears such a socket no more
+                asyncio.get_running_loop().call_soon(self._hear, client)
                 return
             query = dns.parse(data)
             if query is None:

@@ -29,8 +29,10 @@ LEADER_WAIT_SECONDS = 15.0
 """How long a call waits for an election to end before it fails."""
 ELECTION_SECONDS = 4.0
 """How long it waits where this manager knows why it cannot lead itself: others would by then."""
-RETRY_SECONDS: Final = 0.01, 0.1
-"""Between two tries, at first and at most: mostly the leadership has just been handed over."""
+RETRY_SECONDS: Final = 0.01
+"""Before the second try, and twice as long before each further one: mostly the leadership has just
+been handed over."""
+RETRY_SECONDS_MAX: Final = 0.1
 READ_SECONDS = 2.0
 """How long a manager tries to be sure of its state before the leader is asked instead."""
 
@@ -49,7 +51,7 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
 
     A servicer answers here while `is_leader()`; else `leader()` gives a channel to the leader, or
     None where none is known; then `trouble()` may say why it is not this one. A call that came
-    from another manager is not passed on again: its sender is told who leads, and tries there.
+    from another manager is not passed on again: its sender is told to look for the leader again.
 
     A read is answered here after `confirm(seconds)`, which waits until the state holds everything
     that was committed before, and raises where that cannot be known in time. The leader needs it
@@ -174,7 +176,8 @@ class LeaderFirst(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not gene
                 except Unavailable as error:
                     # It no longer leads, hands over, or is gone. The call is made again: a new
                     # leader serves only once everything that the old one committed is applied,
-                    # updates name the version that they change, and names are unique.
+                    # updates name the version that they change, and names are unique. Who passed
+                    # it on makes it again: this manager may be about to end, and would keep it.
                     known = isinstance(error, NotLeader)
                     repeats = known or _may_repeat(request)
                     if not repeats or _is_forwarded(context) or time.monotonic() > deadline:
@@ -296,10 +299,10 @@ def _is_forwarded(context: Any) -> bool:
 
 
 def _pauses() -> Iterator[float]:
-    pause, most = RETRY_SECONDS
+    pause = RETRY_SECONDS
     while True:
         yield pause
-        pause = min(2 * pause, most)
+        pause = min(2 * pause, RETRY_SECONDS_MAX)
 
 
 async def _awaited(call: Any) -> Any:

@@ -38,18 +38,19 @@ PART_BYTES_MOST = 128
 
 
 def to_wire(message: m.Message) -> pb.RaftMessage:
-    """The message alone; snapshots have a call of their own."""
+    """The message alone, for tests: a stream fills its envelopes."""
     wire = pb.RaftMessage()
     fill(wire, message)
     return wire
 
 
 def fill(wire: pb.RaftMessage, message: m.Message) -> None:
-    """Write a message into its place in an envelope: a part that is made alone is copied into each
-    part that holds it."""
+    """Write a message into its place in an envelope, since protobuf copies a message that is put
+    into another one. Snapshots have a call of their own."""
     wire.sender, wire.to, wire.term = message.sender, message.to, message.term
     if isinstance(message, m.Append):
         append = wire.append
+        append.SetInParent()
         append.prev_index, append.prev_term = message.prev_index, message.prev_term
         append.commit = message.commit
         add = append.entries.add
@@ -64,7 +65,7 @@ def fill(wire: pb.RaftMessage, message: m.Message) -> None:
 
 
 def bytes_most(message: m.Message) -> int:
-    """A size that the message has at most as bytes."""
+    """A size that the message does not pass in an envelope."""
     if not isinstance(message, m.Append):
         return PART_BYTES_MOST
     data = sum([len(entry.data) for entry in message.entries])

@@ -54,6 +54,9 @@ GAP_SECONDS = 0.02
 """Nobody came for this long: those who are missing will not come now. A leader with much to do
 takes in a caller each millisecond."""
 
+CLOCK_SECONDS = 0.001
+"""The step of libuv's clock: a timer for less would be due at once, again and again."""
+
 CROWD_FADES = 0.9
 """The part of the expected callers that is left after a batch with fewer."""
 
@@ -92,8 +95,8 @@ class Proposals:
             return math.inf
         if len(self._queue) >= int(self._crowd):
             return 0.0
-        end = min(self._begun + GATHER_SECONDS, self._arrived + GAP_SECONDS)
-        return max(0.0, end - now)
+        wait = min(self._begun + GATHER_SECONDS, self._arrived + GAP_SECONDS) - now
+        return wait if wait >= CLOCK_SECONDS else 0.0
 
     def begin(self, now: float) -> list[tuple[bytes, Waiter]]:
         """Take all that is queued as the next batch."""

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 QUEUE_MESSAGES = 1024
 ENVELOPE_BYTES = 3 << 20
-"""An envelope ends with the message that reaches it, or before one that would pass 3.75 MiB."""
+"""An envelope ends with the message that reaches it, or before one that could pass 3.75 MiB."""
 ENVELOPE_LIMIT_BYTES = (4 << 20) - (256 << 10)
 CHUNK_BYTES = 512 << 10
 WRITE_SECONDS = 5.0

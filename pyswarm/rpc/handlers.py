@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,7 @@ def _wrap(handler: Handler, method: str, arounds: Sequence[Around]) -> Handler:
     for around in reversed(arounds):
         behaviour = partial(around.run, method, behaviour)
 
+    # grpcio runs a coroutine function where it is, and anything else in a thread.
     async def call(request: Any, context: Context) -> Any:
         return await behaviour(request, context)
 
@@ -112,6 +113,12 @@ class Server(grpc.aio.Server):
         """Serve these too."""
         within = tuple(Within(self._arounds, handler) for handler in generic_rpc_handlers)
         self._server.add_generic_rpc_handlers(within)
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, Handler]
+    ) -> None:
+        """The same methods again, for a core that would serve them first: outside of all that is
+        around a call. So they go nowhere."""
 
     def add_insecure_port(self, address: str) -> int:
         """Listen without TLS; the port. RuntimeError."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 4, 6, 7, 8
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 ACK = END_STREAM = 1
 END_HEADERS = 4
 FRAME_HEADER_BYTES: Final = 9
@@ -34,6 +34,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 def literal(name: str, value: str) -> bytes:
     """A header field that no table remembers (RFC 7541, 6.2.2), each part below 127 bytes."""
     parts = (name.encode(), value.encode())
+    assert max(map(len, parts)) < 127, f"{name} or its value is too long"
     return b"\x00" + b"".join(bytes([len(part)]) + part for part in parts)
 
 
@@ -109,7 +110,7 @@ class LoadClient:
     def _take_frame(self, kind: int, flags: int, whole: bytes) -> bool:
         payload = whole[FRAME_HEADER_BYTES:]
         if kind == DATA:
-            self._answered = len(payload) > 0
+            self._answered |= len(payload) > 0
         elif kind == HEADERS and flags & END_STREAM:
             # A call that fails has no message before its trailers.
             assert self._answered, f"the call failed: {payload!r}"
@@ -119,7 +120,7 @@ class LoadClient:
             self._window += int.from_bytes(payload, "big")
         elif kind in (SETTINGS, PING) and not flags & ACK:
             self._socket.sendall(frame(kind, ACK, 0, payload if kind == PING else b""))
-        assert kind != GOAWAY, f"the server ends the connection: {payload!r}"
+        assert kind not in (RST_STREAM, GOAWAY), f"the server ends the call: {payload!r}"
         return False
 
 
@@ -127,8 +128,9 @@ def calls_per_second(
     path: Path, method: str, request: Callable[[], bytes], clients: int, seconds: float
 ) -> float:
     """The rate of clients that each wait for their last call, after half a second of warming up."""
-    connections = [LoadClient(path, method, request) for _ in range(clients)]
+    connections: list[LoadClient] = []
     try:
+        connections += (LoadClient(path, method, request) for _ in range(clients))
         by_number = {each.fileno(): each for each in connections}
         poll = select.epoll()
         with poll:

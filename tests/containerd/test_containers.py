@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pyswarm.daemon import interpreter
 from pyswarm.errors import DeadlineExceeded, InvalidArgument, NotFound
 from pyswarm.lab.cgroups import hierarchies
 from pyswarm.model import Mount, MountRecursion, MountType, Resources, Ulimit
@@ -22,7 +23,7 @@ def output(node, *command, **wishes):
             await runtime.pull(node.image)
         return await node.output(node.request(*command, **wishes))
 
-    return asyncio.run(scenario())
+    return interpreter.run(scenario())
 
 
 def script(node, text, **wishes):
@@ -41,7 +42,7 @@ def with_container(node, request, scenario):
             finally:
                 await runtime.delete(request.id)
 
-    return asyncio.run(inside())
+    return interpreter.run(inside())
 
 
 # ---- what it is given ----
@@ -82,7 +83,7 @@ def test_the_image_names_command_user_and_directory_where_the_service_does_not(n
             await runtime.pull(request.container.image)
         return await node.output(request)
 
-    assert asyncio.run(scenario()) == (0, "65534\n/tmp\nb")
+    assert interpreter.run(scenario()) == (0, "65534\n/tmp\nb")
 
 
 def test_limits_are_in_the_cgroup(node):
@@ -189,7 +190,7 @@ def run_with_volume(node, registry, directory, command, **more):
             await runtime.pull(image)
         return await node.output(request)
 
-    return asyncio.run(scenario())
+    return interpreter.run(scenario())
 
 
 def test_a_new_volume_begins_with_what_the_image_has_there(node):
@@ -354,7 +355,7 @@ def test_a_wish_that_cannot_be_fulfilled_is_told_in_one_sentence(node, wishes, s
                 await runtime.create(node.request(*command, **wishes))
             return caught.value.message, await runtime.list()
 
-    message, left = asyncio.run(scenario())
+    message, left = interpreter.run(scenario())
     assert sentence in message
     assert "\n" not in message
     assert left == []
@@ -430,7 +431,7 @@ def test_a_creation_that_is_cancelled_leaves_nothing(node):
                 await runtime.delete(request.id)
             return await runtime.list()
 
-    assert asyncio.run(scenario()) == []
+    assert interpreter.run(scenario()) == []
 
 
 def test_a_program_is_run_in_the_container_as_its_user(node):
@@ -465,7 +466,7 @@ def test_twenty_containers_start_at_once(node):
             await asyncio.gather(*(runtime.delete(request.id) for request in requests))
             return pids, seen, await runtime.list()
 
-    pids, seen, left = asyncio.run(scenario())
+    pids, seen, left = interpreter.run(scenario())
     assert sorted(pids) == sorted(each.pid for each in seen)
     assert left == []
     assert node.stage.processes() == []

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from pyswarm.daemon import interpreter
 from pyswarm.errors import InvalidArgument, NotFound, Unavailable
 from pyswarm.model import Platform
 from pyswarm.registry.client import Access, Registry
@@ -19,7 +20,7 @@ def run(node, scenario):
             await runtime.pull(node.image)
             return await scenario(runtime)
 
-    return asyncio.run(inside())
+    return interpreter.run(inside())
 
 
 def test_a_tag_is_pulled_with_its_configuration(node):
@@ -129,7 +130,7 @@ def test_an_index_leads_to_the_image_of_this_platform(node):
     image = run(node, scenario)
     assert image.digest == index
     request = node.request("cat", "/which", image=f"{registry}/many:1")
-    assert asyncio.run(node.output(request)) == (0, "amd64")
+    assert interpreter.run(node.output(request)) == (0, "amd64")
 
 
 @pytest.mark.parametrize("packing", ["docker", "plain", "zstd"])
@@ -144,7 +145,7 @@ def test_layers_of_every_packing_are_unpacked(node, packing):
         await runtime.pull(name)
 
     run(node, scenario)
-    assert asyncio.run(node.output(node.request("cat", "/p", image=name))) == (0, packing)
+    assert interpreter.run(node.output(node.request("cat", "/p", image=name))) == (0, packing)
 
 
 def test_an_image_whose_layers_are_not_what_it_says_is_refused(node):

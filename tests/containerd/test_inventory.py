@@ -8,6 +8,7 @@ from agent.images.collect import freed_bytes, total_bytes, unique_bytes
 from agent.images.store import needs
 from agent.runtime.inventory import Inventory
 from agent.runtime.runtime import ContainerdRuntime
+from pyswarm.daemon import interpreter
 from pyswarm.testing import images
 from pyswarm.testing.images import TestImage
 
@@ -19,7 +20,7 @@ def run(node, story: Story) -> None:
         async with asyncio.timeout(120), node.runtime() as runtime:
             await story(runtime, runtime.inventory)
 
-    asyncio.run(main())
+    interpreter.run(main())
 
 
 def pushed(node, name: str, **files: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from agent.runtime.client import Containerd
 from agent.runtime.images import Images
+from pyswarm.daemon import interpreter
 from pyswarm.errors import Unavailable
 from pyswarm.registry.client import Registry
 from pyswarm.testing import images as pushed
@@ -36,7 +37,7 @@ def run(stage, story: Callable[[Containerd, Images], Awaitable[None]]) -> None:
             async for page in containerd.snapshots.List(snapshotter=SNAPSHOTTER):
                 assert not [each.name for each in page.info if "unpack" in each.name]
 
-    asyncio.run(main())
+    interpreter.run(main())
 
 
 def test_pulls_at_the_same_time_agree_and_share_layers(node):
@@ -114,4 +115,4 @@ def test_containerd_that_is_away_is_named_with_its_socket(tmp_path):
             " (systemctl start containerd)"
         )
 
-    asyncio.run(main())
+    interpreter.run(main())

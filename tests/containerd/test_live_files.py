@@ -13,6 +13,7 @@ from agent.assignments import Assignments
 from agent.executor.driver import Executor
 from agent.mounts.driver import TaskFiles
 from agent.runtime import exchange
+from pyswarm.daemon import interpreter
 from pyswarm.errors import NotFound
 from pyswarm.model import (
     Config,
@@ -194,7 +195,7 @@ def test_whoever_reads_has_wholly_one_version_and_is_told_when_the_next_is_there
                 assert len(table(live.pid)) == at_first + 2 * ROTATIONS
                 assert len(live.left()) == 2 * ROTATIONS
 
-    asyncio.run(scenario())
+    interpreter.run(scenario())
 
 
 def test_a_file_keeps_owner_mode_and_flags_also_in_a_container_that_is_read_only(node):
@@ -216,7 +217,7 @@ def test_a_file_keeps_owner_mode_and_flags_also_in_a_container_that_is_read_only
             assert "Read-only file system" in before
             assert await live.inside("uniq /bin/conf") == line(2)
 
-    asyncio.run(scenario())
+    interpreter.run(scenario())
 
 
 def test_each_target_follows_and_so_it_does_after_restarts_of_the_daemon_and_back_again(node):
@@ -253,7 +254,7 @@ def test_each_target_follows_and_so_it_does_after_restarts_of_the_daemon_and_bac
             assert await live.inside("uniq /one; uniq /two/file") == f"{line(1)}\n{line(1)}"
             assert live.left() == [] or not CAN_GO_BENEATH
 
-    asyncio.run(scenario())
+    interpreter.run(scenario())
 
 
 def test_a_link_in_the_container_leads_neither_to_the_host_nor_to_what_hides_it(node):
@@ -280,7 +281,7 @@ def test_a_link_in_the_container_leads_neither_to_the_host_nor_to_what_hides_it(
             await live.rotate(4)
             assert await live.inside("uniq /etc/conf.d/keys") == line(4)
 
-    asyncio.run(scenario())
+    interpreter.run(scenario())
 
 
 def test_a_container_that_ended_is_told_to_have_done_so(node):
@@ -294,4 +295,4 @@ def test_a_container_that_ended_is_told_to_have_done_so(node):
             with pytest.raises(NotFound):
                 await live.executor.refresh(live.task)
 
-    asyncio.run(scenario())
+    interpreter.run(scenario())

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from pyswarm.daemon import interpreter
 from pyswarm.errors import NotFound
 from pyswarm.model import Mount, MountType
 
@@ -28,7 +29,7 @@ def run(node, scenario):
         async with node.runtime() as runtime:
             return await scenario(runtime)
 
-    return asyncio.run(inside())
+    return interpreter.run(inside())
 
 
 def test_logs_stay_when_the_container_is_deleted_until_they_are_deleted_too(node):

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from agent.executor.programs import CannotRun, ProgramRequest
+from pyswarm.daemon import interpreter
 from pyswarm.errors import FailedPrecondition, NotFound
 
 pytestmark = pytest.mark.containerd
@@ -44,7 +45,7 @@ def story(node, told):
         async with node.runtime() as runtime, container(node, runtime) as container_id:
             return await told(runtime, container_id)
 
-    return asyncio.run(main())
+    return interpreter.run(main())
 
 
 def test_input_output_and_exit_code(node):
@@ -159,7 +160,7 @@ def test_the_next_daemon_ends_what_the_last_one_left_behind(node):
                 await asyncio.sleep(0.1)
             await runtime.delete(request.id)
 
-    asyncio.run(main())
+    interpreter.run(main())
 
 
 def test_what_a_container_uses_is_read_from_its_cgroup(node):

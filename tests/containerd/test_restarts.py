@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.runtime import ContainerdRuntime
+from pyswarm.daemon import interpreter
 from pyswarm.errors import NotFound, Unavailable
 from pyswarm.testing.containerd import wait_until
 
@@ -44,7 +45,7 @@ def test_a_new_daemon_finds_the_container_with_its_pid_and_all_its_output(node):
             await runtime.delete(container_id)
             return said
 
-    said = asyncio.run(scenario())
+    said = interpreter.run(scenario())
     assert said == [*(f"line {i}".encode() for i in range(1, 2001)), b"after"]
 
 
@@ -59,7 +60,7 @@ def test_an_exit_while_no_daemon_runs_is_known_afterwards(node):
             await runtime.delete(container_id)
             return seen.exit_code, ended.exit_code
 
-    assert asyncio.run(scenario()) == (21, 21)
+    assert interpreter.run(scenario()) == (21, 21)
 
 
 def test_containers_and_their_watchers_survive_a_kill_of_containerd(node):
@@ -85,7 +86,7 @@ def test_containers_and_their_watchers_survive_a_kill_of_containerd(node):
             await runtime.delete(ends)
             return await runtime.list()
 
-    assert asyncio.run(scenario()) == []
+    assert interpreter.run(scenario()) == []
 
 
 def test_a_container_whose_shim_is_killed_is_gone_and_can_be_removed(node):
@@ -105,7 +106,7 @@ def test_a_container_whose_shim_is_killed_is_gone_and_can_be_removed(node):
             wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the container is dead")
             return ended, await runtime.list()
 
-    assert asyncio.run(scenario()) == (137, [])
+    assert interpreter.run(scenario()) == (137, [])
 
 
 def test_without_containerd_one_sentence_says_what_to_start(node, tmp_path):
@@ -125,5 +126,5 @@ def test_without_containerd_one_sentence_says_what_to_start(node, tmp_path):
             await runtime.close()
         return caught.value.message
 
-    message = asyncio.run(scenario())
+    message = interpreter.run(scenario())
     assert message.startswith(f"containerd does not answer at {tmp_path}/none.sock: start it")

@@ -33,7 +33,7 @@ SHELL_PACKAGES = (
 SHELL_MODULES = frozenset(["pyswarm", "pyswarm.crashpoints"])
 SHELL_IMPORTS = {
     *("asyncio", "grpc", "os", "pyroute2", "random", "secrets", "selectors"),
-    *("signal", "socket", "ssl", "subprocess", "threading", "time", "uuid"),
+    *("signal", "socket", "ssl", "subprocess", "threading", "time", "uuid", "uvloop"),
 }
 LINES_MAX = 500
 FUNCTION_LINES_MAX = 70

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyswarm  # noqa: F401
 from overlay.driver import Overlay
+from pyswarm.daemon import interpreter
 from pyswarm.lab import syscalls
 
 
@@ -70,4 +71,4 @@ if __name__ == "__main__":
     syscalls.mount("tmpfs", "/run", "tmpfs")
     pipe = Connection(int(sys.argv[1]))
     pipe.send(("ok", os.getpid()))
-    asyncio.run(main(pipe))
+    interpreter.run(main(pipe))

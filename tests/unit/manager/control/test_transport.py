@@ -44,6 +44,7 @@ class Node(control_pb2_grpc.ControlServicer, observe_pb2_grpc.ObserveServicer):
         self.leader: Node | None = None
         self.confirmed: list[SwarmError | None] = []
         self.refusals: list[SwarmError] = []
+        self.on_refusal: Callable[[], object] = lambda: None
         self.calls: list[str] = []
         self.asked = 0
         """How often it looked for the leader."""
@@ -73,6 +74,7 @@ class Node(control_pb2_grpc.ControlServicer, observe_pb2_grpc.ObserveServicer):
     def _answer(self, call: str) -> str:
         self.calls.append(call)
         if self.refusals:
+            self.on_refusal()
             raise self.refusals.pop(0)
         return self.name
 
@@ -228,6 +230,27 @@ def test_a_leader_that_hands_over_sends_back_what_another_manager_has_passed_on(
         async with asyncio.timeout(10):
             assert await asking == "new"
         assert (old.calls, new.calls) == ([], ["write"])
+        await new.channel.close()
+        await new.server.stop(None)
+
+    story(tmp_path, told)
+
+
+@pytest.mark.parametrize(
+    "refusal", [AlreadyExists("x exists"), SequenceConflict("changed")], ids=["made", "changed"]
+)
+def test_what_the_next_leader_refuses_may_be_what_the_last_one_did(
+    tmp_path: Path, refusal: SwarmError
+) -> None:
+    async def told(old: Node, follower: Node) -> None:
+        new = Node("new", tmp_path / "3")
+        new.leading = True
+        await new.server.start()
+        old.refusals, new.refusals = [Unavailable("gone")], [refusal]
+        old.on_refusal = lambda: setattr(follower, "leader", new)
+        with pytest.raises((AlreadyExists, DeadlineExceeded), match=r"may be yours|is not known"):
+            await update(follower, 1)
+        assert (old.calls, new.calls) == (["write"], ["write"])
         await new.channel.close()
         await new.server.stop(None)
 

@@ -55,6 +55,17 @@ def test_a_message_survives_the_wire(message: m.Message) -> None:
     assert codec.from_wire(pb.RaftMessage.FromString(data)) == message
 
 
+@given(messages)
+def test_a_message_in_an_envelope_is_not_larger_than_foretold(message: m.Message) -> None:
+    envelope = pb.RaftEnvelope(messages=[codec.to_wire(message)])
+    assert envelope.ByteSize() <= codec.bytes_most(message)
+
+
+def test_an_append_of_zeros_is_an_append() -> None:
+    nothing = m.Append(sender=1, to=2, term=3, prev_index=0, prev_term=0, commit=0, entries=())
+    assert codec.from_wire(codec.to_wire(nothing)) == nothing
+
+
 @pytest.mark.parametrize(
     "wire",
     [

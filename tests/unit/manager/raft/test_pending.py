@@ -124,6 +124,14 @@ def test_a_batch_waits_for_nobody_once_they_stop_coming() -> None:
     assert proposals.wait_seconds(2, 10.01 + GAP_SECONDS) == 0
 
 
+def test_what_is_left_below_a_step_of_the_clock_is_not_waited_for() -> None:
+    proposals = Proposals()
+    batch(proposals, 16, 10.0, first=1)
+    queue(proposals, 3, now=10.01)
+    # A timer of libuv that is due in no whole millisecond is due at once, and nothing has passed.
+    assert proposals.wait_seconds(2, 10.01 + GAP_SECONDS - 1e-9) == 0
+
+
 def test_a_crowd_that_has_left_is_soon_forgotten() -> None:
     proposals = Proposals()
     batch(proposals, 64, 10.0, first=1)

@@ -12,7 +12,8 @@ import grpc.aio
 import pytest
 
 from manager.raft import snapshots, transport
-from manager.raft.messages import SnapshotMeta
+from manager.raft.membership import Member
+from manager.raft.messages import Append, Entry, EntryKind, SnapshotMeta
 from pyswarm.api.v1 import raft_pb2 as pb
 from pyswarm.api.v1 import raft_pb2_grpc as rpc
 from pyswarm.testing.raft_cluster import NODE_KEY, SETTINGS, Manager, eventually
@@ -57,6 +58,32 @@ def test_messages_reach_the_core_teach_the_way_back_and_their_end_is_noticed(
         over.set()
         await call
         await eventually(lambda: manager.node.leader_id == 0)
+
+    with_a_manager(tmp_path, story)
+
+
+def test_what_does_not_go_into_one_envelope_goes_into_the_next(tmp_path: Path) -> None:
+    async def story(manager: Manager, stub: rpc.RaftTransportStub) -> None:
+        peer = transport._Peer(Member(2, "n2", "127.0.0.1:9"), manager.node, None, "127.0.0.1:8")
+        for index in range(3):
+            entry = Entry(index + 1, 1, EntryKind.NORMAL, bytes(2 << 20))
+            peer.put(
+                Append(
+                    sender=1,
+                    to=2,
+                    term=1,
+                    prev_index=index,
+                    prev_term=1,
+                    commit=0,
+                    entries=(entry,),
+                )
+            )
+        indexes = []
+        while peer._wake.is_set():
+            envelope = peer._envelope()
+            assert envelope.ByteSize() < 4 << 20
+            indexes.append([each.append.prev_index for each in envelope.messages])
+        assert indexes == [[0], [1], [2]]
 
     with_a_manager(tmp_path, story)
 

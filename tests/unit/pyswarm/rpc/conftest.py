@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
+from pyswarm.api.v1 import control_pb2_grpc
 from pyswarm.errors import NotFound, NotLeader
 from pyswarm.model.states import NodeRole
 from pyswarm.rpc import Access, Authorizer, caller, mutual_server
@@ -113,6 +114,9 @@ def serve(trust):
             "127.0.0.1:0", lambda: served.credentials, served.authorizer, **options
         )
         bound.server.add_generic_rpc_handlers(echo.handlers())
+        control_pb2_grpc.add_ControlServicer_to_server(
+            control_pb2_grpc.ControlServicer(), bound.server
+        )
         served.port = bound.port
         await bound.server.start()
         try:

@@ -6,6 +6,7 @@ import ssl
 import grpc
 import pytest
 
+from pyswarm.api.v1 import control_pb2, control_pb2_grpc
 from pyswarm.errors import PermissionDenied, Unavailable
 from pyswarm.model.identity import node_name, role_name
 from pyswarm.model.states import NodeRole
@@ -94,6 +95,19 @@ def test_a_method_without_a_line_in_the_table_is_refused_to_everybody(serve):
             async with secure_channel(served.address, manager) as channel:
                 with pytest.raises(PermissionDenied, match="in no access table"):
                     await call(channel, "Forgotten")
+
+    asyncio.run(main())
+
+
+def test_a_generated_servicer_is_within_what_is_around_the_server(serve):
+    async def main():
+        async with serve() as served:
+            manager = served.trust.node("m2", NodeRole.MANAGER)
+            async with secure_channel(served.address, manager) as channel:
+                stub = control_pb2_grpc.ControlStub(channel)
+                # Not UNIMPLEMENTED, which the servicer itself would say.
+                with pytest.raises(PermissionDenied, match="in no access table"), swarm_errors():
+                    await stub.ListNodes(control_pb2.ListRequest(), timeout=SECONDS)
 
     asyncio.run(main())
 
