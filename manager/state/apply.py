@@ -8,16 +8,18 @@ proposed, since a transaction applies each change to its own view at once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from immutables import Map
 
 from manager.state.changes import Delete, Put
 from manager.state.ids import Ids, exchanged
+from manager.state.parts import Parts
 from manager.state.query import name_of, word
 from manager.state.tables import KIND_NUMBERS, UNIQUE_NAMES, WAITING, Record, View, waiting_key
-from manager.state.tasks import Tasks
+from manager.state.tasks import BEGINNING, Tasks, beginning
 from pyswarm.errors import AlreadyExists, NotFound
 from pyswarm.model import (
     Config,
@@ -33,6 +35,8 @@ from pyswarm.model import (
 
 Outer = TypeVar("Outer")
 Key = TypeVar("Key")
+Value = TypeVar("Value")
+Nested = defaultdict[Outer, dict[Key, Value]]
 Ports = tuple[tuple[Protocol, int], ...]
 _LAST_WAITING: Final = max(WAITING)
 
@@ -47,44 +51,73 @@ def apply_change(view: View, change: Put | Delete) -> View:
     return new
 
 
-def build(tables: Mapping[type[Any], dict[str, Any]]) -> View:
-    """The view of these records, by id, as if each had been put: for a whole state at once."""
-    view = View()
-    view.names = Map(
-        {
-            (KIND_NUMBERS[kind], name_of(record).lower()): record_id
-            for kind in UNIQUE_NAMES
-            for record_id, record in sorted(tables[kind].items(), key=lambda item: _age(item[1]))
+class Building:
+    """The view of many records, as if each had been put: for a whole state at once.
+
+    There may be 100,000 tasks while a manager starts. So they are looked at as they are read, when
+    the processor still has them at hand, and without a call for most.
+    """
+
+    def __init__(self) -> None:
+        self._tables: dict[type[Any], dict[str, Any]] = {kind: {} for kind in KIND_NUMBERS}
+        self._services: Nested[str, str, str] = defaultdict(dict)
+        self._by_service: defaultdict[str, dict[str, Task]] = defaultdict(dict)
+        self._by_node: defaultdict[str, list[str]] = defaultdict(list)
+        self._waiting: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        self._held: defaultdict[str, Nested[int, int, str]]
+        self._held = defaultdict(partial(defaultdict, dict))
+
+    def take(self, kind: type[Any], records: Sequence[Any]) -> None:
+        """Take records of a kind."""
+        if kind is Task:
+            self._take_tasks(records)
+        else:
+            self._tables[kind].update((record.id, record) for record in records)
+
+    def _take_tasks(self, tasks: Sequence[Task]) -> None:
+        services, by_service, by_node = self._services, self._by_service, self._by_node
+        held, last = self._held, TaskState.RUNNING
+        for task in tasks:
+            task_id, service_id = task.id, task.service_id
+            services[task_id[:BEGINNING]][task_id] = service_id
+            by_service[service_id][task_id] = task
+            if task.node_id:
+                by_node[task.node_id].append(task_id)
+            state = task.status.state
+            if state <= _LAST_WAITING and state in WAITING:
+                self._waiting[state.name, service_id].append(task_id)
+            if state <= last:
+                for attachment in task.networks:
+                    if attachment.address:
+                        number = number_of(attachment.address)
+                        held[attachment.network_id][number >> BLOCK_BITS][number] = task_id
+
+    def finish(self) -> View:
+        """The view of all that was taken; to be called once."""
+        view, held = View(), self._held
+        view.names = Map(
+            {
+                (KIND_NUMBERS[kind], name_of(record).lower()): record_id
+                for kind in UNIQUE_NAMES
+                for record_id, record in sorted(
+                    self._tables[kind].items(), key=lambda item: _age(item[1])
+                )
+            }
+        )
+        services: list[Service] = list(self._tables[Service].values())
+        for service in services:
+            for network_id, address in _service_addresses(service):
+                number = number_of(address)
+                held[network_id][number >> BLOCK_BITS][number] = service.id
+        tasks = Tasks(Parts(beginning, self._services), Map(self._by_service))
+        view.tables = {
+            kind: tasks if kind is Task else Map(records) for kind, records in self._tables.items()
         }
-    )
-    by_service: defaultdict[str, dict[str, Task]] = defaultdict(dict)
-    by_node: defaultdict[str, list[str]] = defaultdict(list)
-    waiting: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    held: defaultdict[str, dict[int, str]] = defaultdict(dict)
-    for task_id, task in tables[Task].items():
-        # There may be 100,000 of them while a manager starts: hence no calls for most.
-        by_service[task.service_id][task_id] = task
-        if task.node_id:
-            by_node[task.node_id].append(task_id)
-        state = task.status.state
-        if state <= _LAST_WAITING and state in WAITING:
-            waiting[state.name, task.service_id].append(task_id)
-        if state <= TaskState.RUNNING:
-            for attachment in task.networks:
-                if attachment.address:
-                    held[attachment.network_id][number_of(attachment.address)] = task_id
-    for service_id, service in tables[Service].items():
-        for network_id, address in _service_addresses(service):
-            held[network_id][number_of(address)] = service_id
-    view.tables = {
-        kind: Tasks.of(by_service) if kind is Task else Map(records)
-        for kind, records in tables.items()
-    }
-    view.node_tasks = Map({key: tuple(ids) for key, ids in by_node.items()})
-    view.waiting = Map({key: tuple(ids) for key, ids in waiting.items()})
-    view.addresses = Map({key: Map(inner) for key, inner in held.items()})
-    view.ports = Map({key: s.id for s in tables[Service].values() for key in _ports(s)})
-    return view
+        view.node_tasks = Map({key: tuple(ids) for key, ids in self._by_node.items()})
+        view.waiting = Map({key: tuple(ids) for key, ids in self._waiting.items()})
+        view.addresses = Map({key: Parts(block, parts) for key, parts in held.items()})
+        view.ports = Map({key: service.id for service in services for key in _ports(service)})
+        return view
 
 
 def _put(view: View, record: Record) -> None:
@@ -150,7 +183,15 @@ def _move(index: Map[Key, Ids], record_id: str, old: Key | None, new: Key | None
     return index
 
 
-_NO_ADDRESSES: Map[int, str] = Map()
+BLOCK_BITS: Final = 8
+
+
+def block(address: int) -> int:
+    """Where an address lies: with 255 others."""
+    return address >> BLOCK_BITS
+
+
+_NO_ADDRESSES: Parts[int, str] = Parts(block)
 
 
 def _index_task(view: View, old: Task | None, new: Task | None) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgpack
 
-from manager.state.apply import build
+from manager.state.apply import Building
 from manager.state.tables import KINDS, Record, View
 from manager.state.tasks import Own, Tasks
 from pyswarm.errors import DataLoss
@@ -194,14 +194,17 @@ def _decode(data: bytes) -> View:
     read_spec = rows.Readers(layout).of(TaskSpec)
     specs = {digest: read_spec(row) for digest, row in unpacker.unpack().items()}
     readers = rows.Readers(layout, dict.fromkeys(_SPECS, specs.__getitem__))
-    tables: dict[type[Record], dict[str, Any]] = {kind: {} for kind in KINDS.values()}
+    building = Building()
     for number, count in head["counts"].items():
         kind = KINDS[number]
         read = readers.of(kind)
-        table = tables[kind]
-        while len(table) < count:
-            table |= {record.id: record for record in map(read, unpacker.unpack())}
-    view = build(tables)
+        while count > 0:
+            records = list(map(read, unpacker.unpack()))
+            building.take(kind, records)
+            count -= len(records)
+    view = building.finish()
+    if any(view.count(KINDS[number]) != count for number, count in head["counts"].items()):
+        raise ValueError("other records than were counted")
     view.version, view.epoch, view.sequence = head["version"], head["epoch"], head["sequence"]
     return view
 

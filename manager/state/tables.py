@@ -15,6 +15,7 @@ from immutables import Map
 
 from manager.state import query
 from manager.state.ids import Ids
+from manager.state.parts import Parts
 from manager.state.tasks import Own, Tasks
 from pyswarm.errors import NotFound
 from pyswarm.model import (
@@ -111,7 +112,7 @@ class View:
         self.node_tasks: Map[str, Ids] = Map()
         self.waiting: Map[tuple[str, str], Ids] = Map()
         """State and service id -> ids: small maps, which are cheap to change."""
-        self.addresses: Map[str, Map[int, str]] = Map()
+        self.addresses: Map[str, Parts[int, str]] = Map()
         """Network id -> address as a number -> id of the service or living task that has it."""
         self.ports: Map[tuple[Protocol, int], str] = Map()
         """Published ingress port -> id of the service that has it."""

@@ -9,7 +9,7 @@ from manager.control.view_of import newest, versions_of
 from manager.orchestrator.tasks import is_current
 from manager.placement.versions import superseded
 from manager.state import Transaction, View
-from manager.state.apply import build
+from manager.state.apply import Building
 from manager.state.changes import PUT_TASK, encode_change
 from manager.state.tables import KINDS
 from pyswarm.errors import AlreadyExists
@@ -146,7 +146,10 @@ def test_the_newest_version_has_the_name():
     assert view.resolve(Secret, "pw").id == "s2"
     assert [v.id for v in versions_of(view, ONE)] == ["s2", "s1"]
     assert [v.id for v in newest(view, Secret)] == ["s2"]
-    again = build({kind: dict(view.tables[kind].items()) for kind in KINDS.values()})
+    building = Building()
+    for kind in KINDS.values():
+        building.take(kind, view.list(kind))
+    again = building.finish()
     assert again.names == view.names, "as after a restart"
 
 

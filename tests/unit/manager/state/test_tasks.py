@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manager.state.apply import Building
 from manager.state.tasks import Tasks
 from pyswarm.model import Task
 
@@ -20,6 +21,12 @@ def _by_service(model):
         service: {key: task for key, task in model.items() if task.service_id == service}
         for service in {task.service_id for task in model.values()}
     }
+
+
+def _built(tasks):
+    building = Building()
+    building.take(Task, list(tasks))
+    return building.finish().tables[Task]
 
 
 @given(_STEPS)
@@ -42,7 +49,7 @@ def test_any_history_is_that_of_a_dict_also_for_a_task_that_changes_its_service(
         assert len(tasks) == len(model)
         assert {key: dict(own) for key, own in tasks.by_service.items()} == _by_service(model)
         assert dict(before) == was, "the one before stays as it was"
-    built = Tasks.of(_by_service(model))
+    built = _built(model.values())
     assert dict(built) == model
     for key in model:  # and what was built at once changes like any other
         changed = built.set(key, replace(model[key], slot=7))
@@ -52,7 +59,7 @@ def test_any_history_is_that_of_a_dict_also_for_a_task_that_changes_its_service(
 
 def test_a_reader_finds_tasks_of_all_services_and_no_others():
     made = [Task(id=f"t{number}", service_id="ab"[number % 2]) for number in range(6)]
-    read = Tasks.of(_by_service({task.id: task for task in made})).reader()
+    read = _built(made).reader()
     assert [read(task.id) for task in made] == made
     assert read("t9") is None
     assert read("t0") is made[0]
