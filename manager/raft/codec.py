@@ -13,18 +13,9 @@ _LIMIT = 1 << 62
 
 # Name of the field in the message, fields with the same name on both sides.
 _PLAIN: dict[type[m.Message], tuple[str, tuple[str, ...]]] = {
-    m.VoteRequest: (
-        "vote_request",
-        ("last_index", "last_term", "pre", "transfer"),
-    ),
-    m.VoteReply: (
-        "vote_reply",
-        ("granted", "pre", "commit_index", "commit_term"),
-    ),
-    m.AppendReply: (
-        "append_reply",
-        ("index", "rejected", "hint_index", "hint_term"),
-    ),
+    m.VoteRequest: ("vote_request", ("last_index", "last_term", "pre", "transfer")),
+    m.VoteReply: ("vote_reply", ("granted", "pre", "commit_index", "commit_term")),
+    m.AppendReply: ("append_reply", ("index", "rejected", "hint_index", "hint_term")),
     m.Heartbeat: ("heartbeat", ("commit", "context")),
     m.HeartbeatReply: ("heartbeat_reply", ("context",)),
     m.TimeoutNow: ("timeout_now", ()),

@@ -37,6 +37,7 @@ Outer = TypeVar("Outer")
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 Nested = defaultdict[Outer, dict[Key, Value]]
+Blocks = Nested[int, int, str]
 Ports = tuple[tuple[Protocol, int], ...]
 _LAST_WAITING: Final = max(WAITING)
 
@@ -64,8 +65,7 @@ class Building:
         self._by_service: defaultdict[str, dict[str, Task]] = defaultdict(dict)
         self._by_node: defaultdict[str, list[str]] = defaultdict(list)
         self._waiting: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        self._held: defaultdict[str, Nested[int, int, str]]
-        self._held = defaultdict(partial(defaultdict, dict))
+        self._held: defaultdict[str, Blocks] = defaultdict(partial(defaultdict, dict))
 
     def take(self, kind: type[Any], records: Sequence[Any]) -> None:
         """Take records of a kind."""

@@ -65,9 +65,9 @@ class Parts(Mapping[K, V]):
         parts = self._parts.set(place, rest) if rest else self._parts.delete(place)
         return self._made(parts, self._size - 1)
 
-    def mutate(self) -> Changing[K, V]:
+    def mutate(self) -> ChangingParts[K, V]:
         """To set many."""
-        return Changing(self)
+        return ChangingParts(self)
 
     def _made(self, parts: Map[Any, Mapping[K, V]], size: int) -> Parts[K, V]:
         new: Parts[K, V] = object.__new__(Parts)
@@ -75,7 +75,7 @@ class Parts(Mapping[K, V]):
         return new
 
 
-class Changing(Mapping[K, V]):
+class ChangingParts(Mapping[K, V]):
     """Keys that are set, read as they are by then; `finish` answers what they came to."""
 
     def __init__(self, base: Parts[K, V]) -> None:
