@@ -5,9 +5,10 @@ import asyncio
 import socket
 import struct
 
+import uvloop
+
 from overlay import dns
 from overlay.server import NameServer
-from pyswarm.daemon import interpreter
 
 QUERY = struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + b"\x03web\0" + struct.pack(">HH", 1, 1)
 
@@ -43,4 +44,5 @@ def test_an_error_that_a_former_answer_met_does_not_end_a_containers_names():
         back.close()
         await server.close()
 
-    interpreter.run(main())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

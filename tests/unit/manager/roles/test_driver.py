@@ -63,16 +63,20 @@ def test_a_node_whose_removal_is_under_way_does_not_keep_it_busy():
         clock=loop.wall,
     )
 
+    removals = []  # of a task that waits for ever nobody else knows
+
     async def lead():
         # To be a worker, and a manager on record: the role is to be revoked.
         spec = NodeSpec(role=NodeRole.WORKER)
         await store.update(lambda tx: tx.put(Node(id="gone", spec=spec, role=NodeRole.MANAGER)))
         log.stuck = True
-        loop.start(store.update(lambda tx: tx.delete(Node, "gone")), "removal")
+        removal = store.update(lambda tx: tx.delete(Node, "gone"))
+        removals.append(loop.start(removal, "removal"))
         await asyncio.sleep(0)
         await RoleManager(context).run(store)
 
     leading = loop.start(lead(), "leader")
     timeline.run(5)
     assert not leading.done()
+    assert [each.done() for each in removals] == [False]
     assert raft.looks > 2
